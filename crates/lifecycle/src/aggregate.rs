@@ -154,14 +154,14 @@ pub enum VolumePhase {
     },
 }
 
-/// Why a volume is in phase `Error`.
+/// Why a volume or a snapshot is in phase `Error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorCause {
     /// It was never usable: its creation failed. Creating it again loses nothing.
     Creation,
-    /// It was usable, and its backend volume was found missing. Creating it again would pass off an empty volume as the lost one.
+    /// It was usable, and was found missing. Creating it again would pass off something else as the lost data.
     Missing,
-    /// It was usable, and its backend volume was found damaged or shrunk.
+    /// It was usable, and was found damaged or shrunk.
     Damaged,
 }
 
@@ -267,6 +267,8 @@ pub enum SnapshotPhase {
     Available,
     /// Creation failed, or the copy was found missing or damaged.
     Error {
+        /// Which of the two: decides what may be done now.
+        cause: ErrorCause,
         /// Why, in words.
         reason: Reason,
     },

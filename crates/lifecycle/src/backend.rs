@@ -164,6 +164,8 @@ pub enum Facts {
     Object(Seen),
     /// Of an export.
     Export(ExportSeen),
+    /// Of a volume and its snapshots, fenced: no older call will act after this look.
+    Look(Look),
 }
 
 /// What a pool's driver can do, probed and not configured.

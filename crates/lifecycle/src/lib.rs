@@ -19,6 +19,8 @@ extern crate alloc;
 
 mod aggregate;
 mod backend;
+mod command;
+mod decide;
 mod owed;
 mod status;
 mod units;
@@ -29,7 +31,9 @@ pub use aggregate::{
     VolumeParts, VolumePhase,
 };
 pub use backend::{Capabilities, Connection, Content, ExportSeen, Facts, Look, Outcome, Seen, Slot, Work};
-pub use owed::{Owed, Waiting};
+pub use command::{Command, CommandKind, Obstacle, Rejection};
+pub use decide::{Context, Input, MAX_ATTACHMENTS, MAX_SNAPSHOTS, Transition};
+pub use owed::{MAX_TOMBSTONES, Owed, Waiting};
 pub use status::{AttachmentStatus, SnapshotStatus, VolumeStatus};
 pub use units::{AttachmentId, Bytes, HostId, PoolId, ProfileId, SnapshotId, Timestamp, Token, VolumeId};
 pub use volume::{Operation, OperationKind, Subject};

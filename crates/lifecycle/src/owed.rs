@@ -8,9 +8,12 @@
 
 use crate::{
     Attachment, AttachmentId, AttachmentPhase, Capabilities, ExportLook, Making, Mode, Seen, Snapshot, SnapshotId, SnapshotPhase,
-    Timestamp, Volume, VolumePhase, Work,
+    Subject, Timestamp, Volume, VolumePhase, Work,
 };
 use alloc::vec::Vec;
+
+/// How many tombstones a volume keeps, whatever their age. Source: lifecycle page, "Tombstones".
+pub const MAX_TOMBSTONES: usize = 64;
 
 /// One call that is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +74,25 @@ impl Volume {
                 || self.snapshots.values().any(kept))
     }
 
-    /// When the first of its tombstones ends, if each lives for `life_ms` milliseconds.
+    /// When its tombstones are to be looked through, if each lives for `life_ms` milliseconds: when the first ends, or at once
+    /// (the time is in the past) if there are more than [`MAX_TOMBSTONES`].
     #[must_use]
     pub fn tombstone_ends(&self, life_ms: i64) -> Option<Timestamp> {
-        let detached = |a: &&Attachment| matches!(a.phase, AttachmentPhase::Detached);
-        let deleted = |s: &&Snapshot| matches!(s.phase, SnapshotPhase::Deleted);
-        let attachments = self.attachments.values().filter(detached).map(|a| a.since);
-        let snapshots = self.snapshots.values().filter(deleted).map(|s| s.since);
-        attachments.chain(snapshots).min().map(|since| Timestamp(since.0.saturating_add(life_ms)))
+        let tombstones = self.tombstones();
+        let (oldest, _) = *tombstones.first()?;
+        let life_ms = if tombstones.len() > MAX_TOMBSTONES { 0 } else { life_ms };
+        Some(Timestamp(oldest.0.saturating_add(life_ms)))
+    }
+
+    /// Its tombstones, the oldest first.
+    pub(crate) fn tombstones(&self) -> Vec<(Timestamp, Subject)> {
+        let detached = |(_, a): &(_, &Attachment)| matches!(a.phase, AttachmentPhase::Detached);
+        let deleted = |(_, s): &(_, &Snapshot)| matches!(s.phase, SnapshotPhase::Deleted);
+        let attachments = self.attachments.iter().filter(detached).map(|(id, a)| (a.since, Subject::Attachment(*id)));
+        let snapshots = self.snapshots.iter().filter(deleted).map(|(id, s)| (s.since, Subject::Snapshot(*id)));
+        let mut all: Vec<_> = attachments.chain(snapshots).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Whether a look at the volume and its snapshots is owed: `recover` asked for one, or an outcome is not known.

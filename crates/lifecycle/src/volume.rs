@@ -286,7 +286,7 @@ impl Snapshot {
     pub const fn reason(&self) -> Option<&Reason> {
         match &self.phase {
             SnapshotPhase::Creating(crate::Making::CleanUp(reason)) => Some(reason),
-            SnapshotPhase::Error { reason } | SnapshotPhase::ErrorDeleting { reason } => Some(reason),
+            SnapshotPhase::Error { reason, .. } | SnapshotPhase::ErrorDeleting { reason } => Some(reason),
             SnapshotPhase::Creating(crate::Making::Make) | SnapshotPhase::Available => None,
             SnapshotPhase::Deleting | SnapshotPhase::Deleted => None,
         }
