@@ -1,9 +1,30 @@
 //! Drives the rules: commands in, driver calls out, retries, deadlines, recovery.
 //!
-//! Owns the ports: [`store::Store`], [`ports::Driver`], [`ports::Exporter`], [`ports::Clock`].
+//! Owns the ports ([`store::Store`], [`ports::Driver`], [`ports::Exporter`], [`ports::Clock`]) and the records. Requests come in
+//! through [`Engine`]; a worker per volume drives what its record owes (`worker`, `calls`); a start looks first (`recovery`).
+//!
+//! Invariants:
+//! - commit before acting, always: a crash leaves a record that says what is owed;
+//! - what is owed is computed from the record, never handed over in a message that could be lost;
+//! - capacity, use counts and journal rows are the difference of two records (`change`), so no path can forget them;
+//! - no lock is held across an await or a driver's call.
 
 #![forbid(unsafe_code)]
 
+mod calls;
+mod catalog;
+mod change;
+mod engine;
+mod places;
 pub mod ports;
 pub mod records;
+mod recovery;
+pub mod requests;
+mod settings;
+mod shared;
 pub mod store;
+mod worker;
+
+pub use engine::{DEFAULT_PROFILE, DEFAULT_ZONE, Engine, Waiter};
+pub use settings::Settings;
+pub use shared::PoolSetup;

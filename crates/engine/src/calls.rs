@@ -1,0 +1,135 @@
+//! One call to a driver or an exporter: from the work that is owed to the outcome that is reported.
+//!
+//! A panic in a driver ends that call with an unknown outcome, not the process. A call that is dropped is aborted.
+
+use crate::ports::{Call, ExportSpec, Progress, Unanswered};
+use crate::records::{Key, Record, VolumeRecord};
+use crate::shared::Shared;
+use crate::store::Versioned;
+use lifecycle::{AttachmentId, Facts, Outcome, Slot, Token, Work};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// What a running call tells its worker.
+pub(crate) enum Told {
+    /// It has its place and begins now.
+    Began,
+    /// The driver is this far, in percent.
+    Progress(u8),
+    /// It ended.
+    Ended(Outcome),
+}
+
+/// A message of a running call.
+pub(crate) struct Message {
+    pub(crate) slot: Slot,
+    pub(crate) token: Token,
+    pub(crate) told: Told,
+}
+
+/// A call under way. Dropping it abandons the call.
+pub(crate) struct Running {
+    pub(crate) work: Work,
+    pub(crate) token: Token,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Aborts a task when it is dropped.
+struct AbortOnDrop(JoinHandle<Outcome>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts the call that `work` owes. Its messages go to `tell`.
+pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work, tell: mpsc::UnboundedSender<Message>) -> Running {
+    let token = shared.token();
+    let (shared, record) = (shared.clone(), record.clone());
+    let slot = work.slot();
+    let task = tokio::spawn(async move {
+        let told = |told| {
+            // A worker that is gone needs no telling: the record owes the work still.
+            let _ = tell.send(Message { slot, token, told });
+        };
+        let _place = match shared.pools.get(&record.pool) {
+            Some(pool) if takes_place(work) => Some(pool.places.take(&record.tenant).await),
+            Some(_) | None => None,
+        };
+        told(Told::Began);
+        let sink = tell.clone();
+        let progress = Progress::new(move |percent| {
+            let _ = sink.send(Message { slot, token, told: Told::Progress(percent) });
+        });
+        let inner = tokio::spawn(async move { perform(&shared, &record, work, Call { token, progress }).await });
+        let mut inner = AbortOnDrop(inner);
+        let outcome = (&mut inner.0).await;
+        told(Told::Ended(outcome.unwrap_or_else(|error| {
+            tracing::error!(?work, %error, "a driver call panicked");
+            Outcome::Unknown("the driver failed inside; its log tells more".into())
+        })));
+    });
+    Running { work, token, task }
+}
+
+/// Looks take no place, and ending an export never waits. Source: lifecycle page, "Work in flight".
+const fn takes_place(work: Work) -> bool {
+    match work {
+        Work::Create | Work::CleanUp | Work::Extend { .. } | Work::Delete | Work::Export(_) => true,
+        Work::Snapshot(_) | Work::CleanUpSnapshot(_) | Work::DeleteSnapshot(_) => true,
+        Work::Look | Work::LookExport(_) | Work::Unexport { .. } => false,
+    }
+}
+
+async fn perform(shared: &Shared, record: &VolumeRecord, work: Work, call: Call) -> Outcome {
+    let volume = record.state.id();
+    if let Work::Unexport { attachment, force } = work {
+        return shared.exporter.unexport(call.token, attachment, force).await;
+    }
+    if let Work::LookExport(attachment) = work {
+        let seen = shared.exporter.inspect(attachment, Some(call.token)).await;
+        return seen.map_or_else(unknown, |seen| Outcome::Done(Facts::Export(seen)));
+    }
+    let Some(pool) = shared.pools.get(&record.pool) else {
+        return Outcome::Failed(format!("pool {} is not in the configuration", record.pool));
+    };
+    let driver = &pool.setup.driver;
+    match work {
+        Work::Create => driver.create(call, volume, record.state.size(), record.state.source()).await,
+        Work::CleanUp | Work::Delete => driver.delete(call, volume).await,
+        Work::Extend { target } => driver.extend(call, volume, target).await,
+        Work::Snapshot(id) => driver.snapshot(call, volume, id).await,
+        Work::CleanUpSnapshot(id) | Work::DeleteSnapshot(id) => driver.delete_snapshot(call, volume, id).await,
+        Work::Look => driver.inspect(volume, Some(call.token)).await.map_or_else(unknown, |look| Outcome::Done(Facts::Look(look))),
+        Work::Export(id) => match driver.backing(volume).await {
+            Ok(backing) => export(shared, record, id, backing, call.token).await,
+            Err(error) => Outcome::Failed(error.to_string()),
+        },
+        Work::Unexport { .. } | Work::LookExport(_) => Outcome::Failed("asked of the exporter above".into()),
+    }
+}
+
+async fn export(shared: &Shared, record: &VolumeRecord, id: AttachmentId, backing: crate::ports::Backing, token: Token) -> Outcome {
+    let (Some(held), Some(about)) = (record.state.attachments().get(&id), record.attachments.get(&id)) else {
+        return Outcome::Failed("the attachment is gone".into());
+    };
+    let address = match shared.store.read(Key::Host(held.host)).await {
+        Ok(Some(Versioned { record: Record::Host(host), .. })) => host.ip,
+        Ok(_) => return Outcome::Refused(format!("host {} does not exist", held.host)),
+        Err(error) => return Outcome::Failed(error.to_string()),
+    };
+    let (host, mode, protocol, volume) = (held.host, held.mode, about.protocol.clone(), record.state.id());
+    shared.exporter.export(token, ExportSpec { attachment: id, volume, backing, host, address, mode, protocol }).await
+}
+
+fn unknown(error: Unanswered) -> Outcome {
+    Outcome::Unknown(error.to_string())
+}

@@ -1,0 +1,220 @@
+//! Hosts and profiles: small records that tenants and administrators keep, with no lifecycle of their own.
+
+use crate::engine::{DEFAULT_PROFILE, Engine, STALE_RETRIES, not_found};
+use crate::records::{About, HostRecord, Key, ProfileRecord, Record};
+use crate::requests::{Caller, HostFields, ProfileFields, Refusal};
+use crate::shared::{refusal, unavailable};
+use crate::store::{Change, Commit, CommitError, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Touched, Versioned};
+use lifecycle::{HostId, ProfileId};
+use uuid::Uuid;
+
+impl Engine {
+    /// Makes a host.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] if the name is taken.
+    pub async fn create_host(&self, caller: &Caller, fields: HostFields) -> Result<HostRecord, Refusal> {
+        let id = HostId(Uuid::new_v4());
+        let about = About { created_at: self.shared.clock.now(), ..About::default() };
+        let mut record = HostRecord {
+            id,
+            tenant: caller.tenant.clone(),
+            about,
+            ip: String::new(),
+            port: None,
+            access_mode: String::new(),
+            os_type: String::new(),
+            username: String::new(),
+            zones: None,
+            initiators: None,
+        };
+        fill_host(&mut record, fields);
+        self.put(Key::Host(id), Expected::Absent, Some(Record::Host(record))).await.map_err(refusal)?;
+        self.host(caller, id).await
+    }
+
+    /// A host.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] also for another tenant's, unless the caller is an administrator.
+    pub async fn host(&self, caller: &Caller, id: HostId) -> Result<HostRecord, Refusal> {
+        self.host_version(caller, id).await.map(|found| found.record)
+    }
+
+    async fn host_version(&self, caller: &Caller, id: HostId) -> Result<Versioned<HostRecord>, Refusal> {
+        match self.shared.store.read(Key::Host(id)).await.map_err(unavailable)? {
+            Some(Versioned { record: Record::Host(record), version }) if caller.is_admin || caller.tenant == record.tenant => {
+                Ok(Versioned { record, version })
+            }
+            Some(_) | None => Err(not_found("host", id)),
+        }
+    }
+
+    /// Changes a host.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::Conflict`] if the new name is taken.
+    pub async fn update_host(&self, caller: &Caller, id: HostId, fields: HostFields) -> Result<HostRecord, Refusal> {
+        for _ in 0..STALE_RETRIES {
+            let Versioned { mut record, version } = self.host_version(caller, id).await?;
+            fill_host(&mut record, fields.clone());
+            record.about.updated_at = Some(self.shared.clock.now());
+            match self.put(Key::Host(id), Expected::Version(version), Some(Record::Host(record))).await {
+                Ok(()) => return self.host(caller, id).await,
+                Err(CommitError::Stale(_)) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refusal::Unavailable(format!("host {id} is changed too often by others; try again")))
+    }
+
+    /// Removes a host that no attachment names.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::Conflict`] while attachments name it.
+    pub async fn delete_host(&self, caller: &Caller, id: HostId) -> Result<(), Refusal> {
+        let found = self.host_version(caller, id).await?;
+        self.put(Key::Host(id), Expected::Version(found.version), None).await.map_err(refusal)
+    }
+
+    /// Makes a profile.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] if the name is taken, [`Refusal::Forbidden`] for tenants.
+    pub async fn create_profile(&self, caller: &Caller, fields: ProfileFields) -> Result<ProfileRecord, Refusal> {
+        administrator(caller)?;
+        let id = ProfileId(Uuid::new_v4());
+        self.insert_profile(id, fields).await.map_err(refusal)?;
+        self.profile(id).await
+    }
+
+    async fn insert_profile(&self, id: ProfileId, fields: ProfileFields) -> Result<(), CommitError> {
+        let about = About { created_at: self.shared.clock.now(), ..About::default() };
+        let mut record =
+            ProfileRecord { id, about, storage_type: "block".into(), properties: Default::default(), custom: Default::default() };
+        fill_profile(&mut record, fields);
+        self.put(Key::Profile(id), Expected::Absent, Some(Record::Profile(record))).await
+    }
+
+    /// A profile.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub async fn profile(&self, id: ProfileId) -> Result<ProfileRecord, Refusal> {
+        self.profile_version(id).await.map(|found| found.record)
+    }
+
+    async fn profile_version(&self, id: ProfileId) -> Result<Versioned<ProfileRecord>, Refusal> {
+        match self.shared.store.read(Key::Profile(id)).await.map_err(unavailable)? {
+            Some(Versioned { record: Record::Profile(record), version }) => Ok(Versioned { record, version }),
+            Some(_) | None => Err(not_found("profile", id)),
+        }
+    }
+
+    /// Changes a profile.
+    ///
+    /// # Errors
+    /// As [`Engine::create_profile`], and [`Refusal::NotFound`].
+    pub async fn update_profile(&self, caller: &Caller, id: ProfileId, fields: ProfileFields) -> Result<ProfileRecord, Refusal> {
+        administrator(caller)?;
+        for _ in 0..STALE_RETRIES {
+            let Versioned { mut record, version } = self.profile_version(id).await?;
+            fill_profile(&mut record, fields.clone());
+            record.about.updated_at = Some(self.shared.clock.now());
+            match self.put(Key::Profile(id), Expected::Version(version), Some(Record::Profile(record))).await {
+                Ok(()) => return self.profile(id).await,
+                Err(CommitError::Stale(_)) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refusal::Unavailable(format!("profile {id} is changed too often by others; try again")))
+    }
+
+    /// Removes a profile that no volume has.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::Conflict`] while volumes have it, [`Refusal::Forbidden`] for tenants.
+    pub async fn delete_profile(&self, caller: &Caller, id: ProfileId) -> Result<(), Refusal> {
+        administrator(caller)?;
+        let found = self.profile_version(id).await?;
+        self.put(Key::Profile(id), Expected::Version(found.version), None).await.map_err(refusal)
+    }
+
+    /// The block profile with this name.
+    pub(crate) async fn profile_named(&self, name: &str) -> Result<Option<ProfileId>, Refusal> {
+        let query = ListQuery {
+            kind: Kind::Profile,
+            tenant: None,
+            filters: vec![Filter { field: Field::Name, values: vec![name.to_owned()] }],
+            sort: Sort::Id,
+            descending: false,
+            marker: None,
+            offset: 0,
+            limit: 1,
+        };
+        let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
+        let Some(batch) = batches.recv().await else { return Ok(None) };
+        let named = batch.map_err(unavailable)?.into_iter().find_map(|item| match item {
+            Item::Other(record) => match *record {
+                Record::Profile(profile) if profile.storage_type == "block" => Some(profile.id),
+                Record::Profile(_) | Record::Volume(_) | Record::Host(_) | Record::Pool(_) => None,
+            },
+            Item::Volume(_) | Item::Snapshot(..) | Item::Attachment(..) => None,
+        });
+        Ok(named)
+    }
+
+    pub(crate) async fn ensure_default_profile(&self) -> Result<(), Refusal> {
+        if self.profile_named(DEFAULT_PROFILE).await?.is_some() {
+            return Ok(());
+        }
+        let fields = ProfileFields {
+            name: Some(DEFAULT_PROFILE.into()),
+            description: Some("what a volume gets that asks for no profile".into()),
+            ..ProfileFields::default()
+        };
+        match self.insert_profile(ProfileId(Uuid::new_v4()), fields).await {
+            // An administrator gave the name to a profile of another storage type: theirs stands.
+            Ok(()) | Err(CommitError::NameTaken(_)) => Ok(()),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    async fn put(&self, key: Key, expected: Expected, record: Option<Record>) -> Result<(), CommitError> {
+        let unused = record.is_none();
+        let change = Change { key, expected, record, touched: Touched::default(), unused };
+        self.shared.store.commit(Commit { changes: vec![change], ..Commit::default() }).await.map(drop)
+    }
+}
+
+fn administrator(caller: &Caller) -> Result<(), Refusal> {
+    if caller.is_admin { Ok(()) } else { Err(Refusal::Forbidden("changing profiles")) }
+}
+
+fn fill_host(record: &mut HostRecord, fields: HostFields) {
+    let HostFields { name, ip, port, access_mode, os_type, username, zones, initiators } = fields;
+    set(&mut record.about.name, name);
+    set(&mut record.ip, ip);
+    set(&mut record.access_mode, access_mode);
+    set(&mut record.os_type, os_type);
+    set(&mut record.username, username);
+    record.port = port.or(record.port);
+    record.zones = zones.or_else(|| record.zones.take());
+    record.initiators = initiators.or_else(|| record.initiators.take());
+}
+
+fn fill_profile(record: &mut ProfileRecord, fields: ProfileFields) {
+    let ProfileFields { name, description, storage_type, properties, custom, remove_custom } = fields;
+    set(&mut record.about.name, name);
+    set(&mut record.about.description, description);
+    set(&mut record.storage_type, storage_type);
+    record.properties.extend(properties.unwrap_or_default());
+    record.custom.extend(custom.unwrap_or_default());
+    record.custom.retain(|key, _| !remove_custom.contains(key));
+}
+
+fn set(field: &mut String, value: Option<String>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}

@@ -1,0 +1,173 @@
+//! From two records to what is committed: which parts changed, how counters move, what the journal tells.
+//!
+//! Pure. Capacity, use counts and journal rows are always the difference of two aggregates, so no caller can forget one.
+
+use crate::records::{About, Key, Record, VolumeRecord};
+use crate::store::{Change, Counter, Ending, Expected, JournalEntry, Touched};
+use lifecycle::{Bytes, HostId, Subject, Timestamp};
+use std::collections::BTreeMap;
+
+/// Who or what made a change happen, for the journal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cause {
+    /// The command, the work that was reported, `deadline` or `look`.
+    pub(crate) what: String,
+    /// Who asked, if anybody did.
+    pub(crate) actor: String,
+    /// The request that asked, if any did.
+    pub(crate) request_id: String,
+    /// Whether it is a user's command: then a running operation that ends was superseded, and capacity is limited.
+    pub(crate) is_command: bool,
+}
+
+/// A volume before and after, to be committed.
+pub(crate) struct Step<'a> {
+    pub(crate) before: Option<(&'a VolumeRecord, u64)>,
+    pub(crate) after: VolumeRecord,
+}
+
+/// What a step adds to a commit.
+pub(crate) struct Difference {
+    pub(crate) change: Change,
+    pub(crate) counters: Vec<Counter>,
+    pub(crate) journal: Vec<JournalEntry>,
+}
+
+impl Step<'_> {
+    /// Computes what is to be committed. `reservable` is the pool's limit in bytes, held against user commands only.
+    pub(crate) fn difference(mut self, cause: &Cause, reservable: Option<u64>, now: Timestamp) -> Difference {
+        let journal = self.journal(cause, now);
+        let counters = self.counters(if cause.is_command { reservable } else { None });
+        let touched = self.touched();
+        self.stamp(&touched, now);
+        let key = Key::Volume(self.after.state.id());
+        let expected = self.before.map_or(Expected::Absent, |(_, version)| Expected::Version(version));
+        let record = (!self.after.state.is_gone()).then(|| Record::Volume(Box::new(self.after)));
+        Difference { change: Change { key, expected, record, touched, unused: false }, counters, journal }
+    }
+
+    fn counters(&self, reservable: Option<u64>) -> Vec<Counter> {
+        let before = self.before.map(|(record, _)| record);
+        let held = |record: Option<&VolumeRecord>| record.map_or(Bytes::ZERO, |record| record.state.reserved());
+        let mut counters = Vec::new();
+        let mut push = |key, by: i64, at_most| {
+            if by != 0 {
+                counters.push(Counter { key, by, at_most });
+            }
+        };
+        push(Key::Pool(self.after.pool), signed(held(Some(&self.after))) - signed(held(before)), reservable);
+        let lives = |record: Option<&VolumeRecord>| i64::from(record.is_some_and(|record| !record.state.is_gone()));
+        push(Key::Profile(self.after.profile), lives(Some(&self.after)) - lives(before), None);
+        let mut hosts: BTreeMap<HostId, i64> = BTreeMap::new();
+        self.after.state.hosts().for_each(|host| *hosts.entry(host).or_default() += 1);
+        if let Some(before) = before {
+            before.state.hosts().for_each(|host| *hosts.entry(host).or_default() -= 1);
+        }
+        hosts.into_iter().for_each(|(host, by)| push(Key::Host(host), by, None));
+        counters
+    }
+
+    fn touched(&self) -> Touched {
+        let after = &self.after;
+        let Some((before, _)) = self.before else {
+            return Touched {
+                volume: true,
+                snapshots: after.snapshots.keys().copied().collect(),
+                attachments: after.attachments.keys().copied().collect(),
+            };
+        };
+        let snapshot_changed = |id: &&_| {
+            before.snapshots.get(id) != after.snapshots.get(id)
+                || before.state.snapshots().get(id) != after.state.snapshots().get(id)
+        };
+        let attachment_changed = |id: &&_| {
+            before.attachments.get(id) != after.attachments.get(id)
+                || before.state.attachments().get(id) != after.state.attachments().get(id)
+        };
+        let own = |record: &VolumeRecord| {
+            let mut parts = record.state.clone().into_parts();
+            parts.snapshots.clear();
+            parts.attachments.clear();
+            (parts, record.state.status(), record.state.owes_work(), record.about.clone(), record.zone.clone())
+        };
+        Touched {
+            volume: own(before) != own(after),
+            snapshots: after.snapshots.keys().filter(snapshot_changed).copied().collect(),
+            attachments: after.attachments.keys().filter(attachment_changed).copied().collect(),
+        }
+    }
+
+    /// Notes when the touched parts changed. What is new has no `updated_at` yet.
+    fn stamp(&mut self, touched: &Touched, now: Timestamp) {
+        let Some((before, _)) = self.before else { return };
+        let update = |about: &mut About| about.updated_at = Some(now);
+        if touched.volume {
+            update(&mut self.after.about);
+        }
+        for id in touched.snapshots.iter().filter(|id| before.snapshots.contains_key(id)) {
+            self.after.snapshots.entry(*id).and_modify(|held| update(&mut held.about));
+        }
+        for id in touched.attachments.iter().filter(|id| before.attachments.contains_key(id)) {
+            self.after.attachments.entry(*id).and_modify(|held| update(&mut held.about));
+        }
+    }
+
+    fn journal(&self, cause: &Cause, now: Timestamp) -> Vec<JournalEntry> {
+        let state = &self.after.state;
+        let mut subjects = vec![Subject::Volume(state.id())];
+        subjects.extend(state.snapshots().keys().map(|id| Subject::Snapshot(*id)));
+        subjects.extend(state.attachments().keys().map(|id| Subject::Attachment(*id)));
+        subjects.into_iter().filter_map(|subject| self.entry(subject, cause, now)).collect()
+    }
+
+    fn entry(&self, subject: Subject, cause: &Cause, now: Timestamp) -> Option<JournalEntry> {
+        let before = self.before.map(|(record, _)| &record.state);
+        let after = &self.after.state;
+        let from = before.map(|state| state.word(subject)).filter(|word| !word.is_empty());
+        let gone = matches!(subject, Subject::Volume(_)).then(|| gone_word(after)).flatten();
+        let to = gone.unwrap_or_else(|| after.word(subject));
+        let ran = before.and_then(|state| state.operation(subject));
+        let runs = after.operation(subject);
+        let ended = ran.filter(|_| ran != runs).map(|operation| (operation.kind, ending(to, cause)));
+        let why = |state: &lifecycle::Volume| state.reason(subject).map(|reason| (reason.code, reason.message.clone()));
+        if from == Some(to) && ran == runs && before.and_then(why) == why(after) {
+            return None;
+        }
+        Some(JournalEntry {
+            revision: 0,
+            at: now,
+            tenant: self.after.tenant.clone(),
+            volume: after.id(),
+            subject,
+            from: from.map(String::from),
+            to: to.into(),
+            cause: cause.what.clone(),
+            actor: cause.actor.clone(),
+            request_id: cause.request_id.clone(),
+            ended,
+            reason: after.reason(subject).cloned(),
+        })
+    }
+}
+
+fn gone_word(state: &lifecycle::Volume) -> Option<&'static str> {
+    match state.phase() {
+        lifecycle::VolumePhase::Gone { forgotten: true } => Some("forgotten, may have left data"),
+        lifecycle::VolumePhase::Gone { forgotten: false } => Some("deleted"),
+        _ => None,
+    }
+}
+
+fn ending(to: &str, cause: &Cause) -> Ending {
+    if cause.is_command {
+        Ending::Superseded
+    } else if to.starts_with("error") {
+        Ending::Failed
+    } else {
+        Ending::Done
+    }
+}
+
+fn signed(bytes: Bytes) -> i64 {
+    i64::try_from(bytes.0).unwrap_or(i64::MAX)
+}

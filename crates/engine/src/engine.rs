@@ -1,0 +1,617 @@
+//! The engine as its callers see it: requests in, records out. Work goes on behind.
+//!
+//! A request loads the aggregate, decides, commits and answers; the volume's worker does the rest. Nothing here decides what is
+//! allowed (the rules do), and nothing here sets a status.
+
+use crate::change::{Cause, Step};
+use crate::places::Places;
+use crate::ports::{Client, Clock, Exporter};
+use crate::records::{About, AttachmentAbout, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
+use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolNow, Refusal, Relabel, VolumeNow};
+use crate::settings::Settings;
+use crate::shared::{Pool, PoolSetup, Shared, lock, refusal, successor, unavailable};
+use crate::store::{
+    Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Sort, Store,
+    StoreError, Touched,
+};
+use crate::{recovery, worker};
+use lifecycle::{
+    AttachmentId, Bytes, Command, Context, Input, PoolId, ProfileId, SnapshotId, Source, Subject, Timestamp, Volume, VolumeId,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+/// The profile and the zone that a volume gets which asks for none. Source: OpenSDS wire page.
+pub const DEFAULT_PROFILE: &str = "default_block";
+/// See [`DEFAULT_PROFILE`].
+pub const DEFAULT_ZONE: &str = "default";
+
+/// The engine. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Wakes when a volume's aggregate is committed again.
+pub struct Waiter(watch::Receiver<u64>);
+
+impl Waiter {
+    /// Returns once anything of the aggregate was committed after this waiter was made, or after the last return.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The sender lives as long as the engine; without one nothing will ever change.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Engine {
+    /// Starts the engine: a new incarnation, records for the pools of the configuration, and recovery in the background.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] if the store or its first commits fail. A backend that does not answer is no error.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        exporter: Arc<dyn Exporter>,
+        clock: Arc<dyn Clock>,
+        pools: Vec<PoolSetup>,
+        settings: Settings,
+    ) -> Result<Self, Refusal> {
+        let incarnation = store.begin_incarnation().await.map_err(refusal)?;
+        let mut known = pool_records(&*store).await?;
+        let mut held = BTreeMap::new();
+        for setup in pools {
+            let record = match known.remove(&setup.name) {
+                Some(record) => record,
+                None => new_pool(&*store, &setup, clock.now()).await?,
+            };
+            let capabilities = setup.driver.capabilities().await.unwrap_or_default();
+            let places = Places::new(settings.places_per_pool);
+            let pool = Pool {
+                id: record.id,
+                created_at: record.about.created_at,
+                setup,
+                places,
+                capabilities: Mutex::new(capabilities),
+                capacity: tokio::sync::Mutex::new(None),
+            };
+            held.insert(record.id, pool);
+        }
+        let shared = Arc::new(Shared {
+            store,
+            exporter,
+            clock,
+            settings,
+            pools: held,
+            incarnation,
+            counter: AtomicU64::new(0),
+            workers: Mutex::new(HashMap::new()),
+            live: Mutex::new(HashMap::new()),
+            watchers: Mutex::new(HashMap::new()),
+            recovering: AtomicBool::new(false),
+            looked_at: Mutex::new(None),
+        });
+        let engine = Self { shared };
+        engine.ensure_default_profile().await?;
+        recovery::start(&engine.shared);
+        Ok(engine)
+    }
+
+    /// Whether the store answers and recovery has been started.
+    ///
+    /// # Errors
+    /// What stands in the way, in words.
+    pub async fn ready(&self) -> Result<(), String> {
+        self.shared.store.head().await.map_err(|error| error.to_string())?;
+        if self.shared.recovering.load(Ordering::Acquire) { Ok(()) } else { Err("recovery has not been started yet".into()) }
+    }
+
+    /// What decides which commands are allowed on volumes of this pool.
+    #[must_use]
+    pub fn context(&self, pool: PoolId) -> Context {
+        self.shared.context(pool)
+    }
+
+    /// What is known in memory of the resource's running operation.
+    #[must_use]
+    pub fn live(&self, subject: Subject) -> Option<Live> {
+        lock(&self.shared.live).get(&subject).cloned()
+    }
+
+    /// When the backend was last seen to be as the record says.
+    #[must_use]
+    pub fn checked_at(&self, record: &VolumeRecord) -> Option<Timestamp> {
+        let (seen, at) = record.state.seen();
+        let looked = *lock(&self.shared.looked_at);
+        if seen.is_known() { at.max(looked) } else { at }
+    }
+
+    /// The clients connected to an attachment's export, if the exporter can tell.
+    pub async fn clients(&self, attachment: AttachmentId) -> Option<Vec<Client>> {
+        self.shared.exporter.clients(attachment).await.ok()
+    }
+
+    /// The availability zones of the configured pools.
+    #[must_use]
+    pub fn zones(&self) -> Vec<String> {
+        let mut zones: Vec<_> = self.shared.pools.values().map(|pool| pool.setup.zone.clone()).collect();
+        zones.sort();
+        zones.dedup();
+        zones
+    }
+
+    /// The configured pools as they are now.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] if the store cannot answer.
+    pub async fn pools(&self) -> Result<Vec<PoolNow>, Refusal> {
+        let mut pools = Vec::new();
+        for pool in self.shared.pools.values() {
+            let capacity = self.shared.capacity(pool).await;
+            let reserved = self.shared.store.counted(Key::Pool(pool.id)).await.map_err(unavailable)?;
+            pools.push(PoolNow {
+                id: pool.id,
+                name: pool.setup.name.clone(),
+                description: pool.setup.description.clone(),
+                zone: pool.setup.zone.clone(),
+                driver: pool.setup.driver.name(),
+                created_at: pool.created_at,
+                capacity,
+                reserved: Bytes(reserved),
+                reservable: self.shared.reservable(pool).await.map(Bytes),
+                retired: pool.setup.retired,
+                protocols: self.shared.exporter.protocols().iter().map(ToString::to_string).collect(),
+            });
+        }
+        Ok(pools)
+    }
+
+    /// A volume's aggregate.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] also for another tenant's, unless the caller is an administrator.
+    pub async fn volume(&self, caller: &Caller, id: VolumeId) -> Result<VolumeNow, Refusal> {
+        let found = self.shared.read_volume(id).await.map_err(unavailable)?;
+        found.filter(|now| sees(caller, &now.record)).ok_or_else(|| not_found("volume", id))
+    }
+
+    /// The aggregate that holds a snapshot.
+    ///
+    /// # Errors
+    /// As [`Engine::volume`].
+    pub async fn snapshot(&self, caller: &Caller, id: SnapshotId) -> Result<VolumeNow, Refusal> {
+        self.holder(caller, Child::Snapshot(id), |record| record.snapshots.contains_key(&id))
+            .await?
+            .ok_or_else(|| not_found("snapshot", id))
+    }
+
+    /// The aggregate that holds an attachment.
+    ///
+    /// # Errors
+    /// As [`Engine::volume`].
+    pub async fn attachment(&self, caller: &Caller, id: AttachmentId) -> Result<VolumeNow, Refusal> {
+        let held = |record: &VolumeRecord| record.attachments.contains_key(&id);
+        self.holder(caller, Child::Attachment(id), held).await?.ok_or_else(|| not_found("attachment", id))
+    }
+
+    async fn holder(
+        &self,
+        caller: &Caller,
+        child: Child,
+        held: impl Fn(&VolumeRecord) -> bool,
+    ) -> Result<Option<VolumeNow>, Refusal> {
+        let Some(id) = self.shared.store.find(child).await.map_err(unavailable)? else { return Ok(None) };
+        let found = self.shared.read_volume(id).await.map_err(unavailable)?;
+        Ok(found.filter(|now| sees(caller, &now.record) && held(&now.record)))
+    }
+
+    /// Lists resources that the caller may see.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]; a filter that looks at too much is an error in the stream.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        mut query: ListQuery,
+    ) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, Refusal> {
+        let shared_by_all = matches!(query.kind, Kind::Profile | Kind::Pool);
+        query.tenant = (!caller.is_admin && !shared_by_all).then(|| caller.tenant.clone());
+        self.shared.store.list(query).await.map_err(unavailable)
+    }
+
+    /// The journal of one resource, also of one that is gone.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] if the journal knows nothing of it that the caller may see.
+    pub async fn journal(&self, caller: &Caller, subject: Subject, since: u64, limit: usize) -> Result<Vec<JournalEntry>, Refusal> {
+        let tenant = (!caller.is_admin).then(|| caller.tenant.clone());
+        let query = |since, limit| JournalQuery { since, subject: Some(subject), tenant: tenant.clone(), limit };
+        let entries = self.shared.store.journal(query(since, limit)).await.map_err(unavailable)?;
+        if entries.is_empty() && self.shared.store.journal(query(0, 1)).await.map_err(unavailable)?.is_empty() {
+            return Err(Refusal::NotFound { kind: "resource", id: subject.to_string() });
+        }
+        Ok(entries)
+    }
+
+    /// A waiter on the aggregate of `volume`. Make it first, then read, then wait: so that no commit falls in between.
+    #[must_use]
+    pub fn wait(&self, volume: VolumeId) -> Waiter {
+        let mut watchers = lock(&self.shared.watchers);
+        // Now and then let go of volumes that nobody waits for any more.
+        if watchers.len() >= WATCHERS_SWEPT && watchers.len().is_power_of_two() {
+            watchers.retain(|_, sender| sender.receiver_count() > 0);
+        }
+        Waiter(watchers.entry(volume).or_insert_with(|| watch::Sender::new(0)).subscribe())
+    }
+
+    /// Accepts a volume: name, id and status `creating` are durable when this returns.
+    ///
+    /// # Errors
+    /// [`Refusal::BadReference`] for an unknown profile, pool, zone or snapshot, or a size below the snapshot's;
+    /// [`Refusal::Conflict`] for a full pool.
+    pub async fn create_volume(&self, caller: &Caller, new: NewVolume) -> Result<VolumeNow, Refusal> {
+        self.repeated(caller).await?;
+        let now = self.shared.clock.now();
+        let id = VolumeId(Uuid::new_v4());
+        let profile = self.profile_for(new.profile).await?;
+        let about =
+            About { name: new.name, description: new.description, metadata: new.metadata, created_at: now, ..About::default() };
+        let zone = if new.zone.is_empty() { DEFAULT_ZONE.to_owned() } else { new.zone };
+        for _ in 0..STALE_RETRIES {
+            let source = self.source_for(caller, new.source).await?;
+            let pool = self.pool_for(new.pool, &zone, source.as_ref().map(|(held, _)| held.record.pool))?;
+            let pinned = source.as_ref().map(|(held, snapshot)| Source { volume: held.record.state.id(), snapshot: *snapshot });
+            let record = VolumeRecord {
+                state: Volume::create(id, new.size, new.multi_attach, pinned, now),
+                tenant: caller.tenant.clone(),
+                about: about.clone(),
+                zone: zone.clone(),
+                profile,
+                pool,
+                snapshots: BTreeMap::new(),
+                attachments: BTreeMap::new(),
+            };
+            let mut steps = vec![Step { before: None, after: record }];
+            if let Some((held, snapshot)) = &source {
+                steps.push(self.pin(held, *snapshot, id, new.size)?);
+            }
+            let commit = Commit { idempotent: idempotent(caller, Subject::Volume(id)), ..Commit::default() };
+            match self.shared.commit(steps, commit, &cause(caller, "create")).await {
+                Ok(_) => return self.after(caller, id).await,
+                Err(CommitError::Stale(_)) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refusal::Unavailable("the source volume is changed too often by others; try again".into()))
+    }
+
+    fn pin<'a>(&self, held: &'a VolumeNow, snapshot: SnapshotId, clone: VolumeId, size: Bytes) -> Result<Step<'a>, Refusal> {
+        let context = self.shared.context(held.record.pool);
+        let input = Input::Command(Command::Clone { snapshot, clone, size });
+        let transitions = held.record.state.decide(&input, &context).map_err(|no| Refusal::BadReference(no.to_string()))?;
+        let after = successor(&held.record, &transitions, context.now);
+        Ok(Step { before: Some((&held.record, held.version)), after })
+    }
+
+    async fn source_for(&self, caller: &Caller, source: Option<SnapshotId>) -> Result<Option<(VolumeNow, SnapshotId)>, Refusal> {
+        let Some(id) = source else { return Ok(None) };
+        match self.snapshot(caller, id).await {
+            Ok(held) => Ok(Some((held, id))),
+            Err(Refusal::NotFound { .. }) => Err(Refusal::BadReference(format!("snapshot {id} does not exist"))),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The pool for a new volume: the one asked for, the source's, or the first that fits.
+    fn pool_for(&self, asked: Option<PoolId>, zone: &str, source: Option<PoolId>) -> Result<PoolId, Refusal> {
+        if let (Some(asked), Some(source)) = (asked, source)
+            && asked != source
+        {
+            return Err(Refusal::BadReference(format!(
+                "the snapshot is in pool {source}; a volume from it cannot be made in pool {asked}"
+            )));
+        }
+        let fits = |pool: &&Pool| asked.or(source).is_none_or(|id| pool.id == id);
+        let mut candidates = self.shared.pools.values().filter(fits).peekable();
+        if candidates.peek().is_none() {
+            let asked = asked.or(source).map(|id| id.to_string()).unwrap_or_default();
+            return Err(Refusal::BadReference(format!("pool {asked} does not exist")));
+        }
+        let usable = candidates.find(|pool| !pool.setup.retired && pool.setup.zone == zone);
+        usable.map(|pool| pool.id).ok_or_else(|| {
+            let zones = self.zones().join(", ");
+            Refusal::BadReference(format!("no pool that takes new volumes is in availability zone {zone} (there are: {zones})"))
+        })
+    }
+
+    async fn profile_for(&self, asked: Option<ProfileId>) -> Result<ProfileId, Refusal> {
+        let Some(id) = asked else {
+            let found = self.profile_named(DEFAULT_PROFILE).await?;
+            return found
+                .ok_or_else(|| Refusal::BadReference(format!("there is no profile named {DEFAULT_PROFILE}; name one by its id")));
+        };
+        match self.shared.store.read(Key::Profile(id)).await.map_err(unavailable)? {
+            Some(_) => Ok(id),
+            None => Err(Refusal::BadReference(format!("profile {id} does not exist"))),
+        }
+    }
+
+    /// Accepts a snapshot of a volume.
+    ///
+    /// # Errors
+    /// [`Refusal::BadReference`] for an unknown volume or profile, [`Refusal::NotAllowed`] by the rules.
+    pub async fn create_snapshot(&self, caller: &Caller, new: NewSnapshot) -> Result<(VolumeNow, SnapshotId), Refusal> {
+        self.repeated(caller).await?;
+        let profile = match new.profile {
+            Some(id) => Some(self.profile_for(Some(id)).await?),
+            None => None,
+        };
+        let id = SnapshotId(Uuid::new_v4());
+        let now = self.shared.clock.now();
+        let add = |record: &mut VolumeRecord| {
+            let mut metadata = record.about.metadata.clone();
+            metadata.extend(new.metadata.clone());
+            let about = About {
+                name: new.name.clone(),
+                description: new.description.clone(),
+                metadata,
+                created_at: now,
+                ..About::default()
+            };
+            record.snapshots.insert(id, SnapshotAbout { about, profile: profile.unwrap_or(record.profile) });
+        };
+        let after = self.add(caller, new.volume, Command::Snapshot { id }, Subject::Snapshot(id), add).await?;
+        Ok((after, id))
+    }
+
+    /// Accepts an attachment of a volume to a host.
+    ///
+    /// # Errors
+    /// [`Refusal::BadReference`] for an unknown volume, host or protocol, or if they share no zone; [`Refusal::NotAllowed`] by the rules.
+    pub async fn create_attachment(&self, caller: &Caller, new: NewAttachment) -> Result<(VolumeNow, AttachmentId), Refusal> {
+        self.repeated(caller).await?;
+        let host = match self.host(caller, new.host).await {
+            Err(Refusal::NotFound { .. }) => return Err(Refusal::BadReference(format!("host {} does not exist", new.host))),
+            other => other?,
+        };
+        let protocol = new.protocol.unwrap_or_else(|| "nbd".to_owned());
+        let spoken = self.shared.exporter.protocols();
+        if !spoken.contains(&protocol.as_str()) {
+            return Err(Refusal::BadReference(format!(
+                "access protocol {protocol} is not spoken here (there are: {})",
+                spoken.join(", ")
+            )));
+        }
+        let volume = self.reference(caller, new.volume).await?;
+        if host.zones.as_ref().is_some_and(|zones| !zones.is_empty() && !zones.contains(&volume.record.zone)) {
+            let zone = &volume.record.zone;
+            return Err(Refusal::BadReference(format!("host {} does not reach availability zone {zone} of the volume", new.host)));
+        }
+        let id = AttachmentId(Uuid::new_v4());
+        let now = self.shared.clock.now();
+        let add = |record: &mut VolumeRecord| {
+            let about = About { metadata: new.metadata.clone(), created_at: now, ..About::default() };
+            let held = AttachmentAbout { about, mountpoint: new.mountpoint.clone(), protocol: protocol.clone() };
+            record.attachments.insert(id, held);
+        };
+        let command = Command::Attach { id, host: new.host, mode: new.mode };
+        let after = self.add(caller, new.volume, command, Subject::Attachment(id), add).await?;
+        Ok((after, id))
+    }
+
+    async fn reference(&self, caller: &Caller, id: VolumeId) -> Result<VolumeNow, Refusal> {
+        match self.volume(caller, id).await {
+            Err(Refusal::NotFound { .. }) => Err(Refusal::BadReference(format!("volume {id} does not exist"))),
+            other => other,
+        }
+    }
+
+    /// Adds a part to a volume: the rules decide, `add` notes what it is called.
+    async fn add(
+        &self,
+        caller: &Caller,
+        id: VolumeId,
+        command: Command,
+        made: Subject,
+        add: impl Fn(&mut VolumeRecord),
+    ) -> Result<VolumeNow, Refusal> {
+        for _ in 0..STALE_RETRIES {
+            let VolumeNow { record, version } = self.reference(caller, id).await?;
+            let context = self.shared.context(record.pool);
+            let transitions = record.state.decide(&Input::Command(command), &context).map_err(Refusal::NotAllowed)?;
+            let mut after = successor(&record, &transitions, context.now);
+            add(&mut after);
+            let step = Step { before: Some((&record, version)), after };
+            let commit = Commit { idempotent: idempotent(caller, made), ..Commit::default() };
+            match self.shared.commit(vec![step], commit, &cause(caller, command.kind().word())).await {
+                Ok(_) => return self.after(caller, id).await,
+                Err(CommitError::Stale(_)) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refusal::Unavailable(format!("volume {id} is changed too often by others; try again")))
+    }
+
+    /// Accepts a command on a volume or one of its parts. Nothing is returned if the volume is gone with it.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`] by the rules, [`Refusal::Changed`] by `If-Match`, [`Refusal::Forbidden`] for `forget` of a tenant.
+    pub async fn command(&self, caller: &Caller, volume: VolumeId, command: Command) -> Result<Option<VolumeNow>, Refusal> {
+        if command == Command::Forget && !caller.is_admin {
+            return Err(Refusal::Forbidden("forgetting a volume"));
+        }
+        let cause = cause(caller, command.kind().word());
+        for _ in 0..STALE_RETRIES {
+            let now = self.volume(caller, volume).await?;
+            matches_revision(caller, &now.record, command.subject(volume))?;
+            let context = self.shared.context(now.record.pool);
+            let transitions = now.record.state.decide(&Input::Command(command), &context).map_err(Refusal::NotAllowed)?;
+            if transitions.is_empty() {
+                return Ok(Some(now));
+            }
+            let after = successor(&now.record, &transitions, context.now);
+            let source = self.repinned(caller, &now.record, &after).await?;
+            let mut steps = vec![Step { before: Some((&now.record, now.version)), after }];
+            if let Some((held, snapshot)) = &source {
+                steps.push(self.pin(held, *snapshot, volume, now.record.state.size())?);
+            }
+            match self.shared.commit(steps, Commit::default(), &cause).await {
+                Ok(_) => {
+                    let now = self.shared.read_volume(volume).await.map_err(unavailable);
+                    worker::poke(&self.shared, volume);
+                    return now;
+                }
+                Err(CommitError::Stale(_)) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refusal::Unavailable(format!("volume {volume} is changed too often by others; try again")))
+    }
+
+    /// A creation that is retried pins its source again: every guard of the original command holds again.
+    async fn repinned(
+        &self,
+        caller: &Caller,
+        before: &VolumeRecord,
+        after: &VolumeRecord,
+    ) -> Result<Option<(VolumeNow, SnapshotId)>, Refusal> {
+        let begins = crate::shared::is_creating(after) && !crate::shared::is_creating(before);
+        let source = after.state.source().filter(|_| begins);
+        self.source_for(caller, source.map(|source| source.snapshot)).await
+    }
+
+    /// Changes names and free words. Never a status, never a size.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::Changed`].
+    pub async fn relabel(&self, caller: &Caller, subject: Subject, relabel: Relabel) -> Result<VolumeNow, Refusal> {
+        for _ in 0..STALE_RETRIES {
+            let now = match subject {
+                Subject::Volume(id) => self.volume(caller, id).await?,
+                Subject::Snapshot(id) => self.snapshot(caller, id).await?,
+                Subject::Attachment(id) => self.attachment(caller, id).await?,
+            };
+            matches_revision(caller, &now.record, subject)?;
+            let mut after = now.record.clone();
+            rename(&mut after, subject, &relabel);
+            let id = after.state.id();
+            let step = Step { before: Some((&now.record, now.version)), after };
+            match self.shared.commit(vec![step], Commit::default(), &cause(caller, "update")).await {
+                Ok(_) => return self.volume(caller, id).await,
+                Err(CommitError::Stale(_)) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refusal::Unavailable(format!("{subject} is changed too often by others; try again")))
+    }
+
+    async fn after(&self, caller: &Caller, id: VolumeId) -> Result<VolumeNow, Refusal> {
+        // Read first, so that the answer shows what was accepted and not already what came of it.
+        let now = self.volume(caller, id).await;
+        worker::poke(&self.shared, id);
+        now
+    }
+
+    /// Refuses a request whose idempotency key was used before, telling what it made.
+    async fn repeated(&self, caller: &Caller) -> Result<(), Refusal> {
+        let Some((key, request)) = &caller.idempotency else { return Ok(()) };
+        match self.shared.store.idempotent(&caller.tenant, key).await.map_err(unavailable)? {
+            Some(used) if used.request == *request => Err(Refusal::Repeated(used)),
+            Some(_) => Err(Refusal::KeyReused),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many waited-for volumes are kept before unused ones are looked for.
+const WATCHERS_SWEPT: usize = 1024;
+
+/// How often a request is decided anew because somebody else committed in between.
+pub(crate) const STALE_RETRIES: usize = 64;
+
+pub(crate) fn not_found(kind: &'static str, id: impl ToString) -> Refusal {
+    Refusal::NotFound { kind, id: id.to_string() }
+}
+
+fn sees(caller: &Caller, record: &VolumeRecord) -> bool {
+    caller.is_admin || caller.tenant == record.tenant
+}
+
+pub(crate) fn cause(caller: &Caller, what: &str) -> Cause {
+    Cause { what: what.into(), actor: caller.actor.clone(), request_id: caller.request_id.clone(), is_command: true }
+}
+
+fn idempotent(caller: &Caller, made: Subject) -> Option<(String, String, Idempotent)> {
+    let (key, request) = caller.idempotency.clone()?;
+    Some((caller.tenant.clone(), key, Idempotent { request, made }))
+}
+
+fn matches_revision(caller: &Caller, record: &VolumeRecord, subject: Subject) -> Result<(), Refusal> {
+    let revision = match subject {
+        Subject::Volume(_) => Some(record.about.revision),
+        Subject::Snapshot(id) => record.snapshots.get(&id).map(|held| held.about.revision),
+        Subject::Attachment(id) => record.attachments.get(&id).map(|held| held.about.revision),
+    };
+    match (caller.if_match, revision) {
+        (Some(wanted), Some(revision)) if wanted != revision => Err(Refusal::Changed(revision)),
+        (Some(_) | None, Some(_) | None) => Ok(()),
+    }
+}
+
+fn rename(record: &mut VolumeRecord, subject: Subject, relabel: &Relabel) {
+    let about = match subject {
+        Subject::Volume(_) => Some(&mut record.about),
+        Subject::Snapshot(id) => record.snapshots.get_mut(&id).map(|held| &mut held.about),
+        Subject::Attachment(id) => record.attachments.get_mut(&id).map(|held| {
+            held.mountpoint = relabel.mountpoint.clone().unwrap_or_else(|| held.mountpoint.clone());
+            &mut held.about
+        }),
+    };
+    let Some(about) = about else { return };
+    about.name = relabel.name.clone().unwrap_or_else(|| about.name.clone());
+    about.description = relabel.description.clone().unwrap_or_else(|| about.description.clone());
+    about.metadata.extend(relabel.metadata.clone().unwrap_or_default());
+}
+
+async fn pool_records(store: &dyn Store) -> Result<HashMap<String, PoolRecord>, Refusal> {
+    let query = ListQuery {
+        kind: Kind::Pool,
+        tenant: None,
+        filters: Vec::new(),
+        sort: Sort::Id,
+        descending: false,
+        marker: None,
+        offset: 0,
+        limit: usize::MAX,
+    };
+    let mut batches = store.list(query).await.map_err(unavailable)?;
+    let mut found = HashMap::new();
+    while let Some(batch) = batches.recv().await {
+        for item in batch.map_err(unavailable)? {
+            if let Item::Other(record) = item
+                && let Record::Pool(record) = *record
+            {
+                found.insert(record.about.name.clone(), record);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn new_pool(store: &dyn Store, setup: &PoolSetup, now: Timestamp) -> Result<PoolRecord, Refusal> {
+    let id = PoolId(Uuid::new_v4());
+    let about = About { name: setup.name.clone(), created_at: now, ..About::default() };
+    let record = PoolRecord { id, about };
+    let change = Change {
+        key: Key::Pool(id),
+        expected: Expected::Absent,
+        record: Some(Record::Pool(record.clone())),
+        touched: Touched::default(),
+        unused: false,
+    };
+    store.commit(Commit { changes: vec![change], ..Commit::default() }).await.map_err(refusal)?;
+    Ok(record)
+}

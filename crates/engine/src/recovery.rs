@@ -1,0 +1,136 @@
+//! What a start of the controller does: asks what is there, drives again what is owed, and makes every export exist again.
+//!
+//! The API answers meanwhile. Nothing is assumed: drivers are looked at before they are asked to act, and an attachment whose
+//! export is not served goes back to `attaching` until it is. Source: architecture page, "Life of a crash".
+
+use crate::change::{Cause, Step};
+use crate::ports::Listed;
+use crate::shared::{Pool, Shared, lock, successor};
+use crate::store::{Commit, Field, Filter, Item, Kind, ListQuery, Sort};
+use crate::worker;
+use lifecycle::{AttachmentId, Connection, Input, Seen, VolumeId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How many records are asked for at a time.
+const PAGE: usize = 1000;
+
+pub(crate) fn start(shared: &Arc<Shared>) {
+    shared.recovering.store(true, Ordering::Release);
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        resume(&shared).await;
+        compare(&shared).await;
+        sweep(&shared).await;
+    });
+}
+
+/// Drives everything that is owed.
+async fn resume(shared: &Arc<Shared>) {
+    let exports = shared.exporter.list().await.unwrap_or_default();
+    let mut after = None;
+    loop {
+        let page = match shared.store.owes_work(after, PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read what is owed; trying again");
+                tokio::time::sleep(shared.settings.retry_min).await;
+                continue;
+            }
+        };
+        for id in &page {
+            export_again(shared, *id, &exports).await;
+            worker::resume(shared, *id);
+        }
+        match page.last() {
+            Some(last) => after = Some(*last),
+            None => return,
+        }
+    }
+}
+
+async fn export_again(shared: &Shared, id: VolumeId, exports: &BTreeMap<AttachmentId, Connection>) {
+    let cause = Cause { what: "start".into(), ..Cause::default() };
+    if let Err(error) = shared.drive(id, &Input::Exports(exports.clone()), &cause).await {
+        tracing::warn!(volume = %id, %error, "cannot note which exports are served; the worker will find out");
+    }
+}
+
+/// Compares every backend with the records, and tells of what belongs to nobody.
+async fn compare(shared: &Shared) {
+    for pool in shared.pools.values() {
+        match pool.setup.driver.list().await {
+            Ok(listed) => compare_pool(shared, pool, &listed).await,
+            Err(error) => tracing::warn!(pool = pool.setup.name, %error, "the backend does not answer; what is there is unknown"),
+        }
+    }
+    *lock(&shared.looked_at) = Some(shared.clock.now());
+}
+
+async fn compare_pool(shared: &Shared, pool: &Pool, listed: &[Listed]) {
+    let mut sizes: BTreeMap<VolumeId, Seen> = BTreeMap::new();
+    for Listed { volume, snapshot, seen } in listed {
+        let held = sizes.entry(*volume).or_insert(Seen::Absent);
+        if snapshot.is_none() {
+            *held = *seen;
+        }
+    }
+    let filters = vec![Filter { field: Field::PoolId, values: vec![pool.id.to_string()] }];
+    let query = ListQuery {
+        kind: Kind::Volume,
+        tenant: None,
+        filters,
+        sort: Sort::Id,
+        descending: false,
+        marker: None,
+        offset: 0,
+        limit: usize::MAX,
+    };
+    let Ok(mut batches) = shared.store.list(query).await else { return };
+    while let Some(Ok(batch)) = batches.recv().await {
+        for item in batch {
+            let Item::Volume(record) = item else { continue };
+            let seen = sizes.remove(&record.state.id()).unwrap_or(Seen::Absent);
+            if seen.whole() != Some(record.state.size()) {
+                look_at(shared, pool, record.state.id()).await;
+            }
+        }
+    }
+    for orphan in sizes.keys() {
+        if matches!(shared.read_volume(*orphan).await, Ok(None)) {
+            tracing::warn!(volume = %orphan, pool = pool.setup.name, "the backend has an object without a record; it is left alone");
+        }
+    }
+}
+
+/// Looks at one volume and commits what it shows, unless anything else was committed meanwhile: then there is somebody at work
+/// who knows better.
+async fn look_at(shared: &Shared, pool: &Pool, id: VolumeId) {
+    let Ok(Some(now)) = shared.read_volume(id).await else { return };
+    let Ok(look) = pool.setup.driver.inspect(id, None).await else { return };
+    let context = shared.context(pool.id);
+    let Ok(transitions) = now.record.state.decide(&Input::Drift(look), &context) else { return };
+    if transitions.is_empty() {
+        return;
+    }
+    let after = successor(&now.record, &transitions, context.now);
+    let step = Step { before: Some((&now.record, now.version)), after };
+    let cause = Cause { what: "look".into(), ..Cause::default() };
+    if let Err(error) = shared.commit(vec![step], Commit::default(), &cause).await {
+        tracing::info!(volume = %id, %error, "what the backend showed was not noted");
+    }
+}
+
+/// Sends workers after tombstones whose time has come.
+async fn sweep(shared: &Arc<Shared>) {
+    loop {
+        tokio::time::sleep(shared.settings.sweep_interval).await;
+        let mut after = None;
+        while let Ok(page) = shared.store.owes_work(after, PAGE).await {
+            let Some(last) = page.last() else { break };
+            after = Some(*last);
+            page.iter().for_each(|id| worker::poke(shared, *id));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The engine's numbers, each with its reason. All can be set; these are the defaults.
+
+use lifecycle::Work;
+use std::time::Duration;
+
+/// The engine's numbers.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a create, extend, snapshot or delete may go without progress. A backend that tells nothing for two minutes is
+    /// taken to have hung: local file systems and Ceph answer in seconds, and a long copy renews it by its progress.
+    pub shape_deadline: Duration,
+    /// How long an export may take, and ending one: seconds on every data plane measured, half a minute for a lingering RBD watcher.
+    pub export_deadline: Duration,
+    /// How long one look may take before it is tried again.
+    pub look_timeout: Duration,
+    /// How long a superseded call is awaited before it is abandoned.
+    pub call_timeout: Duration,
+    /// The first pause before a call is tried again; it doubles each time, with jitter.
+    pub retry_min: Duration,
+    /// The longest pause before a call is tried again.
+    pub retry_max: Duration,
+    /// How long `deleted` snapshots and `detached` attachments stay readable. Source: lifecycle page, "Tombstones".
+    pub tombstone_life: Duration,
+    /// How often tombstones are swept.
+    pub sweep_interval: Duration,
+    /// How many driver calls run at once in one pool.
+    pub places_per_pool: usize,
+    /// How long what a pool's backend told of its capacity is believed.
+    pub capacity_life: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shape_deadline: Duration::from_secs(120),
+            export_deadline: Duration::from_secs(60),
+            look_timeout: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(10),
+            retry_min: Duration::from_millis(200),
+            retry_max: Duration::from_secs(30),
+            tombstone_life: Duration::from_secs(3600),
+            sweep_interval: Duration::from_secs(60),
+            places_per_pool: 32,
+            capacity_life: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Settings {
+    /// How long `work` may go without progress.
+    pub(crate) const fn deadline(&self, work: Work) -> Duration {
+        match work {
+            Work::Create | Work::CleanUp | Work::Extend { .. } | Work::Delete => self.shape_deadline,
+            Work::Snapshot(_) | Work::CleanUpSnapshot(_) | Work::DeleteSnapshot(_) => self.shape_deadline,
+            Work::Export(_) | Work::Unexport { .. } => self.export_deadline,
+            Work::Look | Work::LookExport(_) => self.look_timeout,
+        }
+    }
+
+    /// The pause before try number `attempt` + 1, jittered by `dice` to between a half and the whole of it.
+    pub(crate) fn pause(&self, attempt: u32, dice: u64) -> Duration {
+        let full = self.retry_min.saturating_mul(1 << attempt.min(16)).min(self.retry_max);
+        let half = full / 2;
+        half + Duration::from_nanos(dice % u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1))
+    }
+}
+
+/// What work is called in the journal and in messages.
+pub(crate) const fn work_word(work: Work) -> &'static str {
+    match work {
+        Work::Create => "create",
+        Work::CleanUp | Work::CleanUpSnapshot(_) => "clean up",
+        Work::Extend { .. } => "extend",
+        Work::Delete => "delete",
+        Work::Look | Work::LookExport(_) => "look",
+        Work::Snapshot(_) => "snapshot",
+        Work::DeleteSnapshot(_) => "delete snapshot",
+        Work::Export(_) => "export",
+        Work::Unexport { .. } => "end export",
+    }
+}

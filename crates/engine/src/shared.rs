@@ -1,0 +1,247 @@
+//! What every worker and every request shares: ports, pools, and what is known in memory.
+//!
+//! Nothing here is the truth about a record: the store is. Losing all of it costs a restart's worth of looking.
+
+use crate::change::{Cause, Difference, Step};
+use crate::places::Places;
+use crate::ports::{Capacity, Clock, Driver, Exporter};
+use crate::records::{Key, Record, VolumeRecord};
+use crate::requests::{Live, Refusal, VolumeNow};
+use crate::settings::Settings;
+use crate::store::{Commit, CommitError, Store, StoreError, Versioned};
+use lifecycle::{Capabilities, Context, Input, PoolId, Subject, Timestamp, Token, VolumeId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// A pool as the configuration tells it.
+pub struct PoolSetup {
+    /// Its name, unique: the record is found by it.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Its availability zone.
+    pub zone: String,
+    /// How often its total capacity may be promised.
+    pub overcommit: f64,
+    /// Whether it is marked retired: nothing new is made in it, and its volumes may be forgotten.
+    pub retired: bool,
+    /// Its driver.
+    pub driver: Arc<dyn Driver>,
+}
+
+pub(crate) struct Pool {
+    pub(crate) id: PoolId,
+    pub(crate) created_at: Timestamp,
+    pub(crate) setup: PoolSetup,
+    pub(crate) places: Places,
+    pub(crate) capabilities: Mutex<Capabilities>,
+    pub(crate) capacity: tokio::sync::Mutex<Option<(Instant, Capacity)>>,
+}
+
+/// One worker's bell.
+#[derive(Default)]
+pub(crate) struct Bell {
+    pub(crate) rung: AtomicBool,
+    pub(crate) notify: Notify,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) exporter: Arc<dyn Exporter>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+    pub(crate) pools: BTreeMap<PoolId, Pool>,
+    pub(crate) incarnation: u64,
+    pub(crate) counter: AtomicU64,
+    pub(crate) workers: Mutex<HashMap<VolumeId, Arc<Bell>>>,
+    pub(crate) live: Mutex<HashMap<Subject, Live>>,
+    pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
+    pub(crate) recovering: AtomicBool,
+    pub(crate) looked_at: Mutex<Option<Timestamp>>,
+}
+
+/// How often a decision is made anew because somebody else committed in between, before giving up as overloaded.
+const STALE_RETRIES: usize = 64;
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn token(&self) -> Token {
+        Token { incarnation: self.incarnation, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    pub(crate) fn context(&self, pool: PoolId) -> Context {
+        let known = self.pools.get(&pool);
+        let capabilities = known.map(|pool| *lock(&pool.capabilities)).unwrap_or_default();
+        // A pool that the configuration no longer names cannot be asked anything: its volumes may be forgotten.
+        Context { now: self.clock.now(), capabilities, retired: known.is_none_or(|pool| pool.setup.retired) }
+    }
+
+    pub(crate) async fn read_volume(&self, id: VolumeId) -> Result<Option<VolumeNow>, StoreError> {
+        let found = self.store.read(Key::Volume(id)).await?;
+        Ok(found.and_then(|Versioned { record, version }| match record {
+            Record::Volume(record) => Some(Versioned { record: *record, version }),
+            Record::Host(_) | Record::Profile(_) | Record::Pool(_) => None,
+        }))
+    }
+
+    /// How much the pool may promise, in bytes; nothing if its backend cannot tell and nothing was heard from it yet.
+    pub(crate) async fn reservable(&self, pool: &Pool) -> Option<u64> {
+        let capacity = self.capacity(pool).await?;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a limit, saturating"
+        )]
+        let limit = (capacity.total.0 as f64 * pool.setup.overcommit) as u64;
+        Some(limit.min(i64::MAX as u64))
+    }
+
+    pub(crate) async fn capacity(&self, pool: &Pool) -> Option<Capacity> {
+        let mut held = pool.capacity.lock().await;
+        if let Some((at, capacity)) = *held
+            && at.elapsed() < self.settings.capacity_life
+        {
+            return Some(capacity);
+        }
+        let asked = tokio::time::timeout(self.settings.call_timeout, pool.setup.driver.capacity()).await;
+        if let Ok(Ok(capacity)) = asked {
+            *held = Some((Instant::now(), capacity));
+        }
+        held.map(|(_, capacity)| capacity)
+    }
+
+    /// Commits steps of one or several volumes together and wakes whoever they concern.
+    pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
+        let now = self.clock.now();
+        let mut commit = extra;
+        let mut touched = Vec::new();
+        for step in steps {
+            touched.push(step.after.state.id());
+            let reservable = match self.pools.get(&step.after.pool) {
+                Some(pool) if cause.is_command => self.reservable(pool).await,
+                Some(_) | None => None,
+            };
+            let Difference { change, counters, journal } = step.difference(cause, reservable, now);
+            commit.changes.push(change);
+            commit.counters.extend(counters);
+            commit.journal.extend(journal);
+        }
+        let committed = self.store.commit(commit).await?;
+        touched.into_iter().for_each(|id| self.tell(id, committed.revision));
+        Ok(committed.revision)
+    }
+
+    fn tell(&self, id: VolumeId, revision: u64) {
+        let mut watchers = lock(&self.watchers);
+        if let Some(sender) = watchers.get(&id)
+            && sender.send(revision).is_err()
+        {
+            watchers.remove(&id);
+        }
+    }
+
+    /// Decides `input` on the volume and commits what follows, as often as it takes against others' commits.
+    ///
+    /// Returns the record after it, or nothing if the volume is gone (with it or before). An error leaves everything as it was,
+    /// or unknown: then the next read tells.
+    pub(crate) async fn drive(&self, id: VolumeId, input: &Input, cause: &Cause) -> Result<Option<VolumeRecord>, Refusal> {
+        for _ in 0..STALE_RETRIES {
+            let Some(VolumeNow { record, version }) = self.read_volume(id).await.map_err(unavailable)? else { return Ok(None) };
+            let context = self.context(record.pool);
+            let transitions = record.state.decide(input, &context).map_err(Refusal::NotAllowed)?;
+            if transitions.is_empty() {
+                return Ok(Some(record));
+            }
+            let after = successor(&record, &transitions, context.now);
+            let source = self.unpinned(&record, &after, context.now).await.map_err(unavailable)?;
+            let mut steps = vec![Step { before: Some((&record, version)), after: after.clone() }];
+            if let Some((source, freed)) = &source {
+                steps.push(Step { before: Some((&source.record, source.version)), after: freed.clone() });
+            }
+            match self.commit(steps, Commit::default(), cause).await {
+                Ok(_) => return Ok((!after.state.is_gone()).then_some(after)),
+                Err(CommitError::Stale(_)) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refusal::Unavailable(format!("volume {id} is changed too often by others; try again")))
+    }
+
+    /// The source volume with its pin let go of, if this step is the end of the creation that pinned it.
+    async fn unpinned(
+        &self,
+        before: &VolumeRecord,
+        after: &VolumeRecord,
+        now: Timestamp,
+    ) -> Result<Option<(VolumeNow, VolumeRecord)>, StoreError> {
+        let ended = is_creating(before) && after.state.phase() == &lifecycle::VolumePhase::Ready;
+        let Some(pinned) = after.state.source().filter(|_| ended) else { return Ok(None) };
+        let Some(source) = self.read_volume(pinned.volume).await? else { return Ok(None) };
+        let input = Input::Unpin { snapshot: pinned.snapshot, clone: after.state.id() };
+        let transitions = source.record.state.decide(&input, &self.context(source.record.pool)).unwrap_or_default();
+        let freed = (!transitions.is_empty()).then(|| successor(&source.record, &transitions, now));
+        Ok(freed.map(|freed| (source, freed)))
+    }
+
+    /// Where the sound of the workers' bells goes: a worker is rung, or `None` means that a new one must be started with this bell.
+    pub(crate) fn ring(&self, id: VolumeId) -> Option<Arc<Bell>> {
+        let mut workers = lock(&self.workers);
+        if let Some(bell) = workers.get(&id) {
+            bell.rung.store(true, Ordering::Release);
+            bell.notify.notify_one();
+            return None;
+        }
+        let bell = Arc::new(Bell::default());
+        workers.insert(id, bell.clone());
+        Some(bell)
+    }
+}
+
+/// The record after `transitions`; what is called by the names of parts that are gone goes with them.
+pub(crate) fn successor(record: &VolumeRecord, transitions: &[lifecycle::Transition], now: Timestamp) -> VolumeRecord {
+    let mut after = record.clone();
+    after.state = record.state.apply(transitions, now);
+    after.snapshots.retain(|id, _| after.state.snapshots().contains_key(id));
+    after.attachments.retain(|id, _| after.state.attachments().contains_key(id));
+    after
+}
+
+pub(crate) fn is_creating(record: &VolumeRecord) -> bool {
+    matches!(record.state.phase(), lifecycle::VolumePhase::Creating(_))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+pub(crate) fn unavailable(error: StoreError) -> Refusal {
+    match error {
+        StoreError::TooBroad(_) => Refusal::TooBroad(error.to_string()),
+        StoreError::Unavailable(_) | StoreError::Corrupt(..) | StoreError::Slow => Refusal::Unavailable(error.to_string()),
+    }
+}
+
+pub(crate) fn refusal(error: CommitError) -> Refusal {
+    match error {
+        CommitError::Full { key: Key::Pool(id), counted, by, limit } => Refusal::Conflict(format!(
+            "pool {id} is full: {} promised, {} more asked for, {} may be promised; delete something or ask for less",
+            lifecycle::Bytes(counted),
+            lifecycle::Bytes(by.unsigned_abs()),
+            lifecycle::Bytes(limit)
+        )),
+        CommitError::NoSuch(key) => Refusal::BadReference(format!("{key} does not exist")),
+        CommitError::InUse { key, counted } => Refusal::Conflict(format!("{key} is in use {counted} times; end those uses first")),
+        CommitError::NameTaken(key) => Refusal::Conflict(format!("the name is taken by {key}; use another name")),
+        CommitError::Repeated(made) => Refusal::Repeated(made),
+        CommitError::DiskFull => Refusal::Unavailable(
+            "the disk of the store is full: only delete and detach are done now; free space on it, then try again".into(),
+        ),
+        CommitError::Full { .. } | CommitError::Stale(_) | CommitError::Unavailable(_) | CommitError::Unknown(_) => {
+            Refusal::Unavailable(error.to_string())
+        }
+    }
+}

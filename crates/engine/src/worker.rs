@@ -1,0 +1,340 @@
+//! A volume's worker: drives what its record owes until it owes nothing, then ends.
+//!
+//! - The record is read anew after every commit and every bell; what is owed is computed, never remembered.
+//! - One call a slot. A call whose work is no longer owed was superseded: it is awaited for a bounded time, then abandoned, its
+//!   token void, its slot free for the negation with a newer token.
+//! - Tries, deadlines and progress live here, in memory; losing them costs a few tries.
+//!
+//! Source: lifecycle page, "Work in flight" and "Volume" (superseding).
+
+use crate::calls::{self, Message, Running, Told};
+use crate::change::Cause;
+use crate::records::VolumeRecord;
+use crate::requests::Live;
+use crate::settings::work_word;
+use crate::shared::{Bell, Shared, is_creating, lock};
+use lifecycle::{Facts, Input, Outcome, Owed, Slot, Subject, Timestamp, VolumeId, VolumePhase, Waiting, Work};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Makes sure that the volume's owed work is being driven.
+pub(crate) fn poke(shared: &Arc<Shared>, id: VolumeId) {
+    start(shared, id, false);
+}
+
+/// The same after a start of the controller: looks at the backend before it acts.
+pub(crate) fn resume(shared: &Arc<Shared>, id: VolumeId) {
+    start(shared, id, true);
+}
+
+fn start(shared: &Arc<Shared>, id: VolumeId, look_first: bool) {
+    let Some(bell) = shared.ring(id) else { return };
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        let mut guard = Retire { shared: shared.clone(), id, panicked: true };
+        let (tell, told) = mpsc::unbounded_channel();
+        let mut worker = Worker {
+            shared,
+            id,
+            bell,
+            tell,
+            running: BTreeMap::new(),
+            tries: BTreeMap::new(),
+            told,
+            shown: BTreeSet::new(),
+            turn: Instant::now(),
+        };
+        if look_first {
+            worker.look_first().await;
+        }
+        worker.run().await;
+        guard.panicked = false;
+    });
+}
+
+/// Takes the worker off the list if it dies of a panic, so that the next bell starts another.
+struct Retire {
+    shared: Arc<Shared>,
+    id: VolumeId,
+    panicked: bool,
+}
+
+impl Drop for Retire {
+    fn drop(&mut self) {
+        if self.panicked {
+            lock(&self.shared.workers).remove(&self.id);
+        }
+    }
+}
+
+/// What is known of one piece of owed work besides that it is owed.
+#[derive(Default)]
+struct Try {
+    attempts: u32,
+    /// Not to be tried before this.
+    next: Option<Instant>,
+    /// When it ends if nothing moves; set when the first call begins.
+    deadline: Option<Instant>,
+    progress: Option<u8>,
+    last_error: Option<String>,
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    id: VolumeId,
+    bell: Arc<Bell>,
+    tell: mpsc::UnboundedSender<Message>,
+    told: mpsc::UnboundedReceiver<Message>,
+    /// The calls under way, each with the time at which it is abandoned if it was superseded.
+    running: BTreeMap<Slot, (Running, Option<Instant>)>,
+    tries: BTreeMap<Work, Try>,
+    /// The resources whose running operation is shown.
+    shown: BTreeSet<Subject>,
+    /// When this turn of the loop began: what fell due before it was seen to.
+    turn: Instant,
+}
+
+impl Worker {
+    async fn look_first(&mut self) {
+        let Ok(Some(now)) = self.shared.read_volume(self.id).await else { return };
+        let Some(pool) = self.shared.pools.get(&now.record.pool) else { return };
+        let shape = |owed: &Owed| owed.work.slot() == Slot::Shape;
+        if !now.record.state.owed(self.shared.context(now.record.pool).capabilities).iter().any(shape) {
+            return;
+        }
+        let looking = pool.setup.driver.inspect(self.id, Some(self.shared.token()));
+        if let Ok(Ok(look)) = tokio::time::timeout(self.shared.settings.look_timeout, looking).await {
+            let input = Input::Report { work: Work::Look, outcome: Outcome::Done(Facts::Look(look)) };
+            self.decide(&input, "look").await;
+        }
+    }
+
+    async fn run(&mut self) {
+        loop {
+            self.bell.rung.store(false, Ordering::Release);
+            self.turn = Instant::now();
+            let record = match self.shared.read_volume(self.id).await {
+                Ok(Some(now)) => Some(Arc::new(now.record)),
+                Ok(None) => None,
+                Err(error) => {
+                    tracing::warn!(volume = %self.id, %error, "cannot read what is owed");
+                    self.pause(self.shared.settings.retry_min).await;
+                    continue;
+                }
+            };
+            let owed = record.as_ref().map(|record| self.owed(record)).unwrap_or_default();
+            self.supersede(&owed);
+            if let Some(record) = &record {
+                self.begin(record, &owed);
+                self.release_pins(record).await;
+                self.expire(record).await;
+            }
+            self.show(&owed);
+            if owed.is_empty() && self.running.is_empty() {
+                if self.end(record.as_deref()).await {
+                    return;
+                }
+            } else {
+                self.wait().await;
+            }
+        }
+    }
+
+    fn owed(&self, record: &VolumeRecord) -> Vec<Owed> {
+        record.state.owed(self.shared.context(record.pool).capabilities)
+    }
+
+    /// Marks calls whose work is no longer owed, and forgets tries of work that is not owed any more.
+    fn supersede(&mut self, owed: &[Owed]) {
+        let is_owed = |work: &Work| owed.iter().any(|owed| owed.work == *work);
+        self.tries.retain(|work, _| is_owed(work));
+        let grace = self.shared.settings.call_timeout;
+        for (slot, (running, abandon)) in &mut self.running {
+            if abandon.is_none() && !is_owed(&running.work) {
+                // Ending an export never waits; its exporter orders the two by their tokens.
+                let grace = if matches!(slot, Slot::Export(_)) { Duration::ZERO } else { grace };
+                *abandon = Some(Instant::now() + grace);
+            }
+        }
+        let now = Instant::now();
+        self.running.retain(|_, (_, abandon)| abandon.is_none_or(|at| at > now));
+    }
+
+    fn begin(&mut self, record: &Arc<VolumeRecord>, owed: &[Owed]) {
+        let now = self.turn;
+        for Owed { work, waiting } in owed {
+            let slot = work.slot();
+            let due = self.tries.entry(*work).or_default().next.is_none_or(|next| next <= now);
+            if waiting.is_none() && due && !self.running.contains_key(&slot) {
+                let running = calls::start(&self.shared, record, *work, self.tell.clone());
+                self.running.insert(slot, (running, None));
+            }
+        }
+    }
+
+    /// Waits for a message, the bell, or the next time at which something is due; handles what came.
+    async fn wait(&mut self) {
+        let tries = self.tries.values().flat_map(|held| [held.next, held.deadline]).flatten();
+        let abandons = self.running.values().filter_map(|(_, abandon)| *abandon);
+        let now = self.turn;
+        let due = tries.chain(abandons).filter(|at| *at > now).min().unwrap_or(now + self.shared.settings.retry_max);
+        let bell = self.bell.clone();
+        tokio::select! {
+            message = self.told.recv() => if let Some(message) = message { self.hear(message).await },
+            () = bell.notify.notified() => {}
+            () = tokio::time::sleep_until(due) => {}
+        }
+        self.deadlines().await;
+    }
+
+    async fn hear(&mut self, Message { slot, token, told }: Message) {
+        let Some((running, _)) = self.running.get(&slot).filter(|(running, _)| running.token == token) else { return };
+        let work = running.work;
+        let limit = self.shared.settings.deadline(work);
+        let held = self.tries.entry(work).or_default();
+        match told {
+            Told::Began => {
+                held.attempts += 1;
+                held.deadline.get_or_insert(Instant::now() + limit);
+            }
+            Told::Progress(percent) if held.progress.is_none_or(|before| percent > before) => {
+                held.progress = Some(percent);
+                held.deadline = Some(Instant::now() + limit);
+            }
+            Told::Progress(_) => {}
+            Told::Ended(outcome) => {
+                self.running.remove(&slot);
+                self.report(work, outcome).await;
+            }
+        }
+    }
+
+    async fn report(&mut self, work: Work, outcome: Outcome) {
+        let message = match &outcome {
+            Outcome::Done(_) => None,
+            Outcome::Refused(message) | Outcome::Failed(message) | Outcome::Unknown(message) => Some(message.clone()),
+        };
+        if let Some(message) = &message {
+            tracing::info!(volume = %self.id, work = work_word(work), %message, "a call did not do its work");
+        }
+        self.decide(&Input::Report { work, outcome }, work_word(work)).await;
+        // If this settled nothing, the work is owed still and is tried again after a pause.
+        let dice = self.shared.token().counter.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let held = self.tries.entry(work).or_default();
+        held.next = Some(Instant::now() + self.shared.settings.pause(held.attempts, dice));
+        held.last_error = message.or_else(|| held.last_error.take());
+    }
+
+    /// Ends what got no definite answer in time.
+    async fn deadlines(&mut self) {
+        let now = Instant::now();
+        let passed = |held: &Try| held.deadline.is_some_and(|at| at <= now);
+        let late: Vec<Work> = self.tries.iter().filter(|(_, held)| passed(held)).map(|(work, _)| *work).collect();
+        for work in late {
+            self.running.retain(|_, (running, _)| running.work != work);
+            self.decide(&Input::Deadline(work), "deadline").await;
+            let pause = self.shared.settings.retry_max;
+            let held = self.tries.entry(work).or_default();
+            held.deadline = None;
+            held.next = Some(now + pause);
+        }
+    }
+
+    async fn decide(&self, input: &Input, what: &str) {
+        let cause = Cause { what: what.into(), ..Cause::default() };
+        if let Err(error) = self.shared.drive(self.id, input, &cause).await {
+            tracing::warn!(volume = %self.id, %error, what, "cannot commit what happened; it will be asked for again");
+        }
+    }
+
+    /// Lets go of snapshots whose clone's creation has really ended.
+    async fn release_pins(&self, record: &VolumeRecord) {
+        for (snapshot, clone) in record.state.pins() {
+            let ended = match self.shared.read_volume(clone).await {
+                Ok(Some(now)) => !is_creating(&now.record) && now.record.state.phase() != &VolumePhase::Deleting,
+                Ok(None) => true,
+                Err(_) => false,
+            };
+            if ended && !lock(&self.shared.workers).contains_key(&clone) {
+                self.decide(&Input::Unpin { snapshot, clone }, "clone ended").await;
+            }
+        }
+    }
+
+    async fn expire(&self, record: &VolumeRecord) {
+        let now = self.shared.clock.now();
+        let life = i64::try_from(self.shared.settings.tombstone_life.as_millis()).unwrap_or(i64::MAX);
+        if record.state.tombstone_ends(life).is_some_and(|ends| ends <= now) {
+            let before = Timestamp(now.0.saturating_sub(life));
+            self.decide(&Input::Expire(before), "expiry").await;
+        }
+    }
+
+    /// Shows what is known of running operations.
+    fn show(&mut self, owed: &[Owed]) {
+        let mut live = lock(&self.shared.live);
+        for subject in std::mem::take(&mut self.shown) {
+            live.remove(&subject);
+        }
+        for Owed { work, waiting } in owed {
+            let held = self.tries.get(work);
+            let begun = held.is_some_and(|held| held.deadline.is_some());
+            let shown = Live {
+                attempt: held.map_or(0, |held| held.attempts),
+                deadline: held.and_then(|held| held.deadline).map(|at| self.wall(at)),
+                progress: held.and_then(|held| held.progress),
+                waiting_for: waiting.map(waiting_word).or_else(|| (!begun).then(|| "a place in its pool".to_owned())),
+                last_error: held.and_then(|held| held.last_error.clone()),
+            };
+            let subject = self.subject(*work);
+            live.insert(subject, shown);
+            self.shown.insert(subject);
+        }
+    }
+
+    fn wall(&self, at: Instant) -> Timestamp {
+        let ahead = at.saturating_duration_since(Instant::now());
+        Timestamp(self.shared.clock.now().0.saturating_add(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    const fn subject(&self, work: Work) -> Subject {
+        match work {
+            Work::Create | Work::CleanUp | Work::Extend { .. } | Work::Delete | Work::Look => Subject::Volume(self.id),
+            Work::Snapshot(id) | Work::CleanUpSnapshot(id) | Work::DeleteSnapshot(id) => Subject::Snapshot(id),
+            Work::Export(id) | Work::Unexport { attachment: id, .. } | Work::LookExport(id) => Subject::Attachment(id),
+        }
+    }
+
+    /// Ends the worker unless its bell was rung meanwhile. Returns whether it ended.
+    async fn end(&self, record: Option<&VolumeRecord>) -> bool {
+        {
+            let mut workers = lock(&self.shared.workers);
+            if self.bell.rung.load(Ordering::Acquire) {
+                return false;
+            }
+            workers.remove(&self.id);
+        }
+        // Nothing is owed, so `show` has taken everything off already.
+        // A source volume waits for this worker to end before it lets go of the pin.
+        if let Some(source) = record.and_then(|record| record.state.source()) {
+            poke(&self.shared, source.volume);
+        }
+        true
+    }
+
+    async fn pause(&self, length: Duration) {
+        tokio::time::sleep(length).await;
+    }
+}
+
+fn waiting_word(waiting: Waiting) -> String {
+    match waiting {
+        Waiting::Extend => "the volume's extend".into(),
+        Waiting::Snapshot(id) => format!("snapshot {id}, which is being copied"),
+        Waiting::Snapshots => "the deletion of its snapshots".into(),
+    }
+}
