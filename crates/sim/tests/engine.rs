@@ -1,0 +1,374 @@
+//! The engine on the ports in memory: whole lives, faults, races, and crashes, on a paused clock.
+
+use engine::ports::Clock;
+use engine::records::VolumeRecord;
+use engine::requests::{Caller, HostFields, NewAttachment, NewSnapshot, NewVolume, Refusal};
+use engine::store::{CommitError, Store};
+use engine::{Engine, PoolSetup, Settings};
+use lifecycle::{AttachmentId, Bytes, Command, HostId, Mode, SnapshotId, Subject, VolumeId};
+use sim::{Fault, MemDriver, MemExporter, MemStore, SteppedClock};
+use std::sync::Arc;
+use std::time::Duration;
+
+struct World {
+    store: Arc<MemStore>,
+    driver: Arc<MemDriver>,
+    exporter: Arc<MemExporter>,
+    clock: Arc<SteppedClock>,
+    engine: Engine,
+    caller: Caller,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(MemDriver::able()).await
+    }
+
+    async fn with(driver: MemDriver) -> Self {
+        let (store, driver, exporter, clock) = (Arc::default(), Arc::new(driver), Arc::default(), Arc::default());
+        let engine = start(&store, &driver, &exporter, &clock).await;
+        let caller = Caller { tenant: "t".into(), actor: "test".into(), ..Caller::default() };
+        Self { store, driver, exporter, clock, engine, caller }
+    }
+
+    /// The controller dies and another takes its place. Its workers end with the runtime's tasks; here they are left without
+    /// anybody who would hear them, and their tokens are older than the new ones'.
+    async fn restart(&mut self) {
+        self.engine = start(&self.store, &self.driver, &self.exporter, &self.clock).await;
+    }
+
+    async fn create(&self, gib: u64) -> VolumeId {
+        let now = self.engine.create_volume(&self.caller, new_volume(gib)).await.expect("accepted");
+        assert_eq!(word(&now.record), "creating");
+        now.record.state.id()
+    }
+
+    async fn host(&self) -> HostId {
+        let fields = HostFields { name: Some("h".into()), ip: Some("127.0.0.1".into()), ..HostFields::default() };
+        self.engine.create_host(&self.caller, fields).await.expect("made").id
+    }
+
+    async fn attach(&self, volume: VolumeId, host: HostId) -> Result<AttachmentId, Refusal> {
+        let (mountpoint, metadata) = (String::new(), Default::default());
+        let new = NewAttachment { volume, host, mode: Mode::ReadWrite, mountpoint, protocol: None, metadata };
+        self.engine.create_attachment(&self.caller, new).await.map(|(_, id)| id)
+    }
+
+    async fn snapshot(&self, volume: VolumeId) -> SnapshotId {
+        let (name, description) = ("s".into(), String::new());
+        let new = NewSnapshot { volume, name, description, metadata: Default::default(), profile: None };
+        self.engine.create_snapshot(&self.caller, new).await.expect("accepted").1
+    }
+
+    async fn command(&self, volume: VolumeId, command: Command) -> Result<(), Refusal> {
+        self.engine.command(&self.caller, volume, command).await.map(drop)
+    }
+
+    /// Waits until the volume has this status; `gone` once it answers 404.
+    async fn until(&self, id: VolumeId, status: &str) -> Option<VolumeRecord> {
+        let mut waiter = self.engine.wait(id);
+        let reached = async {
+            loop {
+                let now = self.engine.volume(&self.caller, id).await.ok().map(|now| now.record);
+                if now.as_ref().map_or("gone", word) == status {
+                    return now;
+                }
+                waiter.changed().await;
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(3600), reached).await {
+            Ok(now) => now,
+            Err(_) => panic!("never {status}: {:?}", self.engine.volume(&self.caller, id).await),
+        }
+    }
+
+    async fn reason(&self, id: VolumeId) -> String {
+        let now = self.engine.volume(&self.caller, id).await.expect("there");
+        let reason = now.record.state.reason(Subject::Volume(id)).expect("a reason");
+        format!("{:?}: {}", reason.code, reason.message)
+    }
+}
+
+async fn start(store: &Arc<MemStore>, driver: &Arc<MemDriver>, exporter: &Arc<MemExporter>, clock: &Arc<SteppedClock>) -> Engine {
+    let pool = PoolSetup {
+        name: "default".into(),
+        description: String::new(),
+        zone: "default".into(),
+        overcommit: 1.0,
+        retired: false,
+        driver: driver.clone(),
+    };
+    Engine::start(store.clone(), exporter.clone(), clock.clone(), vec![pool], Settings::default()).await.expect("started")
+}
+
+fn new_volume(gib: u64) -> NewVolume {
+    NewVolume {
+        name: "v".into(),
+        description: String::new(),
+        metadata: Default::default(),
+        size: Bytes::from_gib(gib).expect("small"),
+        zone: String::new(),
+        profile: None,
+        pool: None,
+        source: None,
+        multi_attach: false,
+    }
+}
+
+fn word(record: &VolumeRecord) -> &'static str {
+    record.state.word(Subject::Volume(record.state.id()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_life() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let host = world.host().await;
+    let attachment = world.attach(id, host).await.expect("accepted");
+    world.until(id, "inUse").await;
+    assert!(world.exporter.exports().contains_key(&attachment));
+    let snapshot = world.snapshot(id).await;
+    world.command(id, Command::Extend { size: Bytes(2 << 30) }).await.expect_err("a snapshot is being taken");
+    world.command(id, Command::Detach { id: attachment, force: false }).await.expect("accepted");
+    world.until(id, "available").await;
+    assert!(world.exporter.exports().is_empty());
+    world.command(id, Command::Extend { size: Bytes(2 << 30) }).await.expect("accepted");
+    let record = world.until(id, "available").await.expect("there");
+    assert_eq!(record.state.size(), Bytes(2 << 30));
+    let clone = NewVolume { source: Some(snapshot), ..new_volume(3) };
+    let clone = world.engine.create_volume(&world.caller, clone).await.expect("accepted").record.state.id();
+    world.until(clone, "available").await;
+    world.command(id, Command::Delete { cascade: false }).await.expect_err("it has a snapshot");
+    world.command(id, Command::Delete { cascade: true }).await.expect("accepted");
+    world.until(id, "gone").await;
+    world.command(clone, Command::Delete { cascade: false }).await.expect("accepted");
+    world.until(clone, "gone").await;
+    assert!(world.driver.objects().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_is_two_commits() {
+    let world = World::new().await;
+    let before = world.store.head().await.expect("answers").revision;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    assert_eq!(world.store.head().await.expect("answers").revision - before, 2);
+    assert_eq!(world.driver.script.count("create"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_is_two_commits_and_lets_go_of_its_source() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let snapshot = world.snapshot(id).await;
+    while world.engine.volume(&world.caller, id).await.expect("there").record.state.word(Subject::Snapshot(snapshot)) != "available"
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let before = world.store.head().await.expect("answers").revision;
+    let clone = NewVolume { source: Some(snapshot), ..new_volume(1) };
+    let clone = world.engine.create_volume(&world.caller, clone).await.expect("accepted").record.state.id();
+    assert_eq!(world.engine.volume(&world.caller, id).await.expect("there").record.state.pins().len(), 1);
+    world.until(clone, "available").await;
+    assert_eq!(world.store.head().await.expect("answers").revision - before, 2);
+    assert!(world.engine.volume(&world.caller, id).await.expect("there").record.state.pins().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_no_error() {
+    let world = World::new().await;
+    for fault in [Fault::Fail, Fault::ActThenUnknown, Fault::HalfThenUnknown, Fault::Panic] {
+        world.driver.script.next("create", fault);
+    }
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    assert_eq!(world.driver.script.count("create"), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_create_cleans_up_and_can_be_retried() {
+    let world = World::new().await;
+    world.driver.script.next("create", Fault::HalfThenUnknown);
+    world.driver.script.next("create", Fault::Refuse);
+    let id = world.create(1).await;
+    world.until(id, "error").await;
+    assert!(world.driver.objects().is_empty(), "an earlier try left something");
+    assert!(world.reason(id).await.contains("scripted to refuse"));
+    world.command(id, Command::Retry(Subject::Volume(id))).await.expect("allowed");
+    world.until(id, "available").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_create_ends_truthfully_and_can_be_deleted() {
+    let world = World::new().await;
+    world.driver.script.next("create", Fault::Hang);
+    let id = world.create(1).await;
+    world.until(id, "error").await;
+    while !world.reason(id).await.starts_with("ProvenAbsent") {
+        assert!(world.reason(id).await.starts_with("OutcomeUnknown"));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.command(id, Command::Delete { cascade: false }).await.expect("allowed");
+    world.until(id, "gone").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn delete_supersedes_a_hung_create() {
+    let world = World::new().await;
+    world.driver.script.next("create", Fault::Hang);
+    let id = world.create(1).await;
+    world.command(id, Command::Delete { cascade: false }).await.expect("allowed");
+    world.command(id, Command::Delete { cascade: false }).await.expect("again is the same");
+    world.until(id, "gone").await;
+    assert_eq!(world.driver.script.count("delete"), 1);
+    let journal = world.engine.journal(&world.caller, Subject::Volume(id), 0, 100).await.expect("known");
+    let told: Vec<_> = journal.iter().map(|entry| (entry.to.as_str(), entry.ended.map(|(_, how)| how.word()))).collect();
+    assert_eq!(told, [("creating", None), ("deleting", Some("superseded")), ("deleted", Some("done"))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_attach_is_taken_back_before_it_is_told() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    world.exporter.script.next("export", Fault::ActThenUnknown);
+    world.exporter.script.next("export", Fault::Refuse);
+    let host = world.host().await;
+    let attachment = world.attach(id, host).await.expect("accepted");
+    let record = world.until(id, "available").await.expect("there");
+    assert_eq!(record.state.word(Subject::Attachment(attachment)), "errorAttaching");
+    assert!(world.exporter.exports().is_empty(), "an earlier try exported it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_finishes_what_was_owed() {
+    let mut world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    world.driver.script.next("extend", Fault::Hang);
+    world.driver.script.next("create", Fault::Hang);
+    world.command(id, Command::Extend { size: Bytes(2 << 30) }).await.expect("accepted");
+    let other = world.create(1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.restart().await;
+    world.until(id, "available").await;
+    world.until(other, "available").await;
+    assert_eq!(world.driver.objects().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_export_is_made_again_after_a_restart() {
+    let mut world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let host = world.host().await;
+    let attachment = world.attach(id, host).await.expect("accepted");
+    world.until(id, "inUse").await;
+    world.exporter = Arc::default();
+    world.restart().await;
+    while !world.exporter.exports().contains_key(&attachment) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.until(id, "inUse").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_volume_is_told_and_never_made_anew() {
+    let mut world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    world.driver.meddle((id, None), None);
+    world.restart().await;
+    world.until(id, "error").await;
+    assert!(world.reason(id).await.starts_with("BackendMissing"));
+    world.command(id, Command::Retry(Subject::Volume(id))).await.expect_err("would pass off an empty volume as the lost one");
+    world.command(id, Command::Recover(Subject::Volume(id))).await.expect("allowed");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.until(id, "error").await;
+    world.driver.meddle((id, None), Some(sim::Object { size: Bytes(1 << 30), whole: true }));
+    world.command(id, Command::Recover(Subject::Volume(id))).await.expect("allowed");
+    world.until(id, "available").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_eight_wins() {
+    for _ in 0..100 {
+        let world = Arc::new(World::new().await);
+        let id = world.create(1).await;
+        world.until(id, "available").await;
+        let host = world.host().await;
+        let attaches: Vec<_> = (0..8)
+            .map(|_| {
+                tokio::spawn({
+                    let world = world.clone();
+                    async move { world.attach(id, host).await }
+                })
+            })
+            .collect();
+        let mut won = 0;
+        for attach in attaches {
+            won += usize::from(attach.await.expect("no panic").is_ok());
+        }
+        assert_eq!(won, 1);
+        world.until(id, "inUse").await;
+        assert_eq!(world.exporter.script.count("export"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_creates_cannot_overshoot_the_pool() {
+    let world = Arc::new(World::new().await);
+    let creates: Vec<_> = (0..20)
+        .map(|_| {
+            tokio::spawn({
+                let world = world.clone();
+                async move { world.engine.create_volume(&world.caller, new_volume(30)).await.is_ok() }
+            })
+        })
+        .collect();
+    let mut won = 0;
+    for create in creates {
+        won += usize::from(create.await.expect("no panic"));
+    }
+    assert_eq!(won, 3, "three of 30 GiB fit into 100");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_do_not_see_one_another() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    let other = Caller { tenant: "u".into(), ..Caller::default() };
+    assert!(matches!(world.engine.volume(&other, id).await, Err(Refusal::NotFound { .. })));
+    let deleted = world.engine.command(&other, id, Command::Delete { cascade: false }).await;
+    assert!(matches!(deleted, Err(Refusal::NotFound { .. })));
+    assert!(world.engine.journal(&other, Subject::Volume(id), 0, 10).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_in_trouble_is_told_as_such() {
+    let world = World::new().await;
+    world.store.refuse_next(CommitError::Unavailable("gone fishing".into()));
+    let refused = world.engine.create_volume(&world.caller, new_volume(1)).await;
+    assert!(matches!(refused, Err(Refusal::Unavailable(_))));
+    assert!(world.driver.objects().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tombstones_expire() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let snapshot = world.snapshot(id).await;
+    world.command(id, Command::DeleteSnapshot { id: snapshot }).await.expect("allowed");
+    let word =
+        || async { world.engine.volume(&world.caller, id).await.expect("there").record.state.word(Subject::Snapshot(snapshot)) };
+    while word().await != "deleted" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.clock.step(2 * 3600 * 1000);
+    assert!(world.clock.now().0 > 0);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(world.engine.snapshot(&world.caller, snapshot).await.is_err());
+}
