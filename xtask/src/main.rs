@@ -1,2 +1,124 @@
-//! Being built.
-fn main() {}
+//! The project's own commands.
+//!
+//! `cargo xtask check` is the inner loop: format, lint, tests. `cargo xtask test` is everything, and what CI runs.
+
+#![expect(clippy::print_stdout, reason = "a command prints")]
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The project's own commands.
+#[derive(Parser)]
+enum Task {
+    /// The inner loop: format, lint, tests without packages.
+    Check,
+    /// Everything, with real components: what CI runs.
+    Test,
+}
+
+/// What test binaries told in their closing lines.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    match Task::parse() {
+        Task::Check => {
+            house()?;
+            tests(&["test", "--workspace"])?.verdict()
+        }
+        Task::Test => {
+            house()?;
+            tests(&["test", "--workspace", "--release"])?.verdict()
+        }
+    }
+}
+
+fn house() -> Result<()> {
+    step("format", Command::new("cargo").args(["fmt", "--all", "--check"]))?;
+    step("lint", Command::new("cargo").args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn step(name: &str, command: &mut Command) -> Result<()> {
+    let begun = Instant::now();
+    println!("== {name}");
+    let status = command.status().with_context(|| format!("cannot run {name}"))?;
+    println!("== {name}: {} s", begun.elapsed().as_secs());
+    if !status.success() {
+        bail!("{name} failed");
+    }
+    Ok(())
+}
+
+/// Runs cargo's tests, shows what they print, and adds up what they tell.
+fn tests(args: &[&str]) -> Result<Tally> {
+    let begun = Instant::now();
+    println!("== tests");
+    let mut child = Command::new("cargo")
+        .args(args)
+        .args(["--no-fail-fast", "--", "--show-output"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run the tests")?;
+    let output = child.stdout.take().context("the tests' output was asked for")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cannot read the tests' output")?;
+        println!("{line}");
+        tally.hear(&line);
+    }
+    let status = child.wait().context("cannot await the tests")?;
+    println!("== tests: {} s", begun.elapsed().as_secs());
+    if !status.success() && tally.failed == 0 {
+        bail!("the tests could not be run");
+    }
+    Ok(tally)
+}
+
+impl Tally {
+    fn hear(&mut self, line: &str) {
+        if let Some(skipped) = line.trim_start().strip_prefix("skipped:") {
+            self.skipped.push(skipped.trim().to_owned());
+        }
+        if !line.starts_with("test result:") {
+            return;
+        }
+        let count = |what: &str| -> u64 {
+            let before = line.split(what).next().unwrap_or_default();
+            before.split_whitespace().next_back().and_then(|number| number.parse().ok()).unwrap_or_default()
+        };
+        self.passed += count(" passed");
+        self.failed += count(" failed");
+    }
+
+    fn verdict(self) -> Result<()> {
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped.len());
+        if self.failed > 0 {
+            bail!("{} tests failed", self.failed);
+        }
+        if std::env::var_os("CI").is_some() && !self.skipped.is_empty() {
+            bail!("skipped in CI: {}", self.skipped.join("; "));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_add_up() {
+        let mut tally = Tally::default();
+        tally.hear("test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.08s");
+        tally.hear("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.08s");
+        tally.hear("skipped: no mount here");
+        assert_eq!((tally.passed, tally.failed, tally.skipped.len()), (13, 2, 1));
+    }
+}
