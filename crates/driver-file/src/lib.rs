@@ -1,1 +1,57 @@
-//! Being built.
+//! The reference driver: a pool is a folder, a volume is a raw sparse file.
+//!
+//! [`FileDriver`] implements the engine's [`Driver`](engine::ports::Driver) port. Where the file system has reflinks (XFS,
+//! btrfs) a snapshot or a clone is one; elsewhere it is a copy that reports its progress.
+//!
+//! # What a pool's folder looks like
+//!
+//! ```text
+//! <folder>/<first three digits of the volume id>/<volume>.raw                          a volume
+//!                                               /<volume>@<snapshot>.raw               a snapshot of it
+//!                                               /<object>.<token>-<sequence>.tmp       being made, or a leftover of that
+//!                                               /<object>.trash                        being removed, or a leftover of that
+//! ```
+//!
+//! The names alone say what is there: there is no database, and whatever carries no id of ours is left alone.
+//!
+//! # Invariants
+//!
+//! - A file gets its `.raw` name only when its content is whole, of the exact size, and on the disk: write to a temporary name,
+//!   `fdatasync`, rename, `fsync` the directory. It loses that name before any of it goes: rename to trash, `fsync` the
+//!   directory, unlink, `fsync` the directory. So a crash at any point leaves a state whose name tells the truth.
+//! - Nothing is removed unasked. A leftover is reported as partial and removed by the next create or delete of its id.
+//! - Every visible step (a name made, moved or removed; a size changed) happens under the volume's own lock, right after the
+//!   check that no newer call was seen for the volume. Long work (a copy) runs outside that lock, on a temporary file of its own.
+//! - `Done` and a fenced look are told only after the directory was synced, so they survive a power cut too, even where the step
+//!   itself was taken by an earlier call that never came to its sync.
+//! - The folder is held open and locked (`flock`) as long as the driver lives: no second process can work in it, and it cannot be
+//!   unmounted unnoticed. That is why the newest token of each volume needs to be remembered in memory only.
+//! - After a directory could not be synced nobody knows what the disk holds: every later call is refused for now, until a restart.
+//!
+//! # Limits
+//!
+//! - A volume does not record what it was made from: a repeated create is recognised by id and size.
+//! - Who has a volume open is not known here: the port's "refused while the backend knows a user" never applies.
+//! - A file system that is not mounted at start looks like an empty folder: mount it before.
+//! - Tokens are remembered for the volumes of the last 65,536 calls and all calls still running; see [`lanes`].
+//!
+//! Deliberately not here: exporting the bytes (the exporter), deciding what may be done when (lifecycle), retrying (engine).
+//!
+//! Source: architecture page, "The driver port"; data plane page, section 1.
+
+#![forbid(unsafe_code)]
+
+mod copy;
+mod driver;
+mod folder;
+mod lanes;
+mod names;
+mod options;
+mod points;
+mod space;
+mod steps;
+mod stop;
+
+pub use driver::FileDriver;
+pub use options::{FailPoints, OpenError, Options};
+pub use points::FAIL_POINTS;
