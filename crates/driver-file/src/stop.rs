@@ -92,5 +92,5 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 
 /// Whether the system says that no file can be that large.
 pub(crate) fn is_too_large(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::FBIG | Errno::INVAL | Errno::OVERFLOW))
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge)
 }
