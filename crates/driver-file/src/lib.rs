@@ -33,7 +33,10 @@
 //! - A volume does not record what it was made from: a repeated create is recognised by id and size.
 //! - Who has a volume open is not known here: the port's "refused while the backend knows a user" never applies.
 //! - A file system that is not mounted at start looks like an empty folder: mount it before.
-//! - Tokens are remembered for the volumes of the last 65,536 calls and all calls still running; see [`lanes`].
+//! - The newest token is remembered for the volumes of the last 65,536 calls, and for those whose calls still run.
+//! - On a disk too full to try them at start, reflinks count as absent until the next start.
+//! - Progress is told in whole percent, after each 4 MiB: one percent of a very large copy takes long.
+//! - A copy is repeated from its beginning after a crash.
 //!
 //! Deliberately not here: exporting the bytes (the exporter), deciding what may be done when (lifecycle), retrying (engine).
 //!

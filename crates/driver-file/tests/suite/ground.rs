@@ -1,6 +1,6 @@
 //! What the tests stand on: mounted file systems, drivers with their tokens, and short ways to ask them.
 
-use driver_file::{FileDriver, Options};
+use driver_file::{FileDriver, OpenError, Options};
 use engine::ports::{Backing, Call, Driver, Listed, Progress};
 use lifecycle::{Bytes, Content, Facts, Look, Outcome, Seen, SnapshotId, Source, Token, VolumeId};
 use std::fs::{File, OpenOptions};
@@ -94,6 +94,20 @@ impl Ground {
         file.sync_all().unwrap();
     }
 
+    /// What makes every write and sync on it fail from then on, as a broken disk does. Comes with `mkfs.xfs`.
+    pub(crate) fn breaker(&self) -> impl Fn() + Send + Sync + use<> {
+        let (kind, mountpoint) = (self.kind, self.mountpoint.clone());
+        move || {
+            let foreign = (kind == Kind::Ext4).then_some("-F");
+            run(Command::new("xfs_io").args(foreign).args(["-x", "-c", "shutdown"]).arg(&mountpoint)).unwrap();
+        }
+    }
+
+    /// Makes it read-only.
+    pub(crate) fn forbid_writing(&self) {
+        run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.mountpoint)).unwrap();
+    }
+
     pub(crate) fn unfill(&self, name: &str) {
         std::fs::remove_file(self.mountpoint.join(name)).unwrap();
     }
@@ -101,7 +115,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        let unmounted = run(Command::new("umount").arg(&self.mountpoint));
+        let unmounted = retry(|| run(Command::new("umount").arg(&self.mountpoint)));
         if unmounted.is_err() {
             // A failed test may have left something open. Lazily, so that no loop device stays behind.
             let _ = run(Command::new("umount").arg("-l").arg(&self.mountpoint));
@@ -141,7 +155,12 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn open(folder: &Path, mut options: Options) -> Self {
         options.reserved = options.reserved.or(Some(Bytes::ZERO));
-        Self { driver: FileDriver::open(folder, options).unwrap(), counter: AtomicU64::new(1) }
+        // Another test may just start a process, which shares every open file for a moment, and with them a dropped pool's lock.
+        let driver = retry(|| match FileDriver::open(folder, options.clone()) {
+            Err(OpenError::InUse { .. }) => Err("the folder is in use".to_owned()),
+            opened => Ok(opened.unwrap()),
+        });
+        Self { driver: driver.unwrap(), counter: AtomicU64::new(1) }
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -238,6 +257,17 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
     }
     names.sort();
     names
+}
+
+/// Tries until it works, or the deadline has passed.
+fn retry<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Err(_) if start.elapsed() < DEADLINE => std::thread::yield_now(),
+            result => return result,
+        }
+    }
 }
 
 /// Waits until the condition holds.

@@ -8,3 +8,4 @@ mod crash;
 mod fencing;
 mod ground;
 mod room;
+mod trouble;
