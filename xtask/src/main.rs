@@ -34,10 +34,51 @@ fn main() -> Result<()> {
             tests(&["test", "--workspace"])?.verdict()
         }
         Task::Test => {
+            packages();
             house()?;
             tests(&["test", "--workspace", "--release"])?.verdict()
         }
     }
+}
+
+/// The Debian packages of the real-component tests, each with a program that shows it is there.
+const PACKAGES: &[(&str, &str)] = &[
+    ("mkfs.xfs", "xfsprogs"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mount", "mount"),
+    ("nbdinfo", "libnbd-bin"),
+    ("nbdsh", "python3-libnbd"),
+    ("nbdkit", "nbdkit"),
+    ("qemu-io", "qemu-utils"),
+    ("fio", "fio"),
+    ("curl", "curl"),
+    ("jq", "jq"),
+];
+
+/// Installs what is missing where that can be done; elsewhere the tests that need it tell that they are skipped.
+fn packages() {
+    let missing: Vec<&str> = PACKAGES.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return;
+    }
+    if !is_there("apt-get") {
+        println!("== packages: {} are missing and there is no apt-get; tests that need them are skipped", missing.join(", "));
+        return;
+    }
+    let noninteractive = |command: &mut Command| {
+        command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    let updated = noninteractive(Command::new("apt-get").args(["update", "-qq"]));
+    let install = ["install", "-y", "-qq", "--no-install-recommends"];
+    if !updated || !noninteractive(Command::new("apt-get").args(install).args(&missing)) {
+        println!("== packages: {} could not be installed (are you root?); tests that need them are skipped", missing.join(", "));
+    }
+}
+
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+    std::env::split_paths(&path).chain(more).any(|folder| folder.join(program).is_file())
 }
 
 fn house() -> Result<()> {
