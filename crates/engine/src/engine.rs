@@ -68,7 +68,9 @@ impl Engine {
                 Some(record) => record,
                 None => new_pool(&*store, &setup, clock.now()).await?,
             };
-            let capabilities = setup.driver.capabilities().await.unwrap_or_default();
+            // A backend that does not answer is taken to be able to do the least; a start never waits for it for long.
+            let asked = tokio::time::timeout(settings.call_timeout, setup.driver.capabilities()).await;
+            let capabilities = asked.ok().and_then(Result::ok).unwrap_or_default();
             let places = Places::new(settings.places_per_pool);
             let pool = Pool {
                 id: record.id,
@@ -282,7 +284,7 @@ impl Engine {
             match self.shared.commit(steps, commit, &cause(caller, "create")).await {
                 Ok(_) => return self.after(caller, id).await,
                 Err(CommitError::Stale(_)) => {}
-                Err(error) => return Err(refusal(error)),
+                Err(error) => return Err(refused(caller, error)),
             }
         }
         Err(Refusal::Unavailable("the source volume is changed too often by others; try again".into()))
@@ -429,7 +431,7 @@ impl Engine {
             match self.shared.commit(vec![step], commit, &cause(caller, command.kind().word())).await {
                 Ok(_) => return self.after(caller, id).await,
                 Err(CommitError::Stale(_)) => {}
-                Err(error) => return Err(refusal(error)),
+                Err(error) => return Err(refused(caller, error)),
             }
         }
         Err(Refusal::Unavailable(format!("volume {id} is changed too often by others; try again")))
@@ -547,6 +549,14 @@ pub(crate) fn cause(caller: &Caller, what: &str) -> Cause {
 fn idempotent(caller: &Caller, made: Subject) -> Option<(String, String, Idempotent)> {
     let (key, request) = caller.idempotency.clone()?;
     Some((caller.tenant.clone(), key, Idempotent { request, made }))
+}
+
+/// A commit's refusal; a key that raced with another request of the same key is told apart by what was asked.
+fn refused(caller: &Caller, error: CommitError) -> Refusal {
+    match (error, &caller.idempotency) {
+        (CommitError::Repeated(used), Some((_, request))) if used.request != *request => Refusal::KeyReused,
+        (error, _) => refusal(error),
+    }
 }
 
 fn matches_revision(caller: &Caller, record: &VolumeRecord, subject: Subject) -> Result<(), Refusal> {

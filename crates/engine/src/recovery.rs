@@ -21,14 +21,16 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     let shared = shared.clone();
     tokio::spawn(async move {
         resume(&shared).await;
-        compare(&shared).await;
-        sweep(&shared).await;
+        // Beside each other: a backend that hangs must not keep tombstones from expiring.
+        tokio::join!(compare(&shared), sweep(&shared));
     });
 }
 
 /// Drives everything that is owed.
 async fn resume(shared: &Arc<Shared>) {
-    let exports = shared.exporter.list().await.unwrap_or_default();
+    let asked = tokio::time::timeout(shared.settings.look_timeout, shared.exporter.list()).await;
+    // No answer means that nothing is known to be served: what should be is exported again, which is repeatable.
+    let exports = asked.unwrap_or_else(|_| Ok(BTreeMap::new())).unwrap_or_default();
     let mut after = None;
     loop {
         let page = match shared.store.owes_work(after, PAGE).await {
@@ -60,9 +62,12 @@ async fn export_again(shared: &Shared, id: VolumeId, exports: &BTreeMap<Attachme
 /// Compares every backend with the records, and tells of what belongs to nobody.
 async fn compare(shared: &Shared) {
     for pool in shared.pools.values() {
-        match pool.setup.driver.list().await {
-            Ok(listed) => compare_pool(shared, pool, &listed).await,
-            Err(error) => tracing::warn!(pool = pool.setup.name, %error, "the backend does not answer; what is there is unknown"),
+        match tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list()).await {
+            Ok(Ok(listed)) => compare_pool(shared, pool, &listed).await,
+            Ok(Err(error)) => {
+                tracing::warn!(pool = pool.setup.name, %error, "the backend does not answer; what is there is unknown")
+            }
+            Err(_) => tracing::warn!(pool = pool.setup.name, "the backend hangs; what is there is unknown"),
         }
     }
     *lock(&shared.looked_at) = Some(shared.clock.now());
@@ -108,7 +113,8 @@ async fn compare_pool(shared: &Shared, pool: &Pool, listed: &[Listed]) {
 /// who knows better.
 async fn look_at(shared: &Shared, pool: &Pool, id: VolumeId) {
     let Ok(Some(now)) = shared.read_volume(id).await else { return };
-    let Ok(look) = pool.setup.driver.inspect(id, None).await else { return };
+    let asked = tokio::time::timeout(shared.settings.look_timeout, pool.setup.driver.inspect(id, None)).await;
+    let Ok(Ok(look)) = asked else { return };
     let context = shared.context(pool.id);
     let Ok(transitions) = now.record.state.decide(&Input::Drift(look), &context) else { return };
     if transitions.is_empty() {
