@@ -28,7 +28,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It does not exist and could not be made, or is no folder, or is not readable.
-    #[error("cannot open pool folder {}: make it a folder that this user may read and write, or configure another", folder.display())]
+    #[error("cannot open pool folder {}: it must be one that this user may read and write", folder.display())]
     Unusable {
         /// The folder asked for.
         folder: PathBuf,
@@ -36,7 +36,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// Another driver works in it.
-    #[error("cannot open pool folder {}: another process works in it; stop that one, or configure another folder", folder.display())]
+    #[error("cannot open pool folder {}: another process works in it; stop that one first", folder.display())]
     InUse {
         /// The folder asked for.
         folder: PathBuf,
