@@ -1,0 +1,398 @@
+//! What goes to standard output: tables for people, the server's JSON for programs, ids for scripts.
+//!
+//! - Whatever a server sent is cleaned before a terminal sees it: a name must not move the cursor. JSON is escaped instead.
+//! - No colours, so there is nothing for `NO_COLOR` to switch off.
+//! - What is absent or empty takes no room: `-` in a column, no line in the long form.
+
+use super::kind::Kind;
+use crate::cli::Format;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+use std::io::{self, Write};
+
+/// How many spaces stand between two columns.
+const COLUMN_GAP: u16 = 2;
+/// What the long form shows first, in this order; everything else follows by name.
+const FIRST_FIELDS: &[&str] =
+    &["id", "name", "hostName", "description", "status", "statusReason", "operation", "allowed", "health", "size", "sizeBytes"];
+
+/// Writes `rows` of one kind, as a list.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn list(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Value]) -> io::Result<()> {
+    match format {
+        Format::Table => table(out, columns(kind), rows),
+        Format::Json => json(out, &Value::Array(rows.to_vec())),
+        Format::Name => names(out, rows),
+    }
+}
+
+/// Writes what a command made or changed: a line each as a table; as JSON one object, or an array where `many` were asked for.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn changed(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Value], many: bool) -> io::Result<()> {
+    match (format, rows) {
+        (Format::Json, [one]) if !many => json(out, one),
+        (_, []) => Ok(()),
+        _ => list(out, format, kind, rows),
+    }
+}
+
+/// Writes everything about `rows`, in the long form as a table; else as [`changed`].
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn show(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Value], many: bool) -> io::Result<()> {
+    if format != Format::Table {
+        return changed(out, format, kind, rows, many);
+    }
+    for (index, row) in rows.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        let mut table = plain_table();
+        for field in fields(row) {
+            table.add_row([field.to_owned(), text_of(field, &row[field])]);
+        }
+        write_table(out, &mut table)?;
+    }
+    Ok(())
+}
+
+/// Writes the entries of a journal.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn journal(out: &mut dyn Write, format: Format, entries: &[Value]) -> io::Result<()> {
+    match format {
+        Format::Table => table(out, JOURNAL, entries),
+        Format::Json => json(out, &Value::Array(entries.to_vec())),
+        Format::Name => names(out, entries),
+    }
+}
+
+/// One entry of a journal as a line of a message.
+#[must_use]
+pub(crate) fn journal_line(entry: &Value) -> String {
+    let reason = reason_message(entry);
+    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+    let text = |field: &str| cell(&entry[field]);
+    format!("{} {} -> {} ({}){reason}", text("at"), text("from"), text("to"), text("cause"))
+}
+
+/// What is going on, in a few words: `extend 40%, attempt 2, waiting for a place in the pool`; empty if nothing is.
+#[must_use]
+pub(crate) fn operation(body: &Value) -> String {
+    let operation = &body["operation"];
+    let Some(kind) = operation["kind"].as_str() else { return String::new() };
+    let mut words = clean(kind);
+    if let Some(percent) = operation["progress"].as_f64() {
+        words += &format!(" {percent:.0}%");
+    }
+    if let Some(attempt) = operation["attempt"].as_u64().filter(|attempt| *attempt > 1) {
+        words += &format!(", attempt {attempt}");
+    }
+    if let Some(waited) = operation["waitingFor"].as_str().filter(|waited| !waited.is_empty()) {
+        words += &format!(", waiting for {}", clean(waited));
+    }
+    words
+}
+
+/// The reason of a status in words; empty if it has none. Both a resource's `statusReason` and a journal entry's `reason`.
+#[must_use]
+pub(crate) fn reason_message(body: &Value) -> String {
+    let reason = if body["statusReason"].is_object() { &body["statusReason"] } else { &body["reason"] };
+    match (reason["code"].as_str(), reason["message"].as_str()) {
+        (Some(code), Some(message)) => format!("{} ({})", clean(message), clean(code)),
+        (Some(words), None) | (None, Some(words)) => clean(words),
+        (None, None) => String::new(),
+    }
+}
+
+/// `text` without what a terminal would obey: control characters, and marks that turn the direction of writing.
+#[must_use]
+pub(crate) fn clean(text: &str) -> String {
+    let obeyed =
+        |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars()
+        .map(|c| {
+            if c == '\n' || c == '\t' {
+                ' '
+            } else if obeyed(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// A column: its heading, and its text in a row.
+type Column = (&'static str, fn(&Value) -> String);
+
+const JOURNAL: &[Column] = &[
+    ("REVISION", |row| cell(&row["revision"])),
+    ("AT", |row| cell(&row["at"])),
+    ("FROM", |row| cell(&row["from"])),
+    ("TO", |row| cell(&row["to"])),
+    ("CAUSE", |row| cell(&row["cause"])),
+    ("ENDED", ended),
+    ("ACTOR", |row| cell(&row["actor"])),
+    ("REASON", |row| dash(reason_message(row))),
+];
+
+fn columns(kind: Kind) -> &'static [Column] {
+    match kind {
+        Kind::Volume => &[
+            ("ID", |row| cell(&row["id"])),
+            ("NAME", |row| cell(&row["name"])),
+            ("SIZE", |row| size(&row["size"])),
+            ("STATUS", |row| cell(&row["status"])),
+            ("REASON", |row| cell(&row["statusReason"]["code"])),
+            ("OPERATION", |row| dash(operation(row))),
+            ("CREATED", |row| cell(&row["createdAt"])),
+        ],
+        Kind::Snapshot => &[
+            ("ID", |row| cell(&row["id"])),
+            ("NAME", |row| cell(&row["name"])),
+            ("VOLUME", |row| cell(&row["volumeId"])),
+            ("SIZE", |row| size(&row["size"])),
+            ("STATUS", |row| cell(&row["status"])),
+            ("REASON", |row| cell(&row["statusReason"]["code"])),
+            ("OPERATION", |row| dash(operation(row))),
+        ],
+        Kind::Attachment => &[
+            ("ID", |row| cell(&row["id"])),
+            ("VOLUME", |row| cell(&row["volumeId"])),
+            ("HOST", |row| cell(&row["hostId"])),
+            ("MODE", |row| cell(&row["attachMode"])),
+            ("STATUS", |row| cell(&row["status"])),
+            ("REASON", |row| cell(&row["statusReason"]["code"])),
+            ("OPERATION", |row| dash(operation(row))),
+            ("CONNECTION", connection),
+        ],
+        Kind::Host => &[
+            ("ID", |row| cell(&row["id"])),
+            ("NAME", |row| cell(&row["hostName"])),
+            ("IP", |row| cell(&row["ip"])),
+            ("OS", |row| cell(&row["osType"])),
+            ("ACCESS", |row| cell(&row["accessMode"])),
+        ],
+        Kind::Profile => &[
+            ("ID", |row| cell(&row["id"])),
+            ("NAME", |row| cell(&row["name"])),
+            ("STORAGE", |row| cell(&row["storageType"])),
+            ("DESCRIPTION", |row| cell(&row["description"])),
+        ],
+        Kind::Pool => &[
+            ("ID", |row| cell(&row["id"])),
+            ("NAME", |row| cell(&row["name"])),
+            ("STATUS", |row| cell(&row["status"])),
+            ("ZONE", |row| cell(&row["availabilityZone"])),
+            ("TOTAL", |row| size(&row["totalCapacity"])),
+            ("FREE", |row| size(&row["freeCapacity"])),
+        ],
+    }
+}
+
+fn table(out: &mut dyn Write, columns: &[Column], rows: &[Value]) -> io::Result<()> {
+    let mut table = plain_table();
+    table.set_header(columns.iter().map(|(heading, _)| *heading));
+    for row in rows {
+        table.add_row(columns.iter().map(|(_, text)| text(row)));
+    }
+    write_table(out, &mut table)
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+fn write_table(out: &mut dyn Write, table: &mut Table) -> io::Result<()> {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, COLUMN_GAP));
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+fn names(out: &mut dyn Write, rows: &[Value]) -> io::Result<()> {
+    rows.iter().try_for_each(|row| writeln!(out, "{}", cell(&row["id"])))
+}
+
+fn dash(text: String) -> String {
+    if text.is_empty() { "-".into() } else { text }
+}
+
+fn cell(value: &Value) -> String {
+    dash(plain(value))
+}
+
+fn size(gib: &Value) -> String {
+    gib.as_u64().map_or_else(|| "-".into(), |gib| format!("{gib} GiB"))
+}
+
+fn ended(row: &Value) -> String {
+    let ended = &row["ended"];
+    match (ended["operation"].as_str(), ended["how"].as_str()) {
+        (Some(operation), Some(how)) => clean(&format!("{operation} {how}")),
+        _ => "-".into(),
+    }
+}
+
+fn connection(row: &Value) -> String {
+    let data = &row["connectionInfo"]["data"];
+    match data["uri"].as_str() {
+        Some(uri) => clean(uri),
+        None => dash(plain(data)),
+    }
+}
+
+/// The fields of the long form that say something, in the order of [`FIRST_FIELDS`] and then by name.
+fn fields(row: &Value) -> Vec<&str> {
+    let Some(all) = row.as_object() else { return Vec::new() };
+    let first = FIRST_FIELDS.iter().copied().filter(|field| all.contains_key(*field));
+    let rest = all.keys().map(String::as_str).filter(|field| !FIRST_FIELDS.contains(field));
+    first.chain(rest).filter(|field| !plain(&row[*field]).is_empty()).collect()
+}
+
+fn text_of(field: &str, value: &Value) -> String {
+    match field {
+        "size" => size(value),
+        "statusReason" => format!("{}, since {}", reason_message(&serde_json::json!({ "reason": value })), cell(&value["since"])),
+        "operation" => {
+            let mut text = operation(&serde_json::json!({ "operation": value }));
+            for (label, field) in [("since", "startedAt"), ("deadline", "deadline"), ("last error", "lastError")] {
+                let said = plain(&value[field]);
+                if !said.is_empty() {
+                    text += &format!(", {label} {said}");
+                }
+            }
+            text
+        }
+        _ => plain(value),
+    }
+}
+
+/// Any value on one line: words joined by commas, objects as `key=value`, nothing for what says nothing.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => clean(text),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(entries) => {
+            let said = entries.iter().filter(|(_, value)| !plain(value).is_empty());
+            let pairs = said.map(|(key, value)| match value {
+                Value::Object(_) | Value::Array(_) => format!("{}=({})", clean(key), plain(value)),
+                _ => format!("{}={}", clean(key), plain(value)),
+            });
+            pairs.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn volume() -> Value {
+        json!({
+            "id": "7f3a", "name": "data\u{1b}[31m", "size": 10, "status": "extending", "AttachStatus": "", "metadata": {"a": "b"},
+            "createdAt": "2026-11-23T12:00:00Z", "allowed": ["detach"],
+            "operation": {"kind": "extend", "progress": 40, "attempt": 2, "startedAt": "2026-11-23T12:04:00Z", "waitingFor": "a place"},
+        })
+    }
+
+    fn text(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_list_is_a_table() {
+        let failed =
+            json!({"id": "9", "name": "b", "size": 1, "status": "error", "statusReason": {"code": "refused", "message": "full"}});
+        let got = text(|out| list(out, Format::Table, Kind::Volume, &[volume(), failed]));
+        let want = "\
+ID    NAME       SIZE    STATUS     REASON   OPERATION                                 CREATED
+7f3a  data\u{fffd}[31m  10 GiB  extending  -        extend 40%, attempt 2, waiting for a place  2026-11-23T12:00:00Z
+9     b          1 GiB   error      refused  -                                           -
+";
+        let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(squeeze(&got), squeeze(want));
+        let at = got.lines().next().unwrap().find("STATUS").unwrap();
+        assert!(got.lines().nth(2).unwrap()[at..].starts_with("error"), "columns line up:\n{got}");
+        assert!(got.lines().all(|line| !line.ends_with(' ')));
+    }
+
+    #[test]
+    fn an_empty_list_is_a_heading_an_empty_array_and_nothing() {
+        assert!(text(|out| list(out, Format::Table, Kind::Pool, &[])).starts_with("ID"));
+        assert_eq!(text(|out| list(out, Format::Json, Kind::Pool, &[])), "[]\n");
+        assert_eq!(text(|out| list(out, Format::Name, Kind::Pool, &[])), "");
+    }
+
+    #[test]
+    fn the_long_form_says_what_there_is_to_say() {
+        let got = text(|out| show(out, Format::Table, Kind::Volume, &[volume()], false));
+        let field = |name: &str| got.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        assert_eq!(field("operation "), Some("extend 40%, attempt 2, waiting for a place, since 2026-11-23T12:04:00Z"));
+        assert_eq!(field("allowed "), Some("detach"));
+        assert_eq!(field("metadata "), Some("a=b"));
+        assert_eq!(field("size "), Some("10 GiB"));
+        assert_eq!(field("AttachStatus"), None);
+        assert!(got.starts_with("id "), "{got}");
+    }
+
+    #[test]
+    fn json_is_what_the_server_sent() {
+        let one = text(|out| show(out, Format::Json, Kind::Volume, &[volume()], false));
+        assert_eq!(serde_json::from_str::<Value>(&one).unwrap(), volume());
+        let many = text(|out| changed(out, Format::Json, Kind::Volume, &[volume()], true));
+        assert_eq!(serde_json::from_str::<Value>(&many).unwrap(), json!([volume()]));
+        assert!(!one.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn names_are_ids() {
+        assert_eq!(text(|out| list(out, Format::Name, Kind::Volume, &[volume(), json!({"id": "b"})])), "7f3a\nb\n");
+    }
+
+    #[test]
+    fn a_journal_tells_what_happened() {
+        let entry = json!({
+            "revision": 7, "at": "2026-11-23T12:04:00Z", "from": "extending", "to": "errorExtending", "cause": "extend",
+            "ended": {"operation": "extend", "how": "failed"}, "reason": {"code": "refused", "message": "pool full"},
+        });
+        let got = text(|out| journal(out, Format::Table, std::slice::from_ref(&entry)));
+        assert!(got.contains("extend failed") && got.contains("pool full (refused)"), "{got}");
+        assert_eq!(journal_line(&entry), "2026-11-23T12:04:00Z extending -> errorExtending (extend): pool full (refused)");
+    }
+
+    #[test]
+    fn hostile_answers_are_printed_all_the_same() {
+        for row in [json!(null), json!([1]), json!("x"), json!({"status": {"a": [{}]}, "operation": 5, "allowed": "x", "size": -1})]
+        {
+            for format in [Format::Table, Format::Json, Format::Name] {
+                text(|out| list(out, format, Kind::Attachment, std::slice::from_ref(&row)));
+                text(|out| show(out, format, Kind::Volume, std::slice::from_ref(&row), false));
+                text(|out| journal(out, format, std::slice::from_ref(&row)));
+            }
+        }
+        assert_eq!(clean("a\u{202e}b\nc\u{9b}"), "a\u{fffd}b c\u{fffd}");
+    }
+}
