@@ -1,6 +1,6 @@
 //! What can be typed: every subcommand, flag, default and environment variable of the binary.
 //!
-//! Definitions only, and the parsing of their values. What the client commands do lives in `client`; what `serve` and `demo` do
+//! Definitions only; how their values are read stands in [`values`]. What the client commands do lives in `client`; what `serve` and `demo` do
 //! lives in modules of their own.
 //!
 //! - Every default and every environment variable stands in the help text.
@@ -8,17 +8,15 @@
 //!
 //! Source: architecture page, "Command line"; the manual is `docs/cli.md`.
 
+mod values;
+
+pub(crate) use values::Goal;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// How long a wait may take at most: a week. Longer is a slip of the pen.
-const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The most GiB that fit into 63 bits of bytes: more cannot be a size.
-const SIZE_MAX_GIB: u64 = (1 << 33) - 1;
-/// How many GiB a TiB has.
-const GIB_PER_TIB: u64 = 1024;
+use values::{duration, goal, pair, size_gib};
 
 /// A block-storage controller whose statuses are always true.
 #[derive(Debug, Parser)]
@@ -109,8 +107,8 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) insecure_no_auth: bool,
     /// Make every backend call take this long, in milliseconds: to watch the statuses pass
-    #[arg(long, hide = true, value_name = "N")]
-    pub(crate) slow_ms: Option<u64>,
+    #[arg(long, hide = true, default_value_t = 0, value_name = "N")]
+    pub(crate) slow_ms: u64,
 }
 
 /// How the demonstration is run: it asks nothing.
@@ -680,55 +678,6 @@ pub(crate) struct WaitForArgs {
     pub(crate) timeout: Duration,
 }
 
-/// The statuses that a wait is for, any of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Goal(pub(crate) Vec<String>);
-
-/// Reads `key=value`.
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err("want key=value".into()),
-    }
-}
-
-/// Reads a size in GiB: a number, or one with `GiB` or `TiB` behind it.
-fn size_gib(text: &str) -> Result<u64, String> {
-    let (digits, scale) = match text.strip_suffix("TiB") {
-        Some(digits) => (digits, GIB_PER_TIB),
-        None => (text.strip_suffix("GiB").unwrap_or(text), 1),
-    };
-    let size = digits.trim_end().parse::<u64>().ok().and_then(|size| size.checked_mul(scale));
-    match size {
-        Some(size) if (1..=SIZE_MAX_GIB).contains(&size) => Ok(size),
-        _ => Err(format!("want whole GiB from 1 to {SIZE_MAX_GIB}, as 10, 10GiB or 2TiB")),
-    }
-}
-
-/// Reads a time: seconds, or a number with `s`, `m` or `h` behind it.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(['s', 'm', 'h']);
-    let scale = match &text[digits.len()..] {
-        "" | "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        _ => None,
-    };
-    let seconds = scale.and_then(|scale| digits.parse::<u64>().ok()?.checked_mul(scale));
-    match seconds.map(Duration::from_secs) {
-        Some(time) if !time.is_zero() && time <= TIMEOUT_MAX => Ok(time),
-        _ => Err("want a time from 1s to a week, as 90, 90s, 5m or 1h".into()),
-    }
-}
-
-/// Reads what to wait for: `[status=]WORD`, alternatives with `,` or `|`.
-fn goal(text: &str) -> Result<Goal, String> {
-    let words = text.strip_prefix("status=").unwrap_or(text);
-    let words: Vec<String> = words.split([',', '|']).map(Into::into).collect();
-    let is_word = |word: &String| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if words.iter().all(is_word) { Ok(Goal(words)) } else { Err("want status=WORD, as status=available, or deleted".into()) }
-}
-
 /// The word that clap shows for a value, which is also the wire's.
 pub(crate) fn word(value: impl ValueEnum) -> String {
     value.to_possible_value().expect("no value is hidden").get_name().into()
@@ -756,43 +705,6 @@ mod tests {
     fn the_definitions_hold_together() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_are_whole_gib() {
-        let rows = [("1", Some(1)), ("10GiB", Some(10)), ("2TiB", Some(2048)), ("8589934591", Some(SIZE_MAX_GIB))];
-        let refused = ["0", "-1", "1.5", "", "GiB", "8589934592", "18446744073709551615TiB", "10MB", "1e3"];
-        for (text, want) in rows.into_iter().chain(refused.map(|text| (text, None))) {
-            assert_eq!(size_gib(text).ok(), want, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn times_have_a_unit_or_are_seconds() {
-        let rows = [("90", Some(90)), ("90s", Some(90)), ("5m", Some(300)), ("1h", Some(3600)), ("168h", Some(604_800))];
-        let refused = ["0", "0s", "169h", "5mm", "m", "", "-5", "5 m", "1d", "99999999999999999999h", "é"];
-        for (text, want) in rows.into_iter().chain(refused.map(|text| (text, None))) {
-            assert_eq!(duration(text).ok(), want.map(Duration::from_secs), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn goals_are_words() {
-        let of = |words: &[&str]| Some(Goal(words.iter().map(|word| (*word).into()).collect()));
-        assert_eq!(goal("status=available").ok(), of(&["available"]));
-        assert_eq!(goal("deleted").ok(), of(&["deleted"]));
-        assert_eq!(goal("status=available|inUse,error").ok(), of(&["available", "inUse", "error"]));
-        for text in ["", "status=", "a,,b", "status=in use", "size=3", "x&y"] {
-            assert!(goal(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn pairs_split_at_the_first_equals_sign() {
-        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
-        assert_eq!(pair("a="), Ok(("a".into(), String::new())));
-        assert!(pair("=b").is_err());
-        assert!(pair("a").is_err());
     }
 
     #[test]

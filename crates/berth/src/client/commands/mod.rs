@@ -9,6 +9,8 @@ mod host;
 mod pool;
 mod profile;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod volume;
 
 use super::exit::{Exit, Failure, Outcome};

@@ -1,0 +1,250 @@
+//! Whole command lines against a server with canned answers: what is asked, what is printed where, and the exit code.
+
+use crate::cli::{Cli, Command};
+use crate::client::exit::Failure;
+use crate::client::fake::{Fake, api_of};
+use crate::client::{Session, end};
+use clap::Parser;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const V: &str = "11111111-1111-4111-8111-111111111111";
+const H: &str = "22222222-2222-4222-8222-222222222222";
+const A: &str = "33333333-3333-4333-8333-333333333333";
+
+struct Done {
+    code: i32,
+    out: String,
+    messages: String,
+}
+
+fn check(fake: &Fake, line: &str) -> Done {
+    let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+    let Command::Client(command) = cli.command else { panic!("{line} is no client command") };
+    let (mut out, mut messages) = (Vec::new(), Vec::new());
+    let (format, is_watched, pace) = (cli.global.output, false, Duration::ZERO);
+    let mut session = Session { api: api_of(fake), format, out: &mut out, messages: &mut messages, is_watched, pace };
+    let done = super::run(&mut session, command);
+    let code = end(done, &mut messages);
+    let text = |bytes| String::from_utf8(bytes).expect("what is printed is text");
+    Done { code, out: text(out), messages: text(messages) }
+}
+
+fn volume(status: &str) -> Value {
+    json!({"id": V, "name": "data", "size": 10, "status": status})
+}
+
+#[test]
+fn create_sends_what_was_typed_and_nothing_else() {
+    let fake = Fake::new().on("POST", "/block/volumes", 202, volume("creating"));
+    let done = check(&fake, "berth -o name volume create data --size 2TiB");
+    assert_eq!((done.code, done.out), (0, format!("{V}\n")), "{}", done.messages);
+    assert_eq!(fake.seen()[0].body, json!({"name": "data", "size": 2048}));
+}
+
+#[test]
+fn create_takes_names_of_what_it_refers_to() {
+    let fake = Fake::new()
+        .on("GET", "/profiles?name=gold&limit=20", 200, json!([{"id": "p", "name": "gold"}]))
+        .on("GET", "/pools?name=fast&limit=20", 200, json!([{"id": "q", "name": "fast"}]))
+        .on("POST", "/block/volumes", 202, volume("creating"));
+    let line = "berth volume create data --size 10 --profile gold --pool fast --multi-attach --metadata a=b --metadata c=d";
+    assert_eq!(check(&fake, &format!("{line} --snapshot {A} --description words --zone z")).code, 0);
+    let want = json!({
+        "name": "data", "size": 10, "profileId": "p", "poolId": "q", "snapshotId": A, "multiAttach": true,
+        "metadata": {"a": "b", "c": "d"}, "description": "words", "availabilityZone": "z",
+    });
+    assert_eq!(fake.seen().last().unwrap().body, want);
+}
+
+#[test]
+fn create_waits_until_it_is_there() {
+    let fake = Fake::new().on("POST", "/block/volumes", 202, volume("creating")).on(
+        "GET",
+        &format!("/block/volumes/{V}"),
+        200,
+        volume("available"),
+    );
+    let done = check(&fake, "berth -o json volume create data --size 10 --wait");
+    assert_eq!((done.code, serde_json::from_str(&done.out).ok()), (0, Some(volume("available"))));
+    assert_eq!(done.messages, format!("volume data ({V}) is creating; waiting\n"));
+}
+
+#[test]
+fn a_creation_that_fails_says_why_and_ends_with_6() {
+    let mut failed = volume("error");
+    failed["statusReason"] = json!({"code": "refused", "message": "pool full"});
+    let entries = json!([{"at": "t", "from": "creating", "to": "error", "cause": "create"}]);
+    let fake = Fake::new()
+        .on("POST", "/block/volumes", 202, volume("creating"))
+        .on("GET", &format!("/block/volumes/{V}"), 200, failed)
+        .on("GET", &format!("/block/volumes/{V}/journal?since=0&limit=1000"), 200, entries);
+    let done = check(&fake, "berth volume create data --size 10 --wait");
+    assert_eq!((done.code, done.out.as_str()), (6, ""));
+    let told = format!("berth: volume data ({V}) is error: pool full (refused)\n  t creating -> error (create)\n");
+    assert!(done.messages.ends_with(&told), "{}", done.messages);
+}
+
+#[test]
+fn what_is_not_allowed_now_ends_with_5_in_the_servers_words() {
+    let refusal = json!({"code": 409, "message": "cannot extend volume v: it is deleting (allowed now: nothing)", "allowed": []});
+    let fake = Fake::new().on("POST", &format!("/block/volumes/{V}/resize"), 409, refusal);
+    let done = check(&fake, &format!("berth volume extend {V} --size 20"));
+    assert_eq!((done.code, done.out.as_str()), (5, ""));
+    assert_eq!(done.messages, "berth: cannot extend volume v: it is deleting (allowed now: nothing)\n");
+    assert_eq!(fake.seen()[0].body, json!({"newSize": 20}));
+}
+
+#[test]
+fn a_list_asks_for_everything_that_matches() {
+    let path = "/block/volumes?status=error&status=errorDeleting&poolId=q&limit=100000&sortKey=size&sortDir=desc&description=x%20y";
+    let fake = Fake::new().on("GET", path, 200, json!([])).on(
+        "GET",
+        "/pools?name=fast&limit=20",
+        200,
+        json!([{"id": "q", "name": "fast"}]),
+    );
+    let line =
+        "berth|volume|list|--status|error,errorDeleting|--pool|fast|--sort-key|size|--sort-dir|desc|--filter|description=x y";
+    let cli = Cli::try_parse_from(line.split('|')).unwrap();
+    let Command::Client(command) = cli.command else { panic!("no client command") };
+    let (mut out, mut messages) = (Vec::new(), Vec::new());
+    let (format, is_watched, pace) = (cli.global.output, false, Duration::ZERO);
+    let mut session = Session { api: api_of(&fake), format, out: &mut out, messages: &mut messages, is_watched, pace };
+    assert_eq!(super::run(&mut session, command), Ok(()));
+    assert_eq!(fake.asked(), ["GET /pools?name=fast&limit=20".to_owned(), format!("GET {path}")]);
+}
+
+#[test]
+fn several_are_shown_as_far_as_they_are_there() {
+    let fake = Fake::new().on("GET", &format!("/block/volumes/{V}"), 200, volume("available")).on(
+        "GET",
+        &format!("/block/volumes/{H}"),
+        404,
+        json!({"code": 404, "message": "there is no volume 2222"}),
+    );
+    let done = check(&fake, &format!("berth -o json volume show {H} {V}"));
+    assert_eq!((done.code, serde_json::from_str(&done.out).ok()), (3, Some(json!([volume("available")]))));
+    assert_eq!(done.messages, "berth: there is no volume 2222\n");
+}
+
+#[test]
+fn delete_shows_how_far_it_is() {
+    let one = format!("/block/volumes/{V}");
+    let fake = Fake::new().on("DELETE", &format!("{one}?cascade=true"), 202, Value::Null).on("GET", &one, 200, volume("deleting"));
+    let done = check(&fake, &format!("berth -o json volume delete {V} --cascade"));
+    assert_eq!((done.code, serde_json::from_str(&done.out).ok()), (0, Some(volume("deleting"))));
+    let fake = Fake::new().on("DELETE", &one, 202, Value::Null).on("GET", &one, 404, json!({"message": "gone"}));
+    let done = check(&fake, &format!("berth -o json volume delete {V} --wait"));
+    assert_eq!((done.code, serde_json::from_str(&done.out).ok()), (0, Some(json!({"id": V, "status": "deleted"}))));
+}
+
+#[test]
+fn attach_and_detach_go_by_the_attachment() {
+    let attachment = |status: &str| json!({"id": A, "volumeId": V, "hostId": H, "status": status, "connectionInfo": {"data": {"uri": "nbd://x"}}});
+    let one = format!("/block/attachments/{A}");
+    let fake = Fake::new()
+        .on("GET", "/host/hosts?hostName=db&limit=20", 200, json!([{"id": H, "hostName": "db"}]))
+        .on("POST", "/block/attachments", 202, attachment("attaching"))
+        .on("GET", &one, 200, attachment("attached"));
+    let done = check(&fake, &format!("berth attach {V} --host db --mode ro --wait"));
+    assert_eq!((done.code, done.out.contains("nbd://x")), (0, true), "{}", done.messages);
+    assert_eq!(fake.seen()[1].body, json!({"volumeId": V, "hostId": H, "attachMode": "ro"}));
+    let fake =
+        Fake::new().on("DELETE", &format!("{one}?force=true"), 202, Value::Null).on("GET", &one, 200, attachment("detached"));
+    assert_eq!(check(&fake, &format!("berth detach {A} --force --wait")).code, 0);
+}
+
+#[test]
+fn recover_waits_until_it_is_over_although_the_status_stays() {
+    let one = format!("/block/volumes/{V}");
+    let mut recovering = volume("error");
+    recovering["operation"] = json!({"kind": "recover"});
+    let polled = format!("{one}?waitFor=available%2CinUse%2Cattaching%2Cdetaching&timeout=1");
+    let fake = Fake::new()
+        .on("POST", &format!("{one}/recover"), 202, recovering.clone())
+        .on("GET", &one, 200, recovering.clone())
+        .on("GET", &polled, 200, recovering)
+        .on("GET", &polled, 200, volume("available"));
+    let done = check(&fake, &format!("berth -o name volume recover {V} --wait"));
+    assert_eq!((done.code, done.out), (0, format!("{V}\n")), "{}", done.messages);
+}
+
+#[test]
+fn hosts_are_made_changed_and_removed_at_once() {
+    let host = json!({"id": H, "hostName": "db", "ip": "10.0.0.1"});
+    let fake = Fake::new().on("POST", "/host/hosts", 200, host.clone()).on("PUT", &format!("/host/hosts/{H}"), 200, host).on(
+        "DELETE",
+        &format!("/host/hosts/{H}"),
+        200,
+        Value::Null,
+    );
+    assert_eq!(check(&fake, "berth host create db --ip 10.0.0.1").code, 0);
+    assert_eq!(fake.seen()[0].body, json!({"hostName": "db", "ip": "10.0.0.1", "osType": "linux", "accessMode": "agentless"}));
+    assert_eq!(check(&fake, &format!("berth host update {H} --port 99 --zone a --zone b")).code, 0);
+    assert_eq!(fake.seen()[1].body, json!({"port": 99, "availabilityZones": ["a", "b"]}));
+    let done = check(&fake, &format!("berth host delete {H}"));
+    assert_eq!((done.code, done.out, done.messages), (0, String::new(), format!("host {H} deleted\n")));
+}
+
+#[test]
+fn profiles_and_snapshots_send_their_own_fields() {
+    let fake = Fake::new()
+        .on("POST", "/profiles", 200, json!({"id": "p"}))
+        .on("POST", "/block/snapshots", 202, json!({"id": A, "status": "creating"}))
+        .on("PUT", &format!("/block/snapshots/{A}"), 200, json!({"id": A, "status": "available"}));
+    assert_eq!(check(&fake, "berth profile create gold --property tier=ssd").code, 0);
+    assert_eq!(check(&fake, &format!("berth snapshot create {V} --name s")).code, 0);
+    assert_eq!(check(&fake, &format!("berth snapshot update {A} --name t")).code, 0);
+    let bodies: Vec<_> = fake.seen().into_iter().map(|seen| seen.body).collect();
+    let want = [
+        json!({"name": "gold", "storageType": "block", "customProperties": {"tier": "ssd"}}),
+        json!({"volumeId": V, "name": "s"}),
+        json!({"name": "t"}),
+    ];
+    assert_eq!(bodies, want);
+}
+
+#[test]
+fn wait_ends_with_what_was_waited_for() {
+    let one = format!("/block/volumes/{V}");
+    let fake = Fake::new().on("GET", &one, 200, volume("error"));
+    assert_eq!(check(&fake, &format!("berth wait volume {V} --for status=error")).code, 0);
+    assert_eq!(check(&fake, &format!("berth wait volume {V} --for status=available --timeout 10s")).code, 6);
+    let fake = Fake::new().on("GET", &one, 404, json!({"message": "no"})).on(
+        "GET",
+        &format!("{one}?waitFor=deleted&timeout=1"),
+        404,
+        json!({"message": "no"}),
+    );
+    assert_eq!(check(&fake, &format!("berth wait volume {V} --for deleted")).code, 3);
+}
+
+#[test]
+fn a_reader_that_left_ends_a_list_quietly() {
+    struct Left;
+    impl std::io::Write for Left {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let fake = Fake::new().on("GET", "/pools?limit=100000", 200, json!([{"id": "q"}]));
+    for format in ["table", "json", "name"] {
+        let cli = Cli::try_parse_from(["berth", "-o", format, "pool", "list"]).unwrap();
+        let Command::Client(command) = cli.command else { panic!("no client command") };
+        let (mut messages, format) = (Vec::new(), cli.global.output);
+        let mut session = Session {
+            api: api_of(&fake),
+            format,
+            out: &mut Left,
+            messages: &mut messages,
+            is_watched: false,
+            pace: Duration::ZERO,
+        };
+        let done: Result<(), Failure> = super::run(&mut session, command);
+        assert_eq!((end(done, &mut messages), messages.len()), (0, 0));
+    }
+}
