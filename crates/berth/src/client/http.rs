@@ -211,18 +211,15 @@ impl Api {
         }
     }
 
+    /// What an error of the connection means, and whether asking again may help.
     fn lost(&self, error: ureq::Error) -> Lost {
         let endpoint = &self.endpoint;
         let failure = match error {
-            ureq::Error::Io(error) if error.kind() != ErrorKind::ConnectionRefused => return Lost::Broken(error.to_string()),
+            ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => self.unreachable(&error.to_string()),
+            ureq::Error::Io(error) => return Lost::Broken(error.to_string()),
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve)
-            | ureq::Error::Io(_)
             | ureq::Error::HostNotFound
-            | ureq::Error::ConnectionFailed => {
-                let message =
-                    format!("cannot connect to {endpoint}: {error}; is it running? (berth serve, --endpoint, BERTH_ENDPOINT)");
-                Failure::new(Exit::CannotConnect, message)
-            }
+            | ureq::Error::ConnectionFailed => self.unreachable(&error.to_string()),
             ureq::Error::Timeout(_) => {
                 let message = format!("{endpoint} did not answer in time ({error}); what was asked may have been done");
                 Failure::new(Exit::TimedOut, message)
@@ -233,6 +230,12 @@ impl Api {
             _ => Failure::new(Exit::Server, format!("{endpoint} does not speak HTTP as it should: {error}")),
         };
         Lost::Failed(failure)
+    }
+
+    fn unreachable(&self, why: &str) -> Failure {
+        let message =
+            format!("cannot connect to {}: {why}; is it running? (berth serve, --endpoint, BERTH_ENDPOINT)", self.endpoint);
+        Failure::new(Exit::CannotConnect, message)
     }
 }
 
