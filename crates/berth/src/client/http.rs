@@ -215,8 +215,8 @@ impl Api {
     fn lost(&self, error: ureq::Error) -> Lost {
         let endpoint = &self.endpoint;
         let failure = match error {
-            ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => self.unreachable(&error.to_string()),
-            ureq::Error::Io(error) => return Lost::Broken(error.to_string()),
+            ureq::Error::Io(error) if may_have_arrived(error.kind()) => return Lost::Broken(error.to_string()),
+            ureq::Error::Io(error) => self.unreachable(&error.to_string()),
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve)
             | ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed => self.unreachable(&error.to_string()),
@@ -237,6 +237,20 @@ impl Api {
             format!("cannot connect to {}: {why}; is it running? (berth serve, --endpoint, BERTH_ENDPOINT)", self.endpoint);
         Failure::new(Exit::CannotConnect, message)
     }
+}
+
+/// Whether a connection that fails like that may have carried the request. A name that is not found, a refusal, or a network
+/// without a way there all come before it.
+const fn may_have_arrived(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::NotConnected
+            | ErrorKind::TimedOut
+    )
 }
 
 /// An answer that is no success, in the server's words.
@@ -349,6 +363,14 @@ mod tests {
         let failure = Api::new(target).unwrap().get("pools", &[]).unwrap_err();
         assert_eq!(failure.exit, Exit::CannotConnect);
         assert!(failure.message.contains("berth serve"), "{failure}");
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_is_no_lost_answer() {
+        let target = Target { endpoint: "http://berth.invalid:1".into(), tenant: DEFAULT_TENANT.into(), token: None };
+        let failure = Api::new(target).unwrap().post("block/volumes", &json!({})).unwrap_err();
+        assert_eq!(failure.exit, Exit::CannotConnect);
+        assert!(!failure.message.contains("may have been done"), "{failure}");
     }
 
     #[test]
