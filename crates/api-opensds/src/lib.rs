@@ -1,1 +1,95 @@
-//! Being built.
+//! REST v1beta as OpenSDS speaks it, and the additive routes.
+//!
+//! [`router`] is all there is to call. A handler parses, calls the engine, renders; what is allowed is decided in `lifecycle`,
+//! HTTP statuses stand in one table (`error`), and each boundary has one conversion (`wire` out, `body` in, `query` for lists).
+//!
+//! Kept of OpenSDS: routes, casing, `AttachStatus`, bare arrays, success codes, `null` bodies, defaults. Not kept: its faults
+//! (a PUT that sets status or size, a POST that overwrites an id, 404 and 400 for trouble of ours).
+
+#![forbid(unsafe_code)]
+
+mod attachments;
+mod body;
+mod caller;
+mod error;
+mod hosts;
+mod lists;
+mod pools;
+mod profiles;
+mod query;
+mod snapshots;
+mod system;
+mod volumes;
+mod wire;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use engine::Engine;
+use std::sync::Arc;
+
+/// How the dialect is spoken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Which attachment words are spoken.
+    pub attachment_words: AttachmentWords,
+}
+
+/// Which attachment words are spoken. Source: lifecycle page, "Words on the wire".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachmentWords {
+    /// The seed's: `attached`, `errorDetaching`, …
+    #[default]
+    Seed,
+    /// OpenSDS': `available`, `errorDeleting`, …; tombstones answer 404.
+    Legacy,
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) settings: Settings,
+}
+
+/// The tenant that is the administrator. Source: OpenSDS wire page, section 1.
+pub(crate) const DEFAULT_TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
+/// The largest body that is read.
+pub(crate) const BODY_MAX: usize = 1 << 20;
+
+/// Every route of the API, answering from `engine`.
+pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
+    let tenant = Router::new()
+        .merge(volumes::routes())
+        .merge(snapshots::routes())
+        .merge(attachments::routes())
+        .merge(hosts::routes())
+        .merge(profiles::routes())
+        .merge(pools::routes());
+    Router::new()
+        .route("/", get(system::versions))
+        .route("/livez", get(system::live))
+        .route("/readyz", get(system::ready))
+        .route("/version", get(system::version))
+        .route("/{version}", get(system::one_version))
+        .nest("/v1beta/{tenant}", tenant)
+        .fallback(system::unknown_route)
+        .method_not_allowed_fallback(system::unknown_route)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(axum::middleware::from_fn(caller::identify))
+        .with_state(Api { engine, settings })
+}
+
+/// The collection's routes, with and without a trailing slash, as OpenSDS answers both.
+pub(crate) fn collection(path: &'static str, slashed: &'static str, methods: axum::routing::MethodRouter<Api>) -> Router<Api> {
+    Router::new().route(path, methods.clone()).route(slashed, methods)
+}
+
+/// `POST` of a command without a body.
+pub(crate) fn command<H, T>(handler: H) -> axum::routing::MethodRouter<Api>
+where
+    H: axum::handler::Handler<T, Api>,
+    T: 'static,
+{
+    post(handler)
+}

@@ -1,0 +1,114 @@
+//! `/block/attachments`.
+
+use crate::body::Object;
+use crate::caller::Asking;
+use crate::error::ApiError;
+use crate::lists::{id, repeated, tagged, waited};
+use crate::query::Query;
+use crate::{Api, collection, command};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use engine::requests::{Caller, Refusal, VolumeNow};
+use engine::store::Kind;
+use lifecycle::{AttachmentId, Command, Subject};
+
+pub(crate) fn routes() -> Router<Api> {
+    collection("/block/attachments", "/block/attachments/", get(list).post(create))
+        .route("/block/attachments/{id}", get(show).put(update).delete(remove))
+        .route("/block/attachments/{id}/retry", command(retry))
+        .route("/block/attachments/{id}/recover", command(recover))
+        .route("/block/attachments/{id}/journal", get(journal))
+}
+
+type Answer = Result<Response, ApiError>;
+
+async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
+    api.list(&asking.caller, Kind::Attachment, &query).await
+}
+
+async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
+    let body = body.without_id()?;
+    let new = body.attachment()?;
+    let caller = asking.idempotent(&body.raw);
+    let (now, made) = match api.engine.create_attachment(&caller, new).await {
+        Ok(made) => made,
+        Err(refusal) => match repeated(refusal)? {
+            Subject::Attachment(id) => (api.engine.attachment(&caller, id).await?, id),
+            Subject::Volume(_) | Subject::Snapshot(_) => return Err(Refusal::KeyReused.into()),
+        },
+    };
+    answer(&api, StatusCode::ACCEPTED, &now, made, &HeaderMap::new()).await
+}
+
+async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId, headers: &HeaderMap) -> Answer {
+    let gone = || ApiError::not_found(format!("attachment {id} does not exist"));
+    if now.record.state.attachments().get(&id).is_none_or(|held| api.hides(held.status())) {
+        return Err(gone());
+    }
+    let clients = api.engine.clients(id).await;
+    let shown = api.attachment(&now.record, id, clients).ok_or_else(gone)?;
+    let revision = now.record.attachments.get(&id).map_or(0, |held| held.about.revision);
+    Ok(tagged(status, revision, headers, &shown))
+}
+
+async fn show(
+    State(api): State<Api>,
+    asking: Asking,
+    Path((_, text)): Path<(String, String)>,
+    query: Query,
+    headers: HeaderMap,
+) -> Answer {
+    let attachment: AttachmentId = id("attachment", &text)?;
+    let caller = &asking.caller;
+    let subject = Subject::Attachment(attachment);
+    let mut reached = None;
+    if let (Some(wanted), Ok(held)) = (query.wait_for()?, api.engine.attachment(caller, attachment).await) {
+        reached = Some(api.wait(caller, held.record.state.id(), subject, &wanted).await?);
+    }
+    let shown = match api.engine.attachment(caller, attachment).await {
+        Ok(now) => answer(&api, StatusCode::OK, &now, attachment, &headers).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    match (shown, reached) {
+        (Ok(shown), Some(reached)) => Ok(waited(shown, reached)),
+        (Ok(shown), None) => Ok(shown),
+        (Err(missing), _) if missing.status == StatusCode::NOT_FOUND => api.gone(caller, subject, &query).await.ok_or(missing),
+        (Err(error), _) => Err(error),
+    }
+}
+
+async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    let attachment: AttachmentId = id("attachment", &text)?;
+    let now = api.engine.relabel(&asking.caller, Subject::Attachment(attachment), body.relabel()?).await?;
+    answer(&api, StatusCode::OK, &now, attachment, &HeaderMap::new()).await
+}
+
+async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
+    let attachment: AttachmentId = id("attachment", &text)?;
+    let held = api.engine.attachment(&asking.caller, attachment).await?;
+    let wanted = Command::Detach { id: attachment, force: query.flag("force")? };
+    api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+async fn retry(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    commanded(&api, &asking.caller, &text, Command::Retry).await
+}
+
+async fn recover(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    commanded(&api, &asking.caller, &text, Command::Recover).await
+}
+
+async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(Subject) -> Command) -> Answer {
+    let attachment: AttachmentId = id("attachment", text)?;
+    let held = api.engine.attachment(caller, attachment).await?;
+    let now = api.engine.command(caller, held.record.state.id(), command(Subject::Attachment(attachment))).await?;
+    answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), attachment, &HeaderMap::new()).await
+}
+
+async fn journal(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
+    api.journal(&asking.caller, Subject::Attachment(id("attachment", &text)?), &query).await
+}

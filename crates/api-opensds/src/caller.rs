@@ -1,0 +1,107 @@
+//! Who asks: the tenant of the path, the request's id, and the conditions in its headers.
+
+use crate::DEFAULT_TENANT;
+use crate::error::ApiError;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use engine::requests::Caller;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// The longest request id, idempotency key or tenant that is taken.
+const WORD_MAX: usize = 255;
+/// The longest query string that is read.
+const QUERY_MAX: usize = 16 << 10;
+
+/// The id of a request: taken from `X-Request-Id` where it is a plain word, else made.
+#[derive(Clone)]
+struct RequestId(String);
+
+/// Names the request, writes the bodies of errors, and refuses absurd query strings.
+pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
+    let given = word(request.headers(), "x-request-id").filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
+    let id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let too_long = request.uri().query().is_some_and(|query| query.len() > QUERY_MAX);
+    let mut response = if too_long {
+        axum::response::IntoResponse::into_response(ApiError::bad(format!("the query string is longer than {QUERY_MAX} bytes")))
+    } else {
+        next.run(request).await
+    };
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        *response.body_mut() = Body::from(error.body(&id));
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
+fn word(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?;
+    (!value.is_empty() && value.len() <= WORD_MAX).then(|| value.to_owned())
+}
+
+/// The caller, from the path and the headers. What a handler does with an idempotency key also needs the body's hash: see
+/// [`Asking::idempotent`].
+pub(crate) struct Asking {
+    pub(crate) caller: Caller,
+    key: Option<String>,
+    path: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asking {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(segments) = Path::<HashMap<String, String>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::bad("the path has no tenant, or is not UTF-8"))?;
+        let tenant = segments.get("tenant").cloned().unwrap_or_default();
+        if tenant.is_empty() || tenant.len() > WORD_MAX {
+            return Err(ApiError::bad(format!("a tenant is 1 to {WORD_MAX} bytes")));
+        }
+        let is_admin = tenant == DEFAULT_TENANT;
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        let if_match = match word(&parts.headers, "if-match") {
+            Some(given) if given != "*" => Some(revision(&given)?),
+            Some(_) | None => None,
+        };
+        let actor = tenant.clone();
+        let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match };
+        Ok(Self { caller, key: word(&parts.headers, "idempotency-key"), path: parts.uri.path().to_owned() })
+    }
+}
+
+fn revision(given: &str) -> Result<u64, ApiError> {
+    let bare = given.trim_start_matches("W/").trim_matches('"');
+    bare.parse().map_err(|_| ApiError::bad(format!("If-Match {given:?} is no revision; give the ETag of the resource")))
+}
+
+impl Asking {
+    /// The caller with the idempotency key bound to this path and body, if the request has a key.
+    pub(crate) fn idempotent(self, body: &[u8]) -> Caller {
+        let bound = self.key.map(|key| (key, fingerprint(&self.path, body)));
+        Caller { idempotency: bound, ..self.caller }
+    }
+}
+
+/// A fingerprint of a request, to tell whether a key is used for the same one again. Not a secret and no defence: a tenant can
+/// only ever collide with itself. Four FNV-1a sums with different starts.
+fn fingerprint(path: &str, body: &[u8]) -> [u8; 32] {
+    let mut sums = [0_u8; 32];
+    for (lane, sum) in sums.chunks_exact_mut(8).enumerate() {
+        let start = 0xcbf2_9ce4_8422_2325_u64 ^ (lane as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bytes = path.bytes().chain([0]).chain(body.iter().copied());
+        let hash = bytes.fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        sum.copy_from_slice(&hash.to_le_bytes());
+    }
+    sums
+}

@@ -1,0 +1,46 @@
+//! `/host/hosts`.
+
+use crate::body::Object;
+use crate::caller::Asking;
+use crate::error::ApiError;
+use crate::lists::{id, json};
+use crate::query::Query;
+use crate::{Api, collection, wire};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use engine::store::Kind;
+
+pub(crate) fn routes() -> Router<Api> {
+    collection("/host/hosts", "/host/hosts/", get(list).post(create))
+        .route("/host/hosts/{id}", get(show).put(update).delete(remove))
+}
+
+type Answer = Result<Response, ApiError>;
+
+async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
+    api.list(&asking.caller, Kind::Host, &query).await
+}
+
+async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
+    let body = body.without_id()?;
+    let host = api.engine.create_host(&asking.caller, body.host()?).await?;
+    Ok(json(StatusCode::OK, &wire::host(&host)))
+}
+
+async fn show(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    let host = api.engine.host(&asking.caller, id("host", &text)?).await?;
+    Ok(json(StatusCode::OK, &wire::host(&host)))
+}
+
+async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    let host = api.engine.update_host(&asking.caller, id("host", &text)?, body.host_update()?).await?;
+    Ok(json(StatusCode::OK, &wire::host(&host)))
+}
+
+async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    api.engine.delete_host(&asking.caller, id("host", &text)?).await?;
+    Ok(StatusCode::OK.into_response())
+}

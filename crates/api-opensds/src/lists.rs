@@ -1,0 +1,203 @@
+//! Answers: single resources with their tag, lists that stream, long polls, and answers to a repeated request.
+
+use crate::error::ApiError;
+use crate::query::{Query, WaitFor};
+use crate::{Api, AttachmentWords};
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Query as Pairs};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::requests::{Caller, Refusal};
+use engine::store::{Item, Kind, StoreError};
+use lifecycle::{AttachmentStatus, Subject, VolumeId};
+use serde::Serialize;
+use serde_json::Value;
+use std::str::FromStr;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Pairs(pairs) = Pairs::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ApiError::bad(format!("the query string is malformed: {error}")))?;
+        Ok(Self::parse(pairs))
+    }
+}
+
+/// An id from the path. One that is no UUID names nothing.
+pub(crate) fn id<T: FromStr>(kind: &str, text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found(format!("{kind} {text} does not exist")))
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(body).expect("wire types are JSON");
+    (status, [(header::CONTENT_TYPE, JSON)], bytes).into_response()
+}
+
+/// A resource with its revision as the tag; 304 if the client has it already.
+pub(crate) fn tagged(status: StatusCode, revision: u64, headers: &HeaderMap, body: &impl Serialize) -> Response {
+    let tag = format!("\"{revision}\"");
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let mut response = if known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        json(status, body)
+    };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+impl Api {
+    /// A list as a bare array, sent while it is read.
+    pub(crate) async fn list(&self, caller: &Caller, kind: Kind, query: &Query) -> Result<Response, ApiError> {
+        let mut batches = self.engine.list(caller, query.list(kind)?).await?;
+        // The first batch is awaited, so that an error that comes at once is an answer and not a broken stream.
+        let first = batches.recv().await.unwrap_or_else(|| Ok(Vec::new()))?;
+        let (sender, receiver) = mpsc::channel::<Result<Bytes, StoreError>>(2);
+        let api = self.clone();
+        tokio::spawn(async move { api.send_list(first, batches, sender).await });
+        let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            let next = receiver.recv().await?;
+            Some((next, receiver))
+        });
+        Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from_stream(stream)).into_response())
+    }
+
+    async fn send_list(
+        self,
+        first: Vec<Item>,
+        mut batches: mpsc::Receiver<Result<Vec<Item>, StoreError>>,
+        sender: mpsc::Sender<Result<Bytes, StoreError>>,
+    ) {
+        let (mut batch, mut before) = (Ok(first), "[");
+        loop {
+            let chunk = batch.map(|items| self.chunk(&items, &mut before));
+            let failed = chunk.is_err();
+            if sender.send(chunk).await.is_err() || failed {
+                return;
+            }
+            match batches.recv().await {
+                Some(next) => batch = next,
+                None => break,
+            }
+        }
+        let end = if before == "[" { "[]" } else { "]" };
+        // A client that is gone needs no end.
+        let _ = sender.send(Ok(Bytes::from_static(end.as_bytes()))).await;
+    }
+
+    fn chunk(&self, items: &[Item], before: &mut &'static str) -> Bytes {
+        let mut out = Vec::new();
+        for body in items.iter().filter_map(|item| self.item(item)) {
+            out.extend_from_slice(before.as_bytes());
+            out.extend_from_slice(body.to_string().as_bytes());
+            *before = ",";
+        }
+        out.into()
+    }
+
+    fn item(&self, item: &Item) -> Option<Value> {
+        let value = match item {
+            Item::Volume(record) => serde_json::to_value(self.volume(record)),
+            Item::Snapshot(id, record) => serde_json::to_value(self.snapshot(record, *id)?),
+            Item::Attachment(id, record) => serde_json::to_value(self.attachment(record, *id, None)?),
+            Item::Other(record) => match &**record {
+                engine::records::Record::Host(host) => Ok(crate::wire::host(host)),
+                engine::records::Record::Profile(profile) => Ok(crate::wire::profile(profile)),
+                engine::records::Record::Volume(_) | engine::records::Record::Pool(_) => return None,
+            },
+        };
+        Some(value.expect("wire types are JSON"))
+    }
+
+    /// Waits until the resource has one of the statuses asked for, or the time is over. The waiter is made before the first
+    /// look, so that no commit falls in between. Returns whether it was reached.
+    pub(crate) async fn wait(
+        &self,
+        caller: &Caller,
+        volume: VolumeId,
+        subject: Subject,
+        wanted: &WaitFor,
+    ) -> Result<bool, ApiError> {
+        let deadline = Instant::now() + wanted.timeout;
+        let mut waiter = self.engine.wait(volume);
+        loop {
+            let now = self.status(caller, subject).await?;
+            if wanted.statuses.iter().any(|wanted| wanted == now.unwrap_or("deleted")) {
+                return Ok(true);
+            }
+            if now.is_none() || tokio::time::timeout_at(deadline, waiter.changed()).await.is_err() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The resource's status as the wire spells it; none once it is gone.
+    async fn status(&self, caller: &Caller, subject: Subject) -> Result<Option<&'static str>, ApiError> {
+        let found = match subject {
+            Subject::Volume(id) => self.engine.volume(caller, id).await,
+            Subject::Snapshot(id) => self.engine.snapshot(caller, id).await,
+            Subject::Attachment(id) => self.engine.attachment(caller, id).await,
+        };
+        match (found, subject) {
+            (Ok(now), Subject::Attachment(id)) => Ok(self.attachment(&now.record, id, None).map(|shown| shown.status)),
+            (Ok(now), Subject::Volume(_) | Subject::Snapshot(_)) => Ok(Some(now.record.state.word(subject))),
+            (Err(Refusal::NotFound { .. }), _) => Ok(None),
+            (Err(other), _) => Err(other.into()),
+        }
+    }
+
+    /// What a resource that is gone answers: the journal still knows it, if anything was waiting for its end.
+    pub(crate) async fn gone(&self, caller: &Caller, subject: Subject, query: &Query) -> Option<Response> {
+        let wanted = query.wait_for().ok()??;
+        let waits_for_end = wanted.statuses.iter().any(|status| status == "deleted" || status == "detached");
+        let journal = self.engine.journal(caller, subject, 0, 1).await.ok()?;
+        let id = match subject {
+            Subject::Volume(id) => id.to_string(),
+            Subject::Snapshot(id) => id.to_string(),
+            Subject::Attachment(id) => id.to_string(),
+        };
+        let seed = self.settings.attachment_words == AttachmentWords::Seed;
+        let status = if seed && matches!(subject, Subject::Attachment(_)) { "detached" } else { "deleted" };
+        (waits_for_end && !journal.is_empty())
+            .then(|| waited(json(StatusCode::OK, &serde_json::json!({"id": id, "status": status})), true))
+    }
+
+    /// Whether the legacy words hide a tombstone.
+    pub(crate) fn hides(&self, status: AttachmentStatus) -> bool {
+        self.settings.attachment_words == AttachmentWords::Legacy && status == AttachmentStatus::Detached
+    }
+
+    pub(crate) async fn journal(&self, caller: &Caller, subject: Subject, query: &Query) -> Result<Response, ApiError> {
+        const LIMIT_DEFAULT: u64 = 1000;
+        const LIMIT_MAX: u64 = 10_000;
+        let since = query.number("since")?.unwrap_or(0);
+        let limit = query.number("limit")?.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+        let entries = self.engine.journal(caller, subject, since, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        Ok(json(StatusCode::OK, &entries.iter().map(crate::wire::journal).collect::<Vec<_>>()))
+    }
+}
+
+/// Tells how a long poll ended.
+pub(crate) fn waited(mut response: Response, reached: bool) -> Response {
+    let how = HeaderValue::from_static(if reached { "reached" } else { "timeout" });
+    response.headers_mut().insert("x-wait", how);
+    response
+}
+
+/// What a repeated request (by its idempotency key) made before; other refusals stay what they are.
+pub(crate) fn repeated(refusal: Refusal) -> Result<Subject, ApiError> {
+    match refusal {
+        Refusal::Repeated(used) => Ok(used.made),
+        other => Err(other.into()),
+    }
+}

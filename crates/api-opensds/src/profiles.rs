@@ -1,0 +1,65 @@
+//! `/profiles` and their custom properties.
+
+use crate::body::Object;
+use crate::caller::Asking;
+use crate::error::ApiError;
+use crate::lists::{id, json};
+use crate::query::Query;
+use crate::{Api, collection, wire};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use engine::requests::ProfileFields;
+use engine::store::Kind;
+
+pub(crate) fn routes() -> Router<Api> {
+    collection("/profiles", "/profiles/", get(list).post(create))
+        .route("/profiles/{id}", get(show).put(update).delete(remove))
+        .route("/profiles/{id}/customProperties", get(custom).post(set_custom))
+        .route("/profiles/{id}/customProperties/{key}", delete(remove_custom))
+}
+
+type Answer = Result<Response, ApiError>;
+
+async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
+    api.list(&asking.caller, Kind::Profile, &query).await
+}
+
+async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
+    let body = body.without_id()?;
+    let profile = api.engine.create_profile(&asking.caller, body.profile()?).await?;
+    Ok(json(StatusCode::OK, &wire::profile(&profile)))
+}
+
+async fn show(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    let profile = api.engine.profile(id("profile", &text)?).await?;
+    Ok(json(StatusCode::OK, &wire::profile(&profile)))
+}
+
+async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.profile_update()?).await?;
+    Ok(json(StatusCode::OK, &wire::profile(&profile)))
+}
+
+async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    api.engine.delete_profile(&asking.caller, id("profile", &text)?).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn custom(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    let profile = api.engine.profile(id("profile", &text)?).await?;
+    Ok(json(StatusCode::OK, &wire::custom(&profile)))
+}
+
+async fn set_custom(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.custom_properties()).await?;
+    Ok(json(StatusCode::OK, &wire::custom(&profile)))
+}
+
+async fn remove_custom(State(api): State<Api>, asking: Asking, Path((_, text, key)): Path<(String, String, String)>) -> Answer {
+    let fields = ProfileFields { remove_custom: vec![key], ..ProfileFields::default() };
+    api.engine.update_profile(&asking.caller, id("profile", &text)?, fields).await?;
+    Ok(StatusCode::OK.into_response())
+}

@@ -1,0 +1,186 @@
+//! Query strings: lists, long polls, flags.
+//!
+//! As lenient as OpenSDS where its clients lean on it: a first letter of either case, unknown keys ignored, a negative limit
+//! taken as the default. Source: OpenSDS wire page, section 5.
+
+use crate::error::ApiError;
+use axum::http::StatusCode;
+use engine::store::{Field, Filter, Kind, ListQuery, Sort};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How many rows a list has where it does not say. Source: OpenSDS wire page.
+const LIMIT_DEFAULT: usize = 50;
+/// The most rows of one answer.
+const LIMIT_MAX: usize = 100_000;
+/// The deepest offset; beyond it a `marker` goes on at flat cost.
+const OFFSET_MAX: usize = 10_000;
+/// The longest long poll.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a long poll lasts where it does not say.
+const WAIT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The pairs of a query string, keys with a small first letter.
+pub(crate) struct Query(BTreeMap<String, Vec<String>>);
+
+/// What a long poll waits for.
+pub(crate) struct WaitFor {
+    pub(crate) statuses: Vec<String>,
+    pub(crate) timeout: Duration,
+}
+
+impl Query {
+    pub(crate) fn parse(pairs: Vec<(String, String)>) -> Self {
+        let mut query: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (key, value) in pairs {
+            query.entry(small_first(&key)).or_default().push(value);
+        }
+        Self(query)
+    }
+
+    fn one(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|values| values.last()).map(String::as_str)
+    }
+
+    /// A flag such as `?force=true`.
+    pub(crate) fn flag(&self, key: &str) -> Result<bool, ApiError> {
+        match self.one(key) {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1" | "") => Ok(true),
+            Some(other) => Err(ApiError::bad(format!("{key} must be true or false, not {other:?}"))),
+        }
+    }
+
+    /// A number, if it is there.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<u64>, ApiError> {
+        let Some(text) = self.one(key) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| ApiError::bad(format!("{key} must be a whole number, not {text:?}")))
+    }
+
+    /// `?waitFor=available,error&timeout=30`.
+    pub(crate) fn wait_for(&self) -> Result<Option<WaitFor>, ApiError> {
+        let Some(statuses) = self.one("waitFor") else { return Ok(None) };
+        let statuses = statuses.split(',').map(str::to_owned).collect();
+        let timeout = self.number("timeout")?.map_or(WAIT_DEFAULT, Duration::from_secs).min(WAIT_MAX);
+        Ok(Some(WaitFor { statuses, timeout }))
+    }
+
+    /// What a list asks for.
+    pub(crate) fn list(&self, kind: Kind) -> Result<ListQuery, ApiError> {
+        let offset = self.whole("offset")?.unwrap_or(0);
+        if offset > OFFSET_MAX {
+            let message = format!("offset goes to {OFFSET_MAX}; go on with marker=<the last id> beyond it");
+            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "offset-too-deep", message));
+        }
+        let marker = match self.one("marker") {
+            Some(text) => Some(text.parse().map_err(|_| ApiError::bad(format!("marker must be an id, not {text:?}")))?),
+            None => None,
+        };
+        let filter = |(key, values): (&String, &Vec<String>)| {
+            // Clients of OpenSDS send every filter they know, empty where it is not meant.
+            let values: Vec<_> = values.iter().filter(|value| !value.is_empty()).cloned().collect();
+            field(kind, key).filter(|_| !values.is_empty()).map(|field| Filter { field, values })
+        };
+        Ok(ListQuery {
+            kind,
+            tenant: None,
+            filters: self.0.iter().filter_map(filter).collect(),
+            sort: self.one("sortKey").map_or(Sort::Id, |key| sort(kind, key)),
+            descending: !self.one("sortDir").is_some_and(|direction| direction.eq_ignore_ascii_case("asc")),
+            marker,
+            offset,
+            limit: self.whole("limit")?.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX),
+        })
+    }
+
+    /// A number of rows; negative ones are none given.
+    fn whole(&self, key: &str) -> Result<Option<usize>, ApiError> {
+        let Some(text) = self.one(key) else { return Ok(None) };
+        let number: i64 = text.parse().map_err(|_| ApiError::bad(format!("{key} must be a whole number, not {text:?}")))?;
+        Ok(usize::try_from(number).ok())
+    }
+}
+
+fn small_first(key: &str) -> String {
+    let mut letters = key.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The field that a key filters this kind by; other keys are ignored.
+fn field(kind: Kind, key: &str) -> Option<Field> {
+    let field = match (key, kind) {
+        ("id", _) => Field::Id,
+        ("name", Kind::Volume | Kind::Snapshot | Kind::Profile | Kind::Pool) | ("hostName", Kind::Host) => Field::Name,
+        ("status", Kind::Volume | Kind::Snapshot | Kind::Attachment) => Field::Status,
+        ("poolId", Kind::Volume) => Field::PoolId,
+        ("profileId", Kind::Volume | Kind::Snapshot) => Field::ProfileId,
+        ("hostId", Kind::Attachment) => Field::HostId,
+        ("volumeId", Kind::Snapshot | Kind::Attachment) => Field::VolumeId,
+        ("snapshotId", Kind::Volume) => Field::SnapshotId,
+        ("description", Kind::Volume | Kind::Snapshot) => Field::Description,
+        ("availabilityZone", Kind::Volume) => Field::AvailabilityZone,
+        ("size", Kind::Volume | Kind::Snapshot) => Field::Size,
+        ("multiAttach", Kind::Volume) => Field::MultiAttach,
+        ("tenantId", Kind::Volume | Kind::Snapshot | Kind::Attachment | Kind::Host) => Field::TenantId,
+        ("attachMode", Kind::Attachment) => Field::AttachMode,
+        ("mountpoint", Kind::Attachment) => Field::Mountpoint,
+        ("ip", Kind::Host) => Field::Ip,
+        ("osType", Kind::Host) => Field::OsType,
+        ("accessMode", Kind::Host) => Field::AccessMode,
+        ("storageType", Kind::Profile) => Field::StorageType,
+        _ => return None,
+    };
+    Some(field)
+}
+
+/// The order that a sort key asks for; one that is not known sorts by id, as OpenSDS' store order does.
+fn sort(kind: Kind, key: &str) -> Sort {
+    let known =
+        ["name", "hostName", "status", "profileId", "poolId", "availabilityZone", "tenantId", "size", "description", "volumeId"];
+    if key.eq_ignore_ascii_case("createdAt") {
+        return Sort::CreatedAt;
+    }
+    let named = known.iter().find(|known| known.eq_ignore_ascii_case(key)).and_then(|known| field(kind, known));
+    match named {
+        Some(Field::Name) => Sort::Name,
+        Some(field) => Sort::By(field),
+        None => Sort::Id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        let pair = |pair: &str| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        Query::parse(text.split('&').map(pair).collect())
+    }
+
+    #[test]
+    fn what_opensds_clients_send_is_understood() {
+        let sent = "limit=50&offset=0&sortDir=desc&sortKey=id&Name=&Status=available&PoolId=&GroupId=&Unknown=x";
+        let list = query(sent).list(Kind::Volume).unwrap();
+        assert_eq!(list.filters, [Filter { field: Field::Status, values: vec!["available".into()] }]);
+        assert_eq!((list.limit, list.offset, list.sort, list.descending), (50, 0, Sort::Id, true));
+    }
+
+    #[test]
+    fn numbers_are_bounded() {
+        assert_eq!(query("limit=-1").list(Kind::Volume).unwrap().limit, 50);
+        assert_eq!(query("limit=99999999999").list(Kind::Volume).unwrap().limit, LIMIT_MAX);
+        assert!(query("limit=x").list(Kind::Volume).is_err());
+        assert!(query("offset=10001").list(Kind::Volume).is_err());
+        assert_eq!(query("waitFor=a,b&timeout=999").wait_for().unwrap().unwrap().timeout, WAIT_MAX);
+    }
+
+    #[test]
+    fn values_of_one_key_are_alternatives() {
+        let list = query("name=a&Name=b&sortKey=NAME&sortDir=asc").list(Kind::Volume).unwrap();
+        assert_eq!(list.filters, [Filter { field: Field::Name, values: vec!["a".into(), "b".into()] }]);
+        assert_eq!((list.sort, list.descending), (Sort::Name, false));
+    }
+}

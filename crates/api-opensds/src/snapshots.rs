@@ -1,0 +1,109 @@
+//! `/block/snapshots`.
+
+use crate::body::Object;
+use crate::caller::Asking;
+use crate::error::ApiError;
+use crate::lists::{id, repeated, tagged, waited};
+use crate::query::Query;
+use crate::{Api, collection, command};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use engine::requests::{Caller, Refusal, VolumeNow};
+use engine::store::Kind;
+use lifecycle::{Command, SnapshotId, Subject};
+
+pub(crate) fn routes() -> Router<Api> {
+    collection("/block/snapshots", "/block/snapshots/", get(list).post(create))
+        .route("/block/snapshots/{id}", get(show).put(update).delete(remove))
+        .route("/block/snapshots/{id}/retry", command(retry))
+        .route("/block/snapshots/{id}/recover", command(recover))
+        .route("/block/snapshots/{id}/journal", get(journal))
+}
+
+type Answer = Result<Response, ApiError>;
+
+async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
+    api.list(&asking.caller, Kind::Snapshot, &query).await
+}
+
+async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
+    let body = body.without_id()?;
+    let new = body.snapshot()?;
+    let caller = asking.idempotent(&body.raw);
+    let (now, made) = match api.engine.create_snapshot(&caller, new).await {
+        Ok(made) => made,
+        Err(refusal) => match repeated(refusal)? {
+            Subject::Snapshot(id) => (api.engine.snapshot(&caller, id).await?, id),
+            Subject::Volume(_) | Subject::Attachment(_) => return Err(Refusal::KeyReused.into()),
+        },
+    };
+    answer(&api, StatusCode::ACCEPTED, &now, made, &HeaderMap::new()).await
+}
+
+async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: SnapshotId, headers: &HeaderMap) -> Answer {
+    let shown = api.snapshot(&now.record, id).ok_or_else(|| ApiError::not_found(format!("snapshot {id} does not exist")))?;
+    let revision = now.record.snapshots.get(&id).map_or(0, |held| held.about.revision);
+    Ok(tagged(status, revision, headers, &shown))
+}
+
+async fn show(
+    State(api): State<Api>,
+    asking: Asking,
+    Path((_, text)): Path<(String, String)>,
+    query: Query,
+    headers: HeaderMap,
+) -> Answer {
+    let snapshot: SnapshotId = id("snapshot", &text)?;
+    let caller = &asking.caller;
+    let subject = Subject::Snapshot(snapshot);
+    let mut reached = None;
+    if let (Some(wanted), Ok(held)) = (query.wait_for()?, api.engine.snapshot(caller, snapshot).await) {
+        reached = Some(api.wait(caller, held.record.state.id(), subject, &wanted).await?);
+    }
+    let shown = match api.engine.snapshot(caller, snapshot).await {
+        Ok(now) => answer(&api, StatusCode::OK, &now, snapshot, &headers).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    match (shown, reached) {
+        (Ok(shown), Some(reached)) => Ok(waited(shown, reached)),
+        (Ok(shown), None) => Ok(shown),
+        (Err(missing), _) if missing.status == StatusCode::NOT_FOUND => api.gone(caller, subject, &query).await.ok_or(missing),
+        (Err(error), _) => Err(error),
+    }
+}
+
+async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    let snapshot: SnapshotId = id("snapshot", &text)?;
+    let now = api.engine.relabel(&asking.caller, Subject::Snapshot(snapshot), body.relabel()?).await?;
+    answer(&api, StatusCode::OK, &now, snapshot, &HeaderMap::new()).await
+}
+
+async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    let snapshot: SnapshotId = id("snapshot", &text)?;
+    let held = api.engine.snapshot(&asking.caller, snapshot).await?;
+    let wanted = Command::DeleteSnapshot { id: snapshot };
+    api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+async fn retry(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    commanded(&api, &asking.caller, &text, Command::Retry).await
+}
+
+async fn recover(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    commanded(&api, &asking.caller, &text, Command::Recover).await
+}
+
+async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(Subject) -> Command) -> Answer {
+    let snapshot: SnapshotId = id("snapshot", text)?;
+    let held = api.engine.snapshot(caller, snapshot).await?;
+    let now = api.engine.command(caller, held.record.state.id(), command(Subject::Snapshot(snapshot))).await?;
+    answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), snapshot, &HeaderMap::new()).await
+}
+
+async fn journal(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
+    api.journal(&asking.caller, Subject::Snapshot(id("snapshot", &text)?), &query).await
+}

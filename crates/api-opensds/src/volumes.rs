@@ -1,0 +1,118 @@
+//! `/block/volumes`.
+
+use crate::body::Object;
+use crate::caller::Asking;
+use crate::error::ApiError;
+use crate::lists::{id, json, repeated, tagged, waited};
+use crate::query::Query;
+use crate::{Api, collection, command};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use engine::requests::{Caller, Refusal, VolumeNow};
+use engine::store::Kind;
+use lifecycle::{Command, Subject, VolumeId};
+
+pub(crate) fn routes() -> Router<Api> {
+    collection("/block/volumes", "/block/volumes/", get(list).post(create))
+        .route("/block/volumes/{id}", get(show).put(update).delete(remove))
+        .route("/block/volumes/{id}/resize", post(resize))
+        .route("/block/volumes/{id}/retry", command(retry))
+        .route("/block/volumes/{id}/recover", command(recover))
+        .route("/block/volumes/{id}/journal", get(journal))
+}
+
+type Answer = Result<Response, ApiError>;
+
+async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
+    api.list(&asking.caller, Kind::Volume, &query).await
+}
+
+async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
+    let body = body.without_id()?;
+    let new = body.volume()?;
+    let caller = asking.idempotent(&body.raw);
+    let now = match api.engine.create_volume(&caller, new).await {
+        Ok(now) => now,
+        Err(refusal) => match repeated(refusal)? {
+            Subject::Volume(id) => api.engine.volume(&caller, id).await?,
+            Subject::Snapshot(_) | Subject::Attachment(_) => return Err(Refusal::KeyReused.into()),
+        },
+    };
+    Ok(accepted(&api, &now))
+}
+
+fn accepted(api: &Api, now: &VolumeNow) -> Response {
+    tagged(StatusCode::ACCEPTED, now.record.about.revision, &HeaderMap::new(), &api.volume(&now.record))
+}
+
+async fn show(
+    State(api): State<Api>,
+    asking: Asking,
+    Path((_, text)): Path<(String, String)>,
+    query: Query,
+    headers: HeaderMap,
+) -> Answer {
+    let volume: VolumeId = id("volume", &text)?;
+    let caller = &asking.caller;
+    let mut reached = None;
+    if let Some(wanted) = query.wait_for()? {
+        let known = api.engine.volume(caller, volume).await;
+        if known.is_ok() {
+            reached = Some(api.wait(caller, volume, Subject::Volume(volume), &wanted).await?);
+        }
+    }
+    let now = match api.engine.volume(caller, volume).await {
+        Ok(now) => now,
+        Err(missing @ Refusal::NotFound { .. }) => {
+            let gone = api.gone(caller, Subject::Volume(volume), &query).await;
+            return gone.ok_or_else(|| missing.into());
+        }
+        Err(other) => return Err(other.into()),
+    };
+    let answer = tagged(StatusCode::OK, now.record.about.revision, &headers, &api.volume(&now.record));
+    Ok(match reached {
+        Some(reached) => waited(answer, reached),
+        None => answer,
+    })
+}
+
+async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    let volume: VolumeId = id("volume", &text)?;
+    let now = api.engine.relabel(&asking.caller, Subject::Volume(volume), body.relabel()?).await?;
+    Ok(tagged(StatusCode::OK, now.record.about.revision, &HeaderMap::new(), &api.volume(&now.record)))
+}
+
+async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
+    let volume: VolumeId = id("volume", &text)?;
+    let wanted = if query.flag("forget")? { Command::Forget } else { Command::Delete { cascade: query.flag("cascade")? } };
+    api.engine.command(&asking.caller, volume, wanted).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+async fn resize(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    let size = body.size("newSize")?;
+    commanded(&api, &asking.caller, &text, |_| Command::Extend { size }).await
+}
+
+async fn retry(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    commanded(&api, &asking.caller, &text, |volume| Command::Retry(Subject::Volume(volume))).await
+}
+
+async fn recover(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    commanded(&api, &asking.caller, &text, |volume| Command::Recover(Subject::Volume(volume))).await
+}
+
+async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(VolumeId) -> Command) -> Answer {
+    let volume: VolumeId = id("volume", text)?;
+    match api.engine.command(caller, volume, command(volume)).await? {
+        Some(now) => Ok(accepted(api, &now)),
+        None => Ok(json(StatusCode::ACCEPTED, &serde_json::json!({"id": text, "status": "deleted"}))),
+    }
+}
+
+async fn journal(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
+    api.journal(&asking.caller, Subject::Volume(id("volume", &text)?), &query).await
+}

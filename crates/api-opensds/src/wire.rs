@@ -1,0 +1,446 @@
+//! Bodies out: the one conversion from records to OpenSDS' JSON, with the additive fields.
+//!
+//! OpenSDS leaves zero values out, but for `id`, `createdAt`, `updatedAt`, a volume's `AttachStatus`, and a few more; so do we.
+//! Statuses are spelled here and nowhere else. Times are UTC with a `Z`. Source: OpenSDS wire page, sections 1, 3 and 4.
+
+use crate::{Api, AttachmentWords};
+use engine::ports::Client;
+use engine::records::{About, HostRecord, Metadata, ProfileRecord, VolumeRecord};
+use engine::requests::PoolNow;
+use engine::store::JournalEntry;
+use lifecycle::{
+    AttachmentId, AttachmentStatus, Bytes, CommandKind, Mode, OperationKind, ReasonCode, SnapshotId, SnapshotPhase, Subject,
+    Timestamp, VolumePhase,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// The nested groups of a profile, always objects in answers.
+pub(crate) const PROFILE_GROUPS: &[&str] =
+    &["provisioningProperties", "replicationProperties", "snapshotProperties", "dataProtectionProperties"];
+
+fn time(at: Timestamp) -> String {
+    at.to_string()
+}
+
+fn updated(about: &About) -> String {
+    about.updated_at.map(time).unwrap_or_default()
+}
+
+/// Why a status is what it is.
+#[derive(Serialize)]
+struct Reason {
+    code: &'static str,
+    message: String,
+    since: String,
+}
+
+/// What runs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Operation {
+    kind: &'static str,
+    started_at: String,
+    attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+}
+
+/// How the backend was last seen.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked_at: Option<String>,
+}
+
+/// What every resource with a status shows besides it. Source: lifecycle page, "What each resource shows besides its status".
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Truth {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<Operation>,
+    allowed: Vec<&'static str>,
+    revision: u64,
+    health: Health,
+}
+
+/// A volume.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Volume {
+    id: String,
+    created_at: String,
+    updated_at: String,
+    tenant_id: String,
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    size: u64,
+    size_bytes: u64,
+    availability_zone: String,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_id: Option<String>,
+    profile_id: String,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_id: Option<String>,
+    #[serde(rename = "AttachStatus")]
+    attach_status: &'static str,
+    #[serde(skip_serializing_if = "is_false")]
+    multi_attach: bool,
+    #[serde(flatten)]
+    truth: Truth,
+}
+
+/// A snapshot.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Snapshot {
+    id: String,
+    created_at: String,
+    updated_at: String,
+    tenant_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    profile_id: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    size: u64,
+    status: &'static str,
+    volume_id: String,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
+    #[serde(flatten)]
+    truth: Truth,
+}
+
+/// An attachment.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attachment {
+    id: String,
+    created_at: String,
+    updated_at: String,
+    tenant_id: String,
+    host_id: String,
+    volume_id: String,
+    pub(crate) status: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    mountpoint: String,
+    attach_mode: &'static str,
+    access_protocol: String,
+    connection_info: Value,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients: Option<Vec<Value>>,
+    #[serde(flatten)]
+    truth: Truth,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+impl Api {
+    /// A volume as the wire shows it.
+    pub(crate) fn volume(&self, record: &VolumeRecord) -> Volume {
+        let state = &record.state;
+        let subject = Subject::Volume(state.id());
+        let placed = !matches!(state.phase(), VolumePhase::Creating(_));
+        Volume {
+            id: state.id().to_string(),
+            created_at: time(record.about.created_at),
+            updated_at: updated(&record.about),
+            tenant_id: record.tenant.clone(),
+            name: record.about.name.clone(),
+            description: record.about.description.clone(),
+            size: state.size().gib(),
+            size_bytes: state.size().0,
+            availability_zone: record.zone.clone(),
+            status: state.word(subject),
+            pool_id: placed.then(|| record.pool.to_string()),
+            profile_id: record.profile.to_string(),
+            metadata: record.about.metadata.clone(),
+            snapshot_id: state.source().map(|source| source.snapshot.to_string()),
+            attach_status: "",
+            multi_attach: state.multi_attach(),
+            truth: self.truth(record, subject, record.about.revision),
+        }
+    }
+
+    /// A snapshot of the aggregate as the wire shows it; none if it is not in it.
+    pub(crate) fn snapshot(&self, record: &VolumeRecord, id: SnapshotId) -> Option<Snapshot> {
+        let (state, held) = (record.state.snapshots().get(&id)?, record.snapshots.get(&id)?);
+        let subject = Subject::Snapshot(id);
+        // OpenSDS shows no size until the snapshot is there.
+        let sized = !matches!(state.phase, SnapshotPhase::Creating(_));
+        Some(Snapshot {
+            id: id.to_string(),
+            created_at: time(held.about.created_at),
+            updated_at: updated(&held.about),
+            tenant_id: record.tenant.clone(),
+            name: held.about.name.clone(),
+            description: held.about.description.clone(),
+            profile_id: held.profile.to_string(),
+            size: if sized { state.size.gib() } else { 0 },
+            status: record.state.word(subject),
+            volume_id: record.state.id().to_string(),
+            metadata: held.about.metadata.clone(),
+            truth: self.truth(record, subject, held.about.revision),
+        })
+    }
+
+    /// An attachment of the aggregate as the wire shows it; none if it is not in it.
+    pub(crate) fn attachment(&self, record: &VolumeRecord, id: AttachmentId, clients: Option<Vec<Client>>) -> Option<Attachment> {
+        let (state, held) = (record.state.attachments().get(&id)?, record.attachments.get(&id)?);
+        let subject = Subject::Attachment(id);
+        let detaching = state.operation().is_some_and(|operation| operation.kind == OperationKind::Detach);
+        let connection = state.connection();
+        let shown = connection.map_or_else(|| json!({}), |held| json!({"driverVolumeType": held.protocol, "data": held.data}));
+        let client = |client: Client| json!({"address": client.address, "since": time(client.since)});
+        Some(Attachment {
+            id: id.to_string(),
+            created_at: time(held.about.created_at),
+            updated_at: updated(&held.about),
+            tenant_id: record.tenant.clone(),
+            host_id: state.host.to_string(),
+            volume_id: record.state.id().to_string(),
+            status: self.attachment_word(state.status(), detaching),
+            mountpoint: held.mountpoint.clone(),
+            attach_mode: if state.mode == Mode::ReadOnly { "ro" } else { "rw" },
+            access_protocol: held.protocol.clone(),
+            connection_info: shown,
+            metadata: held.about.metadata.clone(),
+            clients: clients.filter(|_| connection.is_some()).map(|clients| clients.into_iter().map(client).collect()),
+            truth: self.truth(record, subject, held.about.revision),
+        })
+    }
+
+    /// Source: lifecycle page, "Words on the wire".
+    fn attachment_word(&self, status: AttachmentStatus, detaching: bool) -> &'static str {
+        match (self.settings.attachment_words, status) {
+            (AttachmentWords::Seed, status) => status.word(),
+            (AttachmentWords::Legacy, _) if detaching => "deleting",
+            (AttachmentWords::Legacy, AttachmentStatus::Attached) => "available",
+            (AttachmentWords::Legacy, AttachmentStatus::Attaching) => "creating",
+            (AttachmentWords::Legacy, AttachmentStatus::Detached) => "deleted",
+            (AttachmentWords::Legacy, AttachmentStatus::ErrorAttaching) => "error",
+            (AttachmentWords::Legacy, AttachmentStatus::ErrorDetaching) => "errorDeleting",
+        }
+    }
+
+    fn truth(&self, record: &VolumeRecord, subject: Subject, revision: u64) -> Truth {
+        let state = &record.state;
+        let context = self.engine.context(record.pool);
+        let live = self.engine.live(subject).unwrap_or_default();
+        let operation = state.operation(subject).map(|running| Operation {
+            kind: running.kind.word(),
+            started_at: time(running.since),
+            attempt: live.attempt,
+            deadline: live.deadline.map(time),
+            progress: live.progress,
+            waiting_for: live.waiting_for,
+            last_error: live.last_error,
+        });
+        let reason = state.reason(subject);
+        Truth {
+            status_reason: reason.map(|held| Reason {
+                code: reason_code(held.code),
+                message: held.message.clone(),
+                since: time(held.since),
+            }),
+            operation,
+            allowed: state.allowed(subject, &context).into_iter().map(CommandKind::word).collect(),
+            revision,
+            health: Health {
+                state: if state.word(subject).starts_with("error") {
+                    "error"
+                } else if state.seen().0.is_known() {
+                    "ok"
+                } else {
+                    "unknown"
+                },
+                checked_at: self.engine.checked_at(record).map(time),
+            },
+        }
+    }
+}
+
+/// The codes of reasons on the wire.
+const fn reason_code(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::Refused => "refused",
+        ReasonCode::OutcomeUnknown => "outcomeUnknown",
+        ReasonCode::ProvenPresent => "provenPresent",
+        ReasonCode::ProvenAbsent => "provenAbsent",
+        ReasonCode::BackendMissing => "backendMissing",
+        ReasonCode::BackendDamaged => "backendDamaged",
+        ReasonCode::SizeDiffers => "sizeDiffers",
+        ReasonCode::LeftoversRemain => "leftoversRemain",
+        ReasonCode::StrayClient => "strayClient",
+        ReasonCode::ClientsConnected => "clientsConnected",
+        ReasonCode::NotExported => "notExported",
+        ReasonCode::SnapshotRemains => "snapshotRemains",
+    }
+}
+
+/// A host. Its password is never shown, as it is never kept.
+pub(crate) fn host(host: &HostRecord) -> Value {
+    let mut body = base(&host.id.to_string(), &host.about);
+    let mut set = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));
+    set("tenantId", json!(host.tenant));
+    set("hostName", json!(host.about.name));
+    set("ip", json!(host.ip));
+    set("accessMode", json!(host.access_mode));
+    set("osType", json!(host.os_type));
+    set("availabilityZones", json!(host.zones));
+    let initiators = host.initiators.as_ref().map(|list| {
+        let one = |held: &engine::records::Initiator| json!({"portName": held.port_name, "protocol": held.protocol});
+        list.iter().map(one).collect::<Vec<_>>()
+    });
+    set("initiators", json!(initiators));
+    if let Some(port) = host.port {
+        set("port", json!(port));
+    }
+    if !host.username.is_empty() {
+        set("username", json!(host.username));
+    }
+    Value::Object(body)
+}
+
+/// A profile. The nested groups are always there, with what OpenSDS shows in empty ones.
+pub(crate) fn profile(profile: &ProfileRecord) -> Value {
+    let mut body = base(&profile.id.to_string(), &profile.about);
+    let mut set = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));
+    set("name", json!(profile.about.name));
+    if !profile.about.description.is_empty() {
+        set("description", json!(profile.about.description));
+    }
+    set("storageType", json!(profile.storage_type));
+    for group in PROFILE_GROUPS {
+        let kept = profile.properties.get(*group).and_then(|text| serde_json::from_str(text).ok());
+        set(group, kept.unwrap_or_else(|| empty_group(group)));
+    }
+    if !profile.custom.is_empty() {
+        set("customProperties", custom(profile));
+    }
+    Value::Object(body)
+}
+
+fn empty_group(group: &str) -> Value {
+    match group {
+        "provisioningProperties" => json!({"dataStorage": {"compression": false, "deduplication": false}, "ioConnectivity": {}}),
+        "replicationProperties" => json!({"dataProtection": {"isIsolated": false}}),
+        "snapshotProperties" => json!({"schedule": {}, "retention": {}, "topology": {}}),
+        _ => json!({"dataProtection": {"isIsolated": false}}),
+    }
+}
+
+/// A profile's custom properties.
+pub(crate) fn custom(profile: &ProfileRecord) -> Value {
+    let one = |(key, text): (&String, &String)| (key.clone(), serde_json::from_str(text).unwrap_or(Value::Null));
+    Value::Object(profile.custom.iter().map(one).collect())
+}
+
+fn base(id: &str, about: &About) -> Map<String, Value> {
+    let fields = [("id", id.to_owned()), ("createdAt", time(about.created_at)), ("updatedAt", updated(about))];
+    fields.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
+}
+
+/// A pool.
+pub(crate) fn pool(pool: &PoolNow) -> Value {
+    let gib = |size: Bytes| size.gib();
+    let (total, free) = pool.capacity.map_or((0, 0), |capacity| (gib(capacity.total), gib(capacity.free)));
+    json!({
+        "id": pool.id.to_string(),
+        "createdAt": time(pool.created_at),
+        "updatedAt": "",
+        "name": pool.name,
+        "description": pool.description,
+        "status": if pool.capacity.is_some() && !pool.retired { "available" } else { "unavailable" },
+        "dockId": dock_id(pool.id.0).to_string(),
+        "availabilityZone": pool.zone,
+        "totalCapacity": total,
+        "freeCapacity": free,
+        "consumedCapacity": total.saturating_sub(free),
+        "reservedBytes": pool.reserved.0,
+        "reservableBytes": pool.reservable.map(|size| size.0),
+        "retired": pool.retired,
+        "multiAttach": true,
+        "storageType": "block",
+        "extras": {
+            "dataStorage": {"compression": false, "deduplication": false, "provisioningPolicy": "Thin"},
+            "ioConnectivity": {"accessProtocol": pool.protocols.join(",")},
+            "dataProtection": {"isIsolated": false},
+            "advanced": {},
+        },
+    })
+}
+
+/// The dock of a pool: OpenSDS' place where a driver runs. Here each pool has one, in this very process.
+pub(crate) fn dock(pool: &PoolNow) -> Value {
+    json!({
+        "id": dock_id(pool.id.0).to_string(),
+        "createdAt": time(pool.created_at),
+        "updatedAt": "",
+        "type": "provisioner",
+        "name": pool.name,
+        "description": pool.description,
+        "status": if pool.capacity.is_some() { "available" } else { "unavailable" },
+        "storageType": "block",
+        "endpoint": "",
+        "nodeId": "",
+        "driverName": pool.driver,
+    })
+}
+
+/// The id of a pool's dock: the pool's own with its last bits flipped, so that both are fixed and differ.
+pub(crate) const fn dock_id(pool: Uuid) -> Uuid {
+    Uuid::from_u128(pool.as_u128() ^ 0xd0c4)
+}
+
+/// One journal entry.
+pub(crate) fn journal(entry: &JournalEntry) -> Value {
+    let (kind, id) = match entry.subject {
+        Subject::Volume(id) => ("volume", id.to_string()),
+        Subject::Snapshot(id) => ("snapshot", id.to_string()),
+        Subject::Attachment(id) => ("attachment", id.to_string()),
+    };
+    let reason = entry.reason.as_ref();
+    json!({
+        "revision": entry.revision,
+        "at": time(entry.at),
+        "kind": kind,
+        "id": id,
+        "volumeId": entry.volume.to_string(),
+        "from": entry.from,
+        "to": entry.to,
+        "cause": entry.cause,
+        "actor": entry.actor,
+        "requestId": entry.request_id,
+        "ended": entry.ended.map(|(operation, how)| json!({"operation": operation.word(), "how": how.word()})),
+        "reason": reason.map(|held| json!({"code": reason_code(held.code), "message": held.message, "since": time(held.since)})),
+    })
+}

@@ -1,0 +1,207 @@
+//! The whole router on the ports in memory: bodies, codes, hostile input.
+
+use api_opensds::{AttachmentWords, Settings, router};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use engine::{Engine, PoolSetup};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use sim::{MemDriver, MemExporter, MemStore, SteppedClock};
+use std::sync::Arc;
+use tower::ServiceExt;
+
+const ADMIN: &str = "/v1beta/e93b4c0934da416eb9c8d120c5d04d96";
+
+async fn app(words: AttachmentWords) -> Router {
+    let pool = PoolSetup {
+        name: "default".into(),
+        description: String::new(),
+        zone: "default".into(),
+        overcommit: 20.0,
+        retired: false,
+        driver: Arc::new(MemDriver::able()),
+    };
+    let (store, exporter, clock) =
+        (Arc::new(MemStore::default()), Arc::new(MemExporter::default()), Arc::new(SteppedClock::default()));
+    let engine = Engine::start(store, exporter, clock, vec![pool], engine::Settings::default()).await.expect("started");
+    router(Arc::new(engine), Settings { attachment_words: words })
+}
+
+async fn send(app: &Router, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (StatusCode, Value) {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = app.clone().oneshot(request.body(Body::from(body.to_owned())).expect("a request")).await.expect("infallible");
+    let status = answer.status();
+    let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+async fn post(app: &Router, path: &str, body: &Value) -> (StatusCode, Value) {
+    send(app, "POST", &format!("{ADMIN}{path}"), &[], &body.to_string()).await
+}
+
+async fn get(app: &Router, path: &str) -> (StatusCode, Value) {
+    send(app, "GET", &format!("{ADMIN}{path}"), &[], "").await
+}
+
+async fn until(app: &Router, path: &str, status: &str) -> Value {
+    let (code, body) = get(app, &format!("{path}?waitFor={status}&timeout=10")).await;
+    assert_eq!((code, body["status"].as_str()), (StatusCode::OK, Some(status)), "{body}");
+    body
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_life_over_the_wire() {
+    let app = app(AttachmentWords::Seed).await;
+    let (code, made) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1, "AttachStatus": ""})).await;
+    assert_eq!(code, 202, "{made}");
+    assert_eq!(
+        (made["status"].as_str(), made["AttachStatus"].as_str(), made["poolId"].as_str()),
+        (Some("creating"), Some(""), None)
+    );
+    let volume = format!("/block/volumes/{}", made["id"].as_str().expect("an id"));
+    let available = until(&app, &volume, "available").await;
+    assert!(available["poolId"].is_string());
+    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless", "initiators": null});
+    let (code, host) = post(&app, "/host/hosts", &host).await;
+    assert_eq!(code, 200, "{host}");
+    let (code, made) =
+        post(&app, "/block/attachments", &json!({"volumeId": available["id"], "hostId": host["id"], "connectionInfo": {}})).await;
+    assert_eq!((code.as_u16(), made["status"].as_str(), &made["connectionInfo"]), (202, Some("attaching"), &json!({})));
+    let attachment = format!("/block/attachments/{}", made["id"].as_str().expect("an id"));
+    let attached = until(&app, &attachment, "attached").await;
+    assert_eq!(attached["connectionInfo"]["driverVolumeType"], "nbd");
+    let (code, refused) = send(&app, "DELETE", &format!("{ADMIN}{volume}"), &[], "null").await;
+    assert_eq!((code.as_u16(), refused["code"].as_u64(), refused["resourceStatus"].as_str()), (409, Some(409), Some("inUse")));
+    assert!(refused["allowed"].as_array().expect("a list").contains(&json!("detach")), "{refused}");
+    assert_eq!(send(&app, "DELETE", &format!("{ADMIN}{attachment}"), &[], "{\"connectionInfo\":{}}").await.0, 202);
+    until(&app, &attachment, "detached").await;
+    assert_eq!(
+        post(&app, &format!("{volume}/resize"), &json!({"newSize": 2})).await.1["size"],
+        1,
+        "the old size, until it is done"
+    );
+    assert_eq!(until(&app, &volume, "available").await["size"], 2);
+    assert_eq!(send(&app, "DELETE", &format!("{ADMIN}{volume}"), &[], "{\"AttachStatus\":\"\"}").await.0, 202);
+    assert_eq!(until(&app, &volume, "deleted").await["status"], "deleted");
+    assert_eq!(get(&app, &volume).await.0, 404);
+    let (_, journal) = get(&app, &format!("{volume}/journal")).await;
+    assert_eq!(journal.as_array().and_then(|list| list.last()).expect("entries")["to"], "deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_input_gets_a_clear_error_and_leaves_nothing() {
+    let app = app(AttachmentWords::Seed).await;
+    let long = "x".repeat(256);
+    let rows: [(&str, u16); 19] = [
+        ("", 400),
+        ("nonsense", 400),
+        ("[]", 400),
+        (r#"{"size": 1}"#, 400),
+        (r#"{"name": "v"}"#, 400),
+        (r#"{"name": 7, "size": 1}"#, 400),
+        (r#"{"name": "", "size": 1}"#, 400),
+        (r#"{"name": "a/b", "size": 1}"#, 400),
+        (&format!(r#"{{"name": "{long}", "size": 1}}"#), 400),
+        (r#"{"name": "v", "size": 0}"#, 400),
+        (r#"{"name": "v", "size": -1}"#, 400),
+        (r#"{"name": "v", "size": 1.5}"#, 400),
+        (r#"{"name": "v", "size": 8589934592}"#, 400),
+        (r#"{"name": "v", "size": 1, "id": "7f3a7f3a-7f3a-7f3a-7f3a-7f3a7f3a7f3a"}"#, 400),
+        (r#"{"name": "v", "size": 1, "profileId": "x"}"#, 400),
+        (r#"{"name": "v", "size": 1, "profileId": "7f3a7f3a-7f3a-7f3a-7f3a-7f3a7f3a7f3a"}"#, 400),
+        (r#"{"name": "v", "size": 1, "snapshotId": "7f3a7f3a-7f3a-7f3a-7f3a-7f3a7f3a7f3a"}"#, 400),
+        (r#"{"name": "v", "size": 1, "availabilityZone": "mars"}"#, 400),
+        (r#"{"name": "v", "size": 100000}"#, 409),
+    ];
+    for (body, wanted) in rows {
+        let (code, answer) = send(&app, "POST", &format!("{ADMIN}/block/volumes"), &[], body).await;
+        assert_eq!(code, wanted, "{body}: {answer}");
+        assert_eq!(answer["code"].as_u64(), Some(u64::from(wanted)), "{answer}");
+        assert!(answer["message"].as_str().is_some_and(|message| !message.is_empty()) && answer["requestId"].is_string());
+    }
+    assert_eq!(get(&app, "/block/volumes").await.1, json!([]));
+    let huge = format!(r#"{{"name": "v", "size": 1, "description": "{}"}}"#, "x".repeat(1 << 20));
+    assert_eq!(send(&app, "POST", &format!("{ADMIN}/block/volumes"), &[], &huge).await.0, 413);
+    assert_eq!(get(&app, &format!("/block/volumes?name={}", "x".repeat(20_000))).await.0, 400);
+    for path in ["/nonsense", "/v1beta/t/nonsense", "/v2", "/v1beta/t/block/volumes/nonsense"] {
+        let (code, answer) = send(&app, "GET", path, &[], "").await;
+        assert_eq!((code.as_u16(), answer["code"].as_u64()), (404, Some(404)), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idempotency_key_makes_one_volume_and_is_bound_to_its_request() {
+    let app = app(AttachmentWords::Seed).await;
+    let path = format!("{ADMIN}/block/volumes");
+    let key = [("idempotency-key", "k")];
+    let body = r#"{"name": "v", "size": 1}"#;
+    let (_, first) = send(&app, "POST", &path, &key, body).await;
+    let (code, second) = send(&app, "POST", &path, &key, body).await;
+    assert_eq!((code.as_u16(), &second["id"]), (202, &first["id"]));
+    assert_eq!(send(&app, "POST", &path, &key, r#"{"name": "w", "size": 1}"#).await.0, 422);
+    assert_eq!(get(&app, "/block/volumes").await.1.as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_changes_neither_status_nor_size() {
+    let app = app(AttachmentWords::Seed).await;
+    let (_, made) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1})).await;
+    let path = format!("/block/volumes/{}", made["id"].as_str().expect("an id"));
+    until(&app, &path, "available").await;
+    let body = json!({"name": "w", "status": "error", "size": 9, "metadata": {"a": "b"}}).to_string();
+    let (code, changed) = send(&app, "PUT", &format!("{ADMIN}{path}"), &[], &body).await;
+    assert_eq!((code.as_u16(), changed["status"].as_str(), changed["size"].as_u64()), (200, Some("available"), Some(1)));
+    assert_eq!((changed["name"].as_str(), changed["metadata"]["a"].as_str()), (Some("w"), Some("b")));
+    let stale = [("if-match", "\"1\"")];
+    assert_eq!(send(&app, "PUT", &format!("{ADMIN}{path}"), &stale, &body).await.0, 412);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_legacy_words_are_spoken_when_asked_for() {
+    let app = app(AttachmentWords::Legacy).await;
+    let (_, made) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1})).await;
+    until(&app, &format!("/block/volumes/{}", made["id"].as_str().expect("an id")), "available").await;
+    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+    let (_, host) = post(&app, "/host/hosts", &host).await;
+    let (_, made) = post(&app, "/block/attachments", &json!({"volumeId": made["id"], "hostId": host["id"]})).await;
+    assert_eq!(made["status"], "creating");
+    let path = format!("/block/attachments/{}", made["id"].as_str().expect("an id"));
+    until(&app, &path, "available").await;
+    assert_eq!(send(&app, "DELETE", &format!("{ADMIN}{path}"), &[], "").await.0, 202);
+    until(&app, &path, "deleted").await;
+    assert_eq!(get(&app, &path).await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_see_their_own() {
+    let app = app(AttachmentWords::Seed).await;
+    let body = json!({"name": "v", "size": 1}).to_string();
+    let (_, made) = send(&app, "POST", "/v1beta/a/block/volumes", &[], &body).await;
+    let id = made["id"].as_str().expect("an id");
+    for (tenant, seen) in [("a", 200), ("b", 404), ("e93b4c0934da416eb9c8d120c5d04d96", 200)] {
+        assert_eq!(send(&app, "GET", &format!("/v1beta/{tenant}/block/volumes/{id}"), &[], "").await.0, seen, "{tenant}");
+    }
+    assert_eq!(send(&app, "GET", "/v1beta/b/block/volumes", &[], "").await.1, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pools_profiles_zones_and_what_is_always_empty() {
+    let app = app(AttachmentWords::Seed).await;
+    let (_, pools) = get(&app, "/pools").await;
+    assert_eq!((pools[0]["name"].as_str(), pools[0]["totalCapacity"].as_u64()), (Some("default"), Some(100)));
+    let (_, docks) = get(&app, "/docks/").await;
+    assert_eq!(docks[0]["id"], pools[0]["dockId"]);
+    assert_eq!(get(&app, "/availabilityZones").await.1, json!(["default"]));
+    let (_, profiles) = get(&app, "/profiles").await;
+    assert_eq!(profiles[0]["name"], "default_block");
+    let id = profiles[0]["id"].as_str().expect("an id").to_owned();
+    let (code, custom) = post(&app, &format!("/profiles/{id}/customProperties"), &json!({"a": 1})).await;
+    assert_eq!((code.as_u16(), custom), (200, json!({"a": 1})));
+    for path in ["/block/replications", "/block/volumeGroups"] {
+        assert_eq!(get(&app, path).await, (StatusCode::OK, json!([])));
+    }
+}
