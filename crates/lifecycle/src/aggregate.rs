@@ -11,7 +11,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
 /// Why a resource is in the status it is in: shown to users as `statusReason`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reason {
     /// What kind of reason, for programs.
     pub code: ReasonCode,
@@ -51,7 +51,7 @@ pub enum ReasonCode {
 }
 
 /// A volume, its attachments and its snapshots: what one commit changes as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Volume {
     pub(crate) id: VolumeId,
     pub(crate) multi_attach: bool,
@@ -106,7 +106,7 @@ pub struct Source {
 }
 
 /// Where a creation stands: making, or removing what a failure left.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Making {
     /// The object is being made.
     Make,
@@ -115,7 +115,7 @@ pub enum Making {
 }
 
 /// The phase of a volume.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VolumePhase {
     /// Being created.
     Creating(Making),
@@ -166,7 +166,7 @@ pub enum ErrorCause {
 }
 
 /// An attachment: the volume exported to one host.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attachment {
     /// The host it is exported to.
     pub host: HostId,
@@ -188,7 +188,7 @@ pub enum Mode {
 }
 
 /// The phase of an attachment.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AttachmentPhase {
     /// Being exported, or exported again after the export was lost (then the reason says so).
     Attaching {
@@ -242,7 +242,7 @@ pub enum ExportLook {
 }
 
 /// A snapshot: a complete point-in-time copy of the volume, once `Available`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Snapshot {
     /// The volume's size when it was taken, in bytes.
     pub size: Bytes,
@@ -259,7 +259,7 @@ pub struct Snapshot {
 }
 
 /// The phase of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SnapshotPhase {
     /// Being taken.
     Creating(Making),

@@ -23,6 +23,7 @@ mod command;
 mod decide;
 mod owed;
 mod status;
+pub mod table;
 mod units;
 mod volume;
 
@@ -35,5 +36,6 @@ pub use command::{Command, CommandKind, Obstacle, Rejection};
 pub use decide::{Context, Input, MAX_ATTACHMENTS, MAX_SNAPSHOTS, Transition};
 pub use owed::{MAX_TOMBSTONES, Owed, Waiting};
 pub use status::{AttachmentStatus, SnapshotStatus, VolumeStatus};
+pub use table::{Edge, Resource, edges};
 pub use units::{AttachmentId, Bytes, HostId, PoolId, ProfileId, SnapshotId, Timestamp, Token, VolumeId};
 pub use volume::{Operation, OperationKind, Subject};
