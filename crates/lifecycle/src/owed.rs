@@ -7,8 +7,8 @@
 //! exports; ending an export never waits.
 
 use crate::{
-    Attachment, AttachmentId, AttachmentPhase, Capabilities, ExportLook, Making, Mode, Seen, Snapshot, SnapshotId, SnapshotPhase,
-    Subject, Timestamp, Volume, VolumePhase, Work,
+    Attachment, AttachmentId, AttachmentPhase, Capabilities, ErrorCause, ExportLook, Making, Mode, Seen, Snapshot, SnapshotId,
+    SnapshotPhase, Subject, Timestamp, Volume, VolumePhase, Work,
 };
 use alloc::vec::Vec;
 
@@ -29,7 +29,7 @@ pub struct Owed {
 pub enum Waiting {
     /// The volume is being extended.
     Extend,
-    /// A snapshot is being copied while nobody may write.
+    /// A snapshot is being copied, or a call that copies it may still act, while nobody may write.
     Snapshot(SnapshotId),
     /// The volume's snapshots are being deleted first.
     Snapshots,
@@ -120,9 +120,7 @@ impl Volume {
         if matches!(self.phase, VolumePhase::Extending { .. }) {
             return Some(Waiting::Extend);
         }
-        let copying = |(id, snapshot): (&SnapshotId, &Snapshot)| {
-            matches!(snapshot.phase, SnapshotPhase::Creating(Making::Make)).then_some(Waiting::Snapshot(*id))
-        };
+        let copying = |(id, snapshot): (&SnapshotId, &Snapshot)| snapshot.may_be_copying().then_some(Waiting::Snapshot(*id));
         let excluded = mode == Mode::ReadWrite && !capabilities.attached_snapshot;
         excluded.then(|| self.snapshots.iter().find_map(copying)).flatten()
     }
@@ -149,6 +147,20 @@ impl Snapshot {
             SnapshotPhase::Deleting => Some(Work::DeleteSnapshot(id)),
             SnapshotPhase::Available | SnapshotPhase::Error { .. } => None,
             SnapshotPhase::ErrorDeleting { .. } | SnapshotPhase::Deleted => None,
+        }
+    }
+
+    /// Whether a call that copies it may still act: it runs, or it ran and nothing has fenced it yet.
+    ///
+    /// A writer let in meanwhile would tear the copy, and a later `recover` would find it whole. It ends with the removal of what
+    /// a failure left or with the fenced look that is owed; whoever cannot wait for that deletes the snapshot.
+    /// Source: the model's counterexample `a_writer_waits_until_no_call_copies_a_snapshot`.
+    fn may_be_copying(&self) -> bool {
+        match &self.phase {
+            SnapshotPhase::Creating(_) => true,
+            SnapshotPhase::Error { cause: ErrorCause::Creation, .. } => self.seen == Seen::Unknown,
+            SnapshotPhase::Error { cause: ErrorCause::Missing | ErrorCause::Damaged, .. } | SnapshotPhase::Available => false,
+            SnapshotPhase::Deleting | SnapshotPhase::ErrorDeleting { .. } | SnapshotPhase::Deleted => false,
         }
     }
 

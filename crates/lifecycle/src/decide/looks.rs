@@ -53,7 +53,9 @@ impl Volume {
                 changes
             }
             VolumePhase::Error { .. } | VolumePhase::ErrorExtending { .. } | VolumePhase::ErrorDeleting { .. } => {
-                self.error_looked(seen, now)
+                let mut changes = self.error_looked(seen, now);
+                changes.extend(self.stranger_looked(look, now));
+                changes
             }
         }
     }
@@ -162,12 +164,18 @@ impl Volume {
             Some(VolumePhase::Ready) | None => {}
             Some(phase) => changes.push(Change::Volume(phase)),
         }
-        let present = self.stranger.as_ref().map(|reason| reason.message.as_str());
-        if look.volume.is_known() && present != look.stranger.as_deref() {
-            let stranger = look.stranger.clone().map(|who| reason(ReasonCode::StrayClient, who, now));
-            changes.push(Change::Stranger(stranger));
-        }
+        changes.extend(self.stranger_looked(look, now));
         changes
+    }
+
+    /// Whether somebody unknown uses it. An error phase follows this too, or a use that ended would bar deletion for ever.
+    /// Source: the model's counterexample `a_stray_client_that_left_does_not_bar_deletion`.
+    fn stranger_looked(&self, look: &Look, now: Timestamp) -> Option<Change> {
+        let present = self.stranger.as_ref().map(|reason| reason.message.as_str());
+        if !look.volume.is_known() || present == look.stranger.as_deref() {
+            return None;
+        }
+        Some(Change::Stranger(look.stranger.clone().map(|who| reason(ReasonCode::StrayClient, who, now))))
     }
 
     /// A fenced look at one export.
