@@ -1,1 +1,254 @@
-//! Being built.
+//! The default store: SQLite with one writer thread and group commit.
+//!
+//! - `schema`: tables, migrations, what refuses to open; `record` and `form`: the stored form of the records;
+//! - `folder`: the lock and the ballast; `apply`: one commit inside a transaction; `writer`: the thread that groups them;
+//! - `read` and `list`: reading.
+//!
+//! Invariants:
+//! - a commit is durable (WAL, synchronous=FULL) before its caller hears of it; many share one sync;
+//! - preconditions of a commit are checked in the transaction that writes it, before anything of it is written;
+//! - an I/O error in a commit stops the writer for good: a failed fsync is never retried;
+//! - readers never wait for the writer.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod folder;
+mod form;
+mod list;
+mod read;
+mod record;
+mod schema;
+mod writer;
+
+use async_trait::async_trait;
+use engine::records::{Key, Record};
+use engine::store::{
+    Child, Commit, CommitError, Committed, Head, Idempotent, Item, JournalEntry, JournalQuery, ListQuery, Store, StoreError,
+    Versioned,
+};
+use lifecycle::VolumeId;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// How many connections read at once.
+const READERS: usize = 4;
+/// The size of the ballast: enough log for some thousands of commits of deletes and detaches.
+const BALLAST_BYTES: u64 = 16 << 20;
+/// The database's file in the data folder.
+const DATABASE: &str = "berth.db";
+
+/// What a store can be told when it is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The size of the ballast in bytes.
+    pub ballast: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ballast: BALLAST_BYTES }
+    }
+}
+
+/// Why a data folder cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process works in it.
+    #[error("data folder {} is used by another server{}; stop that one, or name another folder with --data", folder.display(), holder.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// Who holds it, if that could be read.
+        holder: Option<u32>,
+    },
+    /// It cannot be written.
+    #[error("{} cannot be written; make it writable for this user, or name another folder with --data", path.display())]
+    ReadOnly {
+        /// What could not be written.
+        path: PathBuf,
+    },
+    /// Its disk is full.
+    #[error("the disk of {} is full; free some space on it and start again", path.display())]
+    Full {
+        /// What could not be written.
+        path: PathBuf,
+    },
+    /// The store was written by a newer release.
+    #[error("store {} is of version {found}, and this release knows version {known}; use the release that wrote it", path.display())]
+    Newer {
+        /// The store.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version of this release.
+        known: u32,
+    },
+    /// The file is some other program's.
+    #[error("{} is a database of another program; move it away, or name another folder with --data", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store is damaged. It is left as it is.
+    #[error("store {} is damaged ({what}); it is left as it is: restore it from a backup, or move it away to begin anew", path.display())]
+    Damaged {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The system failed.
+    #[error("cannot {what} {}: {error}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// SQLite failed.
+    #[error("cannot open store {}: {error}", path.display())]
+    Database {
+        /// The store.
+        path: PathBuf,
+        /// What SQLite said.
+        error: rusqlite::Error,
+    },
+    /// The SQLite in this binary has a bug that loses data.
+    #[error("this binary was built with SQLite {found}, which can lose committed data; build it with its bundled one")]
+    OldLibrary {
+        /// Its version.
+        found: String,
+    },
+}
+
+/// A store in a folder, locked for as long as it lives.
+pub struct SqliteStore {
+    file: PathBuf,
+    writer: writer::Writer,
+    readers: Arc<Readers>,
+    _lock: folder::FolderLock,
+}
+
+/// Connections that read, handed out one at a time each.
+struct Readers {
+    places: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl SqliteStore {
+    /// Opens the store in `folder`, or makes one.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the folder is as it was, but for an empty lock file.
+    pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
+        schema::check_library()?;
+        let lock = folder::FolderLock::take(folder)?;
+        let file = folder.join(DATABASE);
+        if file.exists() {
+            schema::prepare(&file)?;
+        } else {
+            schema::create(&file, &uuid::Uuid::new_v4().to_string())?;
+        }
+        let ballast = folder::Ballast::of(folder, options.ballast);
+        if let Err(error) = ballast.make(false) {
+            tracing::warn!(%error, "there is no ballast: if the disk fills, deletes may not be recorded");
+        }
+        let sqlite = |error| OpenError::from_sqlite(&file, error);
+        let writer = writer::Writer::start(&file, ballast).map_err(sqlite)?;
+        let idle = (0..READERS).map(|_| schema::connect(&file, schema::Role::Reader)).collect::<Result<_, _>>().map_err(sqlite)?;
+        let readers = Arc::new(Readers { places: Semaphore::new(READERS), idle: Mutex::new(idle) });
+        Ok(Self { file, writer, readers, _lock: lock })
+    }
+
+    /// How many transactions were committed: fewer than commits, as they are grouped.
+    #[must_use]
+    pub fn transactions(&self) -> u64 {
+        self.writer.transactions()
+    }
+
+    /// Whether the disk is full, so that only work that frees space is committed.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.writer.is_full()
+    }
+
+    async fn read_with<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let place = self.readers.places.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let readers = self.readers.clone();
+        let file = self.file.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => schema::connect(&file, schema::Role::Reader).map_err(|error| read::trouble(&error))?,
+            };
+            let answer = read(&connection);
+            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            answer
+        })
+        .await;
+        drop(place);
+        done.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("reading it failed inside: {error}"))))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.writer.commit(commit).await
+    }
+
+    async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
+        self.read_with(move |connection| read::record(connection, key)).await
+    }
+
+    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
+        self.read_with(move |connection| read::owner(connection, child)).await
+    }
+
+    async fn counted(&self, key: Key) -> Result<u64, StoreError> {
+        self.read_with(move |connection| read::counted(connection, key)).await
+    }
+
+    async fn list(&self, query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
+        let file = self.file.clone();
+        let (sender, receiver) = mpsc::channel(2);
+        // A list has a connection of its own: a slow reader of a long one must not take a place from single reads.
+        std::thread::Builder::new()
+            .name("berth-list".into())
+            .spawn(move || list::run(&file, &query, &sender))
+            .map_err(|error| StoreError::Unavailable(format!("no thread for the list: {error}")))?;
+        Ok(receiver)
+    }
+
+    async fn owes_work(&self, after: Option<VolumeId>, limit: usize) -> Result<Vec<VolumeId>, StoreError> {
+        self.read_with(move |connection| read::owing(connection, after, limit)).await
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<JournalEntry>, StoreError> {
+        self.read_with(move |connection| read::journal(connection, &query)).await
+    }
+
+    async fn idempotent(&self, tenant: &str, key: &str) -> Result<Option<Idempotent>, StoreError> {
+        let (tenant, key) = (tenant.to_owned(), key.to_owned());
+        self.read_with(move |connection| read::idempotent(connection, &tenant, &key)).await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.read_with(read::head).await
+    }
+
+    async fn begin_incarnation(&self) -> Result<u64, CommitError> {
+        let (sender, receiver) = oneshot::channel();
+        self.writer.send(writer::Job::Incarnation(sender)).await?;
+        receiver.await.unwrap_or_else(|_| Err(CommitError::Unknown("the writer is gone".into())))
+    }
+}

@@ -1,0 +1,259 @@
+//! One commit inside a transaction: its preconditions first, then what it writes.
+//!
+//! A commit whose precondition fails has written nothing, so that others in the same transaction go through.
+
+use crate::form::subject_columns;
+use crate::read;
+use crate::record::{AttachmentRow, OtherRow, SnapshotRow, VolumeRow};
+use engine::records::{Key, Record, VolumeRecord};
+use engine::store::{Change, Commit, CommitError, Counter, Expected, JournalEntry};
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+/// Why one commit of a batch did not happen: refused by itself, or the database failed and all of the batch with it.
+pub(crate) enum Failure {
+    Refused(CommitError),
+    Database(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// The table of a key, its number among counters, and its id.
+pub(crate) const fn place(key: Key) -> (&'static str, i64, Uuid) {
+    match key {
+        Key::Volume(id) => ("volumes", 0, id.0),
+        Key::Host(id) => ("hosts", 1, id.0),
+        Key::Profile(id) => ("profiles", 2, id.0),
+        Key::Pool(id) => ("pools", 3, id.0),
+    }
+}
+
+/// Applies `commit` as revision `revision`.
+pub(crate) fn apply(tx: &Connection, commit: &Commit, revision: u64) -> Result<(), Failure> {
+    check(tx, commit)?;
+    for change in &commit.changes {
+        write(tx, change, revision)?;
+    }
+    for counter in &commit.counters {
+        count(tx, counter)?;
+    }
+    for (seq, entry) in commit.journal.iter().enumerate() {
+        journal(tx, entry, revision, seq)?;
+    }
+    if let Some((tenant, key, used)) = &commit.idempotent {
+        let (kind, made) = subject_columns(used.made);
+        let sql = "INSERT INTO idempotency(tenant, key, request, kind, made, at) VALUES (?1, ?2, ?3, ?4, ?5, unixepoch())";
+        tx.prepare_cached(sql)?.execute(params![tenant, key, used.request, kind, made.as_bytes()])?;
+    }
+    Ok(())
+}
+
+fn check(tx: &Connection, commit: &Commit) -> Result<(), Failure> {
+    if let Some((tenant, key, _)) = &commit.idempotent
+        && let Some(used) = read::used(tx, tenant, key)?
+    {
+        return Err(Failure::Refused(CommitError::Repeated(used)));
+    }
+    for change in &commit.changes {
+        check_change(tx, change)?;
+    }
+    for counter in &commit.counters {
+        check_counter(tx, counter, commit)?;
+    }
+    Ok(())
+}
+
+fn check_change(tx: &Connection, change: &Change) -> Result<(), Failure> {
+    let (table, _, id) = place(change.key);
+    let sql = format!("SELECT version FROM {table} WHERE id = ?1");
+    let found: Option<u64> =
+        tx.prepare_cached(&sql)?.query_row([id.as_bytes()], |row| row.get::<_, i64>(0)).optional()?.map(i64::cast_unsigned);
+    let expected = match change.expected {
+        Expected::Absent => None,
+        Expected::Version(version) => Some(version),
+    };
+    if found != expected {
+        return Err(Failure::Refused(CommitError::Stale(change.key)));
+    }
+    if change.unused {
+        let counted = read::count(tx, change.key)?;
+        if counted > 0 {
+            return Err(Failure::Refused(CommitError::InUse { key: change.key, counted }));
+        }
+    }
+    check_name(tx, change)
+}
+
+fn check_name(tx: &Connection, change: &Change) -> Result<(), Failure> {
+    let name = match &change.record {
+        Some(Record::Host(host)) => &host.about.name,
+        Some(Record::Profile(profile)) => &profile.about.name,
+        Some(Record::Pool(pool)) => &pool.about.name,
+        Some(Record::Volume(_)) | None => return Ok(()),
+    };
+    let (table, _, id) = place(change.key);
+    let sql = format!("SELECT id FROM {table} WHERE name = ?1 AND id <> ?2");
+    let holder: Option<[u8; 16]> = tx.prepare_cached(&sql)?.query_row(params![name, id.as_bytes()], |row| row.get(0)).optional()?;
+    let Some(holder) = holder.map(Uuid::from_bytes) else { return Ok(()) };
+    let key = match change.key {
+        Key::Volume(_) => change.key,
+        Key::Host(_) => Key::Host(lifecycle::HostId(holder)),
+        Key::Profile(_) => Key::Profile(lifecycle::ProfileId(holder)),
+        Key::Pool(_) => Key::Pool(lifecycle::PoolId(holder)),
+    };
+    Err(Failure::Refused(CommitError::NameTaken(key)))
+}
+
+fn check_counter(tx: &Connection, counter: &Counter, commit: &Commit) -> Result<(), Failure> {
+    if counter.by <= 0 {
+        return Ok(());
+    }
+    let made_here = commit.changes.iter().any(|change| change.key == counter.key && change.record.is_some());
+    if !made_here && !exists(tx, counter.key)? {
+        return Err(Failure::Refused(CommitError::NoSuch(counter.key)));
+    }
+    let Some(limit) = counter.at_most else { return Ok(()) };
+    let counted = read::count(tx, counter.key)?;
+    if counted.saturating_add_signed(counter.by) > limit {
+        return Err(Failure::Refused(CommitError::Full { key: counter.key, counted, by: counter.by, limit }));
+    }
+    Ok(())
+}
+
+fn exists(tx: &Connection, key: Key) -> rusqlite::Result<bool> {
+    let (table, _, id) = place(key);
+    tx.prepare_cached(&format!("SELECT 1 FROM {table} WHERE id = ?1"))?.exists([id.as_bytes()])
+}
+
+fn count(tx: &Connection, counter: &Counter) -> rusqlite::Result<()> {
+    let (_, kind, id) = place(counter.key);
+    let sql = "INSERT INTO counters(kind, id, count) VALUES (?1, ?2, max(0, ?3)) ON CONFLICT(kind, id) DO UPDATE SET count = max(0, count + ?3)";
+    tx.prepare_cached(sql)?.execute(params![kind, id.as_bytes(), counter.by]).map(drop)
+}
+
+fn write(tx: &Connection, change: &Change, revision: u64) -> rusqlite::Result<()> {
+    match &change.record {
+        None => remove(tx, change.key),
+        Some(Record::Volume(record)) => write_volume(tx, change, record, revision),
+        Some(Record::Host(host)) => write_other(tx, "hosts", &OtherRow::encode_host(host), revision),
+        Some(Record::Profile(profile)) => write_other(tx, "profiles", &OtherRow::encode_profile(profile), revision),
+        Some(Record::Pool(pool)) => write_other(tx, "pools", &OtherRow::encode_pool(pool), revision),
+    }
+}
+
+fn remove(tx: &Connection, key: Key) -> rusqlite::Result<()> {
+    let (table, kind, id) = place(key);
+    if table == "volumes" {
+        tx.prepare_cached("DELETE FROM snapshots WHERE volume = ?1")?.execute([id.as_bytes()])?;
+        tx.prepare_cached("DELETE FROM attachments WHERE volume = ?1")?.execute([id.as_bytes()])?;
+    } else {
+        tx.prepare_cached("DELETE FROM counters WHERE kind = ?1 AND id = ?2")?.execute(params![kind, id.as_bytes()])?;
+    }
+    tx.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?.execute([id.as_bytes()]).map(drop)
+}
+
+fn write_other(tx: &Connection, table: &str, row: &OtherRow, revision: u64) -> rusqlite::Result<()> {
+    let sql = format!(
+        "INSERT INTO {table}(id, tenant, name, created, version, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT(id) DO UPDATE SET tenant = ?2, name = ?3, version = ?5, body = ?6"
+    );
+    let values = params![row.id.as_bytes(), row.tenant, row.name, row.created, revision.cast_signed(), row.body];
+    tx.prepare_cached(&sql)?.execute(values).map(drop)
+}
+
+fn write_volume(tx: &Connection, change: &Change, record: &VolumeRecord, revision: u64) -> rusqlite::Result<()> {
+    let id = record.state.id().0;
+    let fresh = change.expected == Expected::Absent;
+    if fresh || change.touched.volume {
+        write_volume_row(tx, &VolumeRow::encode(record), revision)?;
+    } else {
+        let sql = "UPDATE volumes SET version = ?2, owes = ?3 WHERE id = ?1";
+        tx.prepare_cached(sql)?.execute(params![id.as_bytes(), revision.cast_signed(), record.state.owes_work()])?;
+    }
+    for row in change.touched.snapshots.iter().filter_map(|id| SnapshotRow::encode(record, *id)) {
+        write_snapshot(tx, &row, revision)?;
+    }
+    for row in change.touched.attachments.iter().filter_map(|id| AttachmentRow::encode(record, *id)) {
+        write_attachment(tx, &row, revision)?;
+    }
+    if fresh { Ok(()) } else { drop_missing(tx, record) }
+}
+
+fn write_volume_row(tx: &Connection, row: &VolumeRow, revision: u64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO volumes(id, tenant, name, status, pool, profile, source, created, owes, version, revision, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)
+         ON CONFLICT(id) DO UPDATE SET tenant = ?2, name = ?3, status = ?4, pool = ?5, profile = ?6, source = ?7, owes = ?9,
+             version = ?10, revision = ?10, body = ?11";
+    let (id, pool, profile) = (row.id.as_bytes(), row.pool.as_bytes(), row.profile.as_bytes());
+    let source = row.source.as_ref().map(Uuid::as_bytes);
+    let values = params![
+        id,
+        row.tenant,
+        row.name,
+        row.status,
+        pool,
+        profile,
+        source,
+        row.created,
+        row.owes,
+        revision.cast_signed(),
+        row.body
+    ];
+    tx.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+fn write_snapshot(tx: &Connection, row: &SnapshotRow, revision: u64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO snapshots(id, volume, tenant, name, status, profile, created, revision, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT(id) DO UPDATE SET name = ?4, status = ?5, profile = ?6, revision = ?8, body = ?9";
+    let (id, volume, profile) = (row.id.as_bytes(), row.volume.as_bytes(), row.profile.as_bytes());
+    let values = params![id, volume, row.tenant, row.name, row.status, profile, row.created, revision.cast_signed(), row.body];
+    tx.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+fn write_attachment(tx: &Connection, row: &AttachmentRow, revision: u64) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT INTO attachments(id, volume, tenant, status, host, created, revision, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT(id) DO UPDATE SET status = ?4, host = ?5, revision = ?7, body = ?8";
+    let (id, volume, host) = (row.id.as_bytes(), row.volume.as_bytes(), row.host.as_bytes());
+    let values = params![id, volume, row.tenant, row.status, host, row.created, revision.cast_signed(), row.body];
+    tx.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+/// Removes the parts that the record no longer has: expired tombstones.
+fn drop_missing(tx: &Connection, record: &VolumeRecord) -> rusqlite::Result<()> {
+    let volume = record.state.id().0;
+    for (table, kept) in [
+        ("snapshots", record.snapshots.keys().map(|id| id.0).collect::<std::collections::BTreeSet<_>>()),
+        ("attachments", record.attachments.keys().map(|id| id.0).collect()),
+    ] {
+        let sql = format!("SELECT id FROM {table} WHERE volume = ?1");
+        let found: Vec<[u8; 16]> =
+            tx.prepare_cached(&sql)?.query_map([volume.as_bytes()], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        for id in found.into_iter().map(Uuid::from_bytes).filter(|id| !kept.contains(id)) {
+            tx.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?.execute([id.as_bytes()])?;
+        }
+    }
+    Ok(())
+}
+
+fn journal(tx: &Connection, entry: &JournalEntry, revision: u64, seq: usize) -> rusqlite::Result<()> {
+    let (kind, subject) = subject_columns(entry.subject);
+    let sql = "INSERT INTO journal(revision, seq, at, tenant, volume, kind, subject, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let body = read::journal_body(entry);
+    let values = params![
+        revision.cast_signed(),
+        seq as i64,
+        entry.at.0,
+        entry.tenant,
+        entry.volume.0.as_bytes(),
+        kind,
+        subject.as_bytes(),
+        body
+    ];
+    tx.prepare_cached(sql)?.execute(values).map(drop)
+}

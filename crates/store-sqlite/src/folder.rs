@@ -1,0 +1,142 @@
+//! The data folder's other files: the lock that keeps a second process out, and the ballast that is let go of when the disk is full.
+//!
+//! Not here: the database itself. Invariants:
+//! - who holds the lock is known by the kernel, not by the file's content: a lock file left by a dead process locks nobody out,
+//!   and its content only tells people who it is;
+//! - the ballast has real blocks or does not exist: a sparse one would free nothing.
+
+use crate::OpenError;
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+const LOCK_NAME: &str = "lock";
+const BALLAST_NAME: &str = "ballast";
+
+/// How much of a lock file is read for the holder's name; ours are much shorter.
+const LOCK_BYTES_READ: u64 = 256;
+
+/// The ballast is made again when this many times its size is free, so that it does not itself fill the disk, be let go of, and so on.
+const ROOM_FOR_BALLAST: u64 = 2;
+
+/// The piece in which a ballast is written where the file system cannot preallocate.
+const BALLAST_PIECE: usize = 1 << 20;
+
+/// The exclusive lock on a data folder, held until dropped.
+#[derive(Debug)]
+pub(crate) struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+impl FolderLock {
+    /// Locks `folder`. Errors: [`OpenError::Locked`] naming the holder, [`OpenError::ReadOnly`], or what the system said.
+    pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join(LOCK_NAME);
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = opened.map_err(|error| OpenError::from_io("open", &path, error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { folder: folder.to_owned(), holder: holder(&file) }),
+            Err(errno) => return Err(OpenError::from_io("lock", &path, errno.into())),
+        }
+        let named = file.set_len(0).and_then(|()| file.rewind());
+        let named = named.and_then(|()| writeln!(file, "{} berth store: held by the process of this number", std::process::id()));
+        // The name is a courtesy to people: on a full disk the lock holds without it.
+        if let Err(error) = named {
+            tracing::debug!(%error, path = %path.display(), "the lock is held, but its file does not say by whom");
+        }
+        Ok(Self(file))
+    }
+}
+
+/// The process number in a lock file, if it says one.
+fn holder(file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(LOCK_BYTES_READ).read_to_string(&mut text).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// The preallocated file that is let go of when the disk is full, so that work which frees space can still be recorded.
+#[derive(Debug)]
+pub(crate) struct Ballast {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Ballast {
+    /// The ballast of `folder`, of `bytes`; whether it is there is for [`Ballast::make`] to see to.
+    pub(crate) fn of(folder: &Path, bytes: u64) -> Self {
+        Self { path: folder.join(BALLAST_NAME), bytes }
+    }
+
+    /// Makes the ballast if it is not there, whole, already. Returns whether it is there now: not if the disk has no room for it.
+    ///
+    /// `cautious` leaves as much room again: how it is made after the disk was full. Leaves nothing behind if it fails.
+    pub(crate) fn make(&self, cautious: bool) -> io::Result<bool> {
+        if self.is_whole() {
+            return Ok(true);
+        }
+        if cautious && !self.has_room()? {
+            return Ok(false);
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&self.path)?;
+        match self.fill(&file).and_then(|()| file.sync_all()) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let full = error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded;
+                self.release()?;
+                if full { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Lets go of it. Returns whether there was one.
+    pub(crate) fn release(&self) -> io::Result<bool> {
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it is there with all its blocks. A crash while it is made leaves fewer.
+    fn is_whole(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        const BLOCK: u64 = 512;
+        std::fs::metadata(&self.path).is_ok_and(|file| file.len() == self.bytes && file.blocks() * BLOCK >= self.bytes)
+    }
+
+    fn has_room(&self) -> io::Result<bool> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let disk = statvfs(folder)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize) >= self.bytes.saturating_mul(ROOM_FOR_BALLAST))
+    }
+
+    fn fill(&self, mut file: &File) -> io::Result<()> {
+        match fallocate(file, FallocateFlags::empty(), 0, self.bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let piece = vec![0; BALLAST_PIECE];
+        let mut left = self.bytes;
+        while left > 0 {
+            let now = usize::try_from(left).map_or(BALLAST_PIECE, |left| left.min(BALLAST_PIECE));
+            file.write_all(&piece[..now])?;
+            left -= now as u64;
+        }
+        Ok(())
+    }
+}
+
+impl OpenError {
+    /// The error that a failure of the system at `path` amounts to.
+    pub(crate) fn from_io(what: &'static str, path: &Path, error: io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly { path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            _ => Self::Io { what, path, error },
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Reading single things: records with their versions, counters, the journal, keys, and where the store is.
+//!
+//! Everything here takes a connection, so that the writer can ask inside its transaction what readers ask outside of one.
+
+use crate::apply::place;
+use crate::form::{EndingForm, OperationForm, ReasonForm, subject_columns, subject_from};
+use crate::record::{AttachmentPart, AttachmentRow, OtherRow, SnapshotPart, SnapshotRow, VolumeRow, from_json, to_json};
+use engine::records::{Key, Record, VolumeRecord};
+use engine::store::{Child, Head, Idempotent, JournalEntry, JournalQuery, StoreError, Versioned};
+use lifecycle::{Timestamp, VolumeId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What SQLite's failure means for a reader.
+pub(crate) fn trouble(error: &rusqlite::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn corrupt(what: &'static str, id: Uuid) -> impl FnOnce(String) -> StoreError {
+    move |why| StoreError::Corrupt(format!("{what} {id}"), why)
+}
+
+/// The columns of a volume's row, in the order that [`volume_row`] takes them.
+pub(crate) const VOLUME_COLUMNS: &str = "id, tenant, name, status, pool, profile, source, created, owes, version, revision, body";
+/// The columns of the small records' rows.
+pub(crate) const OTHER_COLUMNS: &str = "id, tenant, name, created, version, body";
+
+fn id(row: &Row<'_>, at: usize) -> rusqlite::Result<Uuid> {
+    row.get::<_, [u8; 16]>(at).map(Uuid::from_bytes)
+}
+
+fn number(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(at).map(i64::cast_unsigned)
+}
+
+pub(crate) fn volume_row(row: &Row<'_>) -> rusqlite::Result<VolumeRow> {
+    Ok(VolumeRow {
+        id: id(row, 0)?,
+        tenant: row.get(1)?,
+        name: row.get(2)?,
+        status: row.get(3)?,
+        pool: id(row, 4)?,
+        profile: id(row, 5)?,
+        source: row.get::<_, Option<[u8; 16]>>(6)?.map(Uuid::from_bytes),
+        created: row.get(7)?,
+        owes: row.get(8)?,
+        version: number(row, 9)?,
+        revision: number(row, 10)?,
+        body: row.get(11)?,
+    })
+}
+
+pub(crate) fn other_row(row: &Row<'_>) -> rusqlite::Result<OtherRow> {
+    Ok(OtherRow {
+        id: id(row, 0)?,
+        tenant: row.get(1)?,
+        name: row.get(2)?,
+        created: row.get(3)?,
+        version: number(row, 4)?,
+        body: row.get(5)?,
+    })
+}
+
+/// One record with its version.
+pub(crate) fn record(connection: &Connection, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
+    let (table, _, wanted) = place(key);
+    if let Key::Volume(id) = key {
+        let tx = connection.unchecked_transaction().map_err(|error| trouble(&error))?;
+        return Ok(volume(&tx, id.0)?.map(|(record, version)| Versioned { record: Record::Volume(Box::new(record)), version }));
+    }
+    let sql = format!("SELECT {OTHER_COLUMNS} FROM {table} WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&sql).map_err(|error| trouble(&error))?;
+    let row = statement.query_row([wanted.as_bytes()], other_row).optional().map_err(|error| trouble(&error))?;
+    let Some(row) = row else { return Ok(None) };
+    let version = row.version;
+    Ok(Some(Versioned { record: other(table, row)?, version }))
+}
+
+/// A small record from its row.
+pub(crate) fn other(table: &str, row: OtherRow) -> Result<Record, StoreError> {
+    let id = row.id;
+    match table {
+        "hosts" => row.decode_host().map(Record::Host).map_err(corrupt("host", id)),
+        "profiles" => row.decode_profile().map(Record::Profile).map_err(corrupt("profile", id)),
+        _ => row.decode_pool().map(Record::Pool).map_err(corrupt("pool", id)),
+    }
+}
+
+/// A volume's aggregate with its version. The connection is in a transaction, so that the parts fit together.
+pub(crate) fn volume(tx: &Connection, wanted: Uuid) -> Result<Option<(VolumeRecord, u64)>, StoreError> {
+    let sql = format!("SELECT {VOLUME_COLUMNS} FROM volumes WHERE id = ?1");
+    let mut statement = tx.prepare_cached(&sql).map_err(|error| trouble(&error))?;
+    let row = statement.query_row([wanted.as_bytes()], volume_row).optional().map_err(|error| trouble(&error))?;
+    row.map(|row| complete(tx, row)).transpose()
+}
+
+/// Adds a volume's parts to its row.
+pub(crate) fn complete(tx: &Connection, row: VolumeRow) -> Result<(VolumeRecord, u64), StoreError> {
+    let (id, version) = (row.id, row.version);
+    let (snapshots, attachments) = (snapshots(tx, id)?, attachments(tx, id)?);
+    row.decode(snapshots, attachments).map(|record| (record, version)).map_err(corrupt("volume", id))
+}
+
+fn snapshots(tx: &Connection, volume: Uuid) -> Result<Vec<SnapshotPart>, StoreError> {
+    let sql = "SELECT id, volume, tenant, name, status, profile, created, revision, body FROM snapshots WHERE volume = ?1";
+    let row = |row: &Row<'_>| {
+        Ok(SnapshotRow {
+            id: id(row, 0)?,
+            volume: id(row, 1)?,
+            tenant: row.get(2)?,
+            name: row.get(3)?,
+            status: row.get(4)?,
+            profile: id(row, 5)?,
+            created: row.get(6)?,
+            revision: number(row, 7)?,
+            body: row.get(8)?,
+        })
+    };
+    let mut statement = tx.prepare_cached(sql).map_err(|error| trouble(&error))?;
+    let rows = statement.query_map([volume.as_bytes()], row).map_err(|error| trouble(&error))?;
+    rows.map(|row| {
+        let row = row.map_err(|error| trouble(&error))?;
+        let id = row.id;
+        row.decode().map_err(corrupt("snapshot", id))
+    })
+    .collect()
+}
+
+fn attachments(tx: &Connection, volume: Uuid) -> Result<Vec<AttachmentPart>, StoreError> {
+    let sql = "SELECT id, volume, tenant, status, host, created, revision, body FROM attachments WHERE volume = ?1";
+    let row = |row: &Row<'_>| {
+        Ok(AttachmentRow {
+            id: id(row, 0)?,
+            volume: id(row, 1)?,
+            tenant: row.get(2)?,
+            status: row.get(3)?,
+            host: id(row, 4)?,
+            created: row.get(5)?,
+            revision: number(row, 6)?,
+            body: row.get(7)?,
+        })
+    };
+    let mut statement = tx.prepare_cached(sql).map_err(|error| trouble(&error))?;
+    let rows = statement.query_map([volume.as_bytes()], row).map_err(|error| trouble(&error))?;
+    rows.map(|row| {
+        let row = row.map_err(|error| trouble(&error))?;
+        let id = row.id;
+        row.decode().map_err(corrupt("attachment", id))
+    })
+    .collect()
+}
+
+/// The volume that a snapshot or attachment belongs to.
+pub(crate) fn owner(connection: &Connection, child: Child) -> Result<Option<VolumeId>, StoreError> {
+    let (table, wanted) = match child {
+        Child::Snapshot(id) => ("snapshots", id.0),
+        Child::Attachment(id) => ("attachments", id.0),
+    };
+    let found = || {
+        let mut statement = connection.prepare_cached(&format!("SELECT volume FROM {table} WHERE id = ?1"))?;
+        statement.query_row([wanted.as_bytes()], |row| id(row, 0)).optional()
+    };
+    found().map(|found| found.map(VolumeId)).map_err(|error| trouble(&error))
+}
+
+/// Where a counter stands.
+pub(crate) fn count(connection: &Connection, key: Key) -> rusqlite::Result<u64> {
+    let (_, kind, wanted) = place(key);
+    let mut statement = connection.prepare_cached("SELECT count FROM counters WHERE kind = ?1 AND id = ?2")?;
+    let found = statement.query_row(params![kind, wanted.as_bytes()], |row| number(row, 0)).optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+pub(crate) fn counted(connection: &Connection, key: Key) -> Result<u64, StoreError> {
+    count(connection, key).map_err(|error| trouble(&error))
+}
+
+/// The volumes that owe work, in id order.
+pub(crate) fn owing(connection: &Connection, after: Option<VolumeId>, limit: usize) -> Result<Vec<VolumeId>, StoreError> {
+    let found = || {
+        let sql = "SELECT id FROM volumes WHERE owes = 1 AND (?1 IS NULL OR id > ?1) ORDER BY id LIMIT ?2";
+        let after = after.as_ref().map(|id| id.0.as_bytes());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        connection
+            .prepare_cached(sql)?
+            .query_map(params![after, limit], |row| id(row, 0).map(VolumeId))?
+            .collect::<rusqlite::Result<_>>()
+    };
+    found().map_err(|error: rusqlite::Error| trouble(&error))
+}
+
+/// What an idempotency key was used for.
+pub(crate) fn used(connection: &Connection, tenant: &str, key: &str) -> rusqlite::Result<Option<Idempotent>> {
+    let sql = "SELECT request, kind, made FROM idempotency WHERE tenant = ?1 AND key = ?2";
+    let row = |row: &Row<'_>| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, i64>(1)?, id(row, 2)?));
+    let found = connection.prepare_cached(sql)?.query_row(params![tenant, key], row).optional()?;
+    Ok(found.and_then(|(request, kind, made)| subject_from(kind, made).map(|made| Idempotent { request, made })))
+}
+
+pub(crate) fn idempotent(connection: &Connection, tenant: &str, key: &str) -> Result<Option<Idempotent>, StoreError> {
+    used(connection, tenant, key).map_err(|error| trouble(&error))
+}
+
+/// A number or word of the store itself.
+pub(crate) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?.query_row([key], |row| row.get(0))
+}
+
+pub(crate) fn head(connection: &Connection) -> Result<Head, StoreError> {
+    let found = || {
+        let epoch = connection.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))?;
+        Ok(Head { epoch, revision: meta(connection, "revision")?.cast_unsigned() })
+    };
+    found().map_err(|error: rusqlite::Error| trouble(&error))
+}
+
+/// What the journal keeps of an entry beside its columns.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EntryBody {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    to: String,
+    cause: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    actor: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    request: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<(OperationForm, EndingForm)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<ReasonForm>,
+}
+
+/// The body of a journal row.
+pub(crate) fn journal_body(entry: &JournalEntry) -> String {
+    to_json(&EntryBody {
+        from: entry.from.clone(),
+        to: entry.to.clone(),
+        cause: entry.cause.clone(),
+        actor: entry.actor.clone(),
+        request: entry.request_id.clone(),
+        ended: entry.ended.map(|(operation, how)| (operation.into(), how.into())),
+        reason: entry.reason.clone().map(Into::into),
+    })
+}
+
+/// Journal entries, oldest first. All entries of one commit come together, even past the limit.
+pub(crate) fn journal(connection: &Connection, query: &JournalQuery) -> Result<Vec<JournalEntry>, StoreError> {
+    let subject = query.subject.map(|subject| subject_columns(subject).1);
+    let sql = match (subject, &query.tenant) {
+        (Some(_), _) => {
+            "SELECT revision, at, tenant, volume, kind, subject, body FROM journal
+             WHERE subject = ?2 AND (?3 IS NULL OR tenant = ?3) AND revision > ?1 ORDER BY revision, seq LIMIT ?4"
+        }
+        (None, Some(_)) => {
+            "SELECT revision, at, tenant, volume, kind, subject, body FROM journal
+             WHERE ?2 IS NULL AND tenant = ?3 AND revision > ?1 ORDER BY revision, seq LIMIT ?4"
+        }
+        (None, None) => {
+            "SELECT revision, at, tenant, volume, kind, subject, body FROM journal
+             WHERE ?2 IS NULL AND ?3 IS NULL AND revision > ?1 ORDER BY revision, seq LIMIT ?4"
+        }
+    };
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let found = || {
+        let values = params![query.since.cast_signed(), subject.as_ref().map(Uuid::as_bytes), query.tenant, limit];
+        connection.prepare_cached(sql)?.query_map(values, entry_row)?.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    let rows = found().map_err(|error| trouble(&error))?;
+    rows.into_iter().map(|row| row.map_err(|why| StoreError::Corrupt("journal".into(), why))).collect()
+}
+
+fn entry_row(row: &Row<'_>) -> rusqlite::Result<Result<JournalEntry, String>> {
+    let (revision, at, tenant) = (number(row, 0)?, Timestamp(row.get(1)?), row.get(2)?);
+    let (volume, kind, subject) = (VolumeId(id(row, 3)?), row.get(4)?, id(row, 5)?);
+    let body: String = row.get(6)?;
+    let decode = move || {
+        let body: EntryBody = from_json(&body)?;
+        Ok(JournalEntry {
+            revision,
+            at,
+            tenant,
+            volume,
+            subject: subject_from(kind, subject).ok_or_else(|| format!("its subject is of the unknown kind {kind}"))?,
+            from: body.from,
+            to: body.to,
+            cause: body.cause,
+            actor: body.actor,
+            request_id: body.request,
+            ended: body.ended.map(|(operation, how)| (operation.into(), how.into())),
+            reason: body.reason.map(Into::into),
+        })
+    };
+    Ok(decode())
+}

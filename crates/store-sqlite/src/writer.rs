@@ -1,0 +1,303 @@
+//! The one thread that writes: groups waiting commits into one transaction, so that they share a sync.
+//!
+//! - every waiting commit is answered after the transaction is on the disk, never before;
+//! - a full disk fails nothing that frees space: the ballast is let go of and those commits are tried again;
+//! - any other failure at the end of a transaction stops the writer: the disk may hold it or not, and a failed fsync is not retried.
+
+use crate::apply::{self, Failure};
+use crate::folder::Ballast;
+use crate::read;
+use crate::schema::{Role, connect};
+use engine::store::{Commit, CommitError, Committed, Expected};
+use rusqlite::{Connection, ErrorCode};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many commits may wait: some rounds of group commit; beyond it callers wait to be heard.
+const QUEUE: usize = 4096;
+/// How many commits share a transaction: beyond this the sync's share in each is small, and the first would wait too long.
+const GROUP_MAX: usize = 512;
+/// How often the log is moved into the database. Source: reliability page, "The embedded store".
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
+/// Above this size of the log the writer pauses, so that it begins anew.
+const LOG_MAX: u64 = 64 << 20;
+/// How often old keys and journal entries are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How long idempotency keys are kept, in seconds.
+const KEY_LIFE_S: i64 = 24 * 3600;
+/// How long journal entries are kept, in milliseconds, and how many at the most.
+const JOURNAL_LIFE_MS: i64 = 30 * 24 * 3_600_000;
+const JOURNAL_MAX: i64 = 1_000_000;
+/// How many journal entries one sweep removes: small enough not to be felt by commits that wait behind it.
+const SWEEP_MAX: i64 = 2000;
+
+/// What the thread is asked to do.
+pub(crate) enum Job {
+    Commit(Box<Commit>, oneshot::Sender<Result<Committed, CommitError>>),
+    Incarnation(oneshot::Sender<Result<u64, CommitError>>),
+    /// Begin the log anew.
+    Truncate,
+    /// Remove old keys and journal entries, and make the ballast again if there is room.
+    Sweep,
+}
+
+/// The handle of the thread. It ends when this is dropped.
+pub(crate) struct Writer {
+    jobs: mpsc::Sender<Job>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    transactions: AtomicU64,
+    full: AtomicBool,
+}
+
+impl Writer {
+    pub(crate) fn start(file: &Path, ballast: Ballast) -> rusqlite::Result<Self> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let state = Arc::new(State::default());
+        let connection = connect(file, Role::Writer)?;
+        let revision = read::meta(&connection, "revision")?.cast_unsigned();
+        let thread = Thread { connection, ballast, state: state.clone(), revision, stopped: None };
+        std::thread::Builder::new().name("berth-writer".into()).spawn(move || thread.run(queue)).expect("a thread can be started");
+        let keeper = connect(file, Role::Keeper)?;
+        let (weak, log) = (jobs.downgrade(), log_of(file));
+        std::thread::Builder::new()
+            .name("berth-keeper".into())
+            .spawn(move || keep(&keeper, &log, &weak))
+            .expect("a thread can be started");
+        Ok(Self { jobs, state })
+    }
+
+    pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Job::Commit(Box::new(commit), sender)).await?;
+        receiver.await.unwrap_or_else(|_| Err(CommitError::Unknown("the writer is gone".into())))
+    }
+
+    pub(crate) async fn send(&self, job: Job) -> Result<(), CommitError> {
+        self.jobs.send(job).await.map_err(|_| CommitError::Unavailable("the writer is gone".into()))
+    }
+
+    pub(crate) fn transactions(&self) -> u64 {
+        self.state.transactions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.state.full.load(Ordering::Relaxed)
+    }
+}
+
+type Waiting = (Box<Commit>, oneshot::Sender<Result<Committed, CommitError>>);
+
+struct Thread {
+    connection: Connection,
+    ballast: Ballast,
+    state: Arc<State>,
+    revision: u64,
+    /// Why nothing is written any more.
+    stopped: Option<String>,
+}
+
+impl Thread {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            while let Some(job) = next {
+                match job {
+                    Job::Commit(commit, answer) => group.push((commit, answer)),
+                    other => {
+                        self.group(std::mem::take(&mut group));
+                        self.other(other);
+                    }
+                }
+                next = if group.len() < GROUP_MAX { queue.try_recv().ok() } else { None };
+            }
+            self.group(group);
+        }
+    }
+
+    fn other(&mut self, job: Job) {
+        match job {
+            Job::Commit(..) => {}
+            Job::Incarnation(answer) => {
+                let sql = "UPDATE meta SET value = value + 1 WHERE key = 'incarnation' RETURNING value";
+                let begun = self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+                let begun = begun.map(i64::cast_unsigned).map_err(|error| CommitError::Unavailable(error.to_string()));
+                let _ = answer.send(begun);
+            }
+            Job::Truncate if self.stopped.is_none() => {
+                if let Err(error) = self.connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(())) {
+                    tracing::warn!(%error, "the log could not be begun anew");
+                }
+            }
+            Job::Sweep if self.stopped.is_none() => self.sweep(),
+            Job::Truncate | Job::Sweep => {}
+        }
+    }
+
+    fn group(&mut self, group: Vec<Waiting>) {
+        if group.is_empty() {
+            return;
+        }
+        if let Some(why) = &self.stopped {
+            for (_, answer) in group {
+                let _ = answer.send(Err(CommitError::Unavailable(why.clone())));
+            }
+            return;
+        }
+        let (group, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|(commit, _)| !self.is_full() || frees(commit));
+        for (_, answer) in refused {
+            let _ = answer.send(Err(CommitError::DiskFull));
+        }
+        if let Some(unwritten) = self.transact(group) {
+            self.without_ballast(unwritten);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.state.full.load(Ordering::Relaxed)
+    }
+
+    /// The disk is full: lets go of the ballast, and tries those commits again that free space.
+    fn without_ballast(&mut self, group: Vec<Waiting>) {
+        tracing::error!("the disk of the store is full; only deletes and detaches are committed until there is room");
+        self.state.full.store(true, Ordering::Relaxed);
+        if let Err(error) = self.ballast.release() {
+            tracing::error!(%error, "the ballast could not be let go of");
+        }
+        let (freeing, others): (Vec<_>, Vec<_>) = group.into_iter().partition(|(commit, _)| frees(commit));
+        let unwritten = if freeing.is_empty() { None } else { self.transact(freeing) };
+        for (_, answer) in others.into_iter().chain(unwritten.unwrap_or_default()) {
+            let _ = answer.send(Err(CommitError::DiskFull));
+        }
+    }
+
+    /// Commits a group in one transaction and answers it. Gives it back if the disk was full; then nothing was written.
+    fn transact(&mut self, group: Vec<Waiting>) -> Option<Vec<Waiting>> {
+        if group.is_empty() {
+            return None;
+        }
+        let before = self.revision;
+        match self.write(&group) {
+            Ok(answers) => {
+                self.state.transactions.fetch_add(1, Ordering::Relaxed);
+                for ((_, waiting), answer) in group.into_iter().zip(answers) {
+                    // A caller that gave up reads what became of it.
+                    let _ = waiting.send(answer);
+                }
+                None
+            }
+            Err((error, at_commit)) => {
+                self.revision = before;
+                let _ = self.connection.execute_batch("ROLLBACK");
+                if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+                    return Some(group);
+                }
+                self.fail(group, &error, at_commit);
+                None
+            }
+        }
+    }
+
+    fn write(&mut self, group: &[Waiting]) -> Result<Vec<Result<Committed, CommitError>>, (rusqlite::Error, bool)> {
+        let early = |error| (error, false);
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(early)?;
+        let mut answers = Vec::with_capacity(group.len());
+        for (commit, _) in group {
+            let revision = self.revision + 1;
+            match apply::apply(&self.connection, commit, revision) {
+                Ok(()) => {
+                    self.revision = revision;
+                    answers.push(Ok(Committed { revision }));
+                }
+                Err(Failure::Refused(error)) => answers.push(Err(error)),
+                Err(Failure::Database(error)) => return Err((error, false)),
+            }
+        }
+        let sql = "UPDATE meta SET value = ?1 WHERE key = 'revision'";
+        self.connection.prepare_cached(sql).and_then(|mut set| set.execute([self.revision.cast_signed()])).map_err(early)?;
+        self.connection.execute_batch("COMMIT").map_err(|error| (error, true))?;
+        Ok(answers)
+    }
+
+    fn fail(&mut self, group: Vec<Waiting>, error: &rusqlite::Error, at_commit: bool) {
+        let io = matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt));
+        if io {
+            let why = format!("a write to its disk failed ({error}); nothing more is written until the server is started again");
+            tracing::error!(%error, "the store stops writing");
+            self.stopped = Some(why);
+        }
+        for (_, answer) in group {
+            let text = error.to_string();
+            let _ = answer.send(Err(if io && at_commit { CommitError::Unknown(text) } else { CommitError::Unavailable(text) }));
+        }
+    }
+
+    fn sweep(&mut self) {
+        if self.is_full() && self.ballast.make(true).unwrap_or(false) {
+            tracing::info!("there is room on the store's disk again");
+            self.state.full.store(false, Ordering::Relaxed);
+        }
+        let swept = self
+            .connection
+            .execute("DELETE FROM idempotency WHERE at < unixepoch() - ?1", [KEY_LIFE_S])
+            .and_then(|_| self.compact());
+        if let Err(error) = swept {
+            tracing::warn!(%error, "old journal entries could not be removed");
+        }
+    }
+
+    fn compact(&self) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM journal WHERE (revision, seq) IN (
+               SELECT revision, seq FROM journal WHERE at < unixepoch() * 1000 - ?1
+                   OR revision <= (SELECT value FROM meta WHERE key = 'revision') - ?2
+               ORDER BY revision, seq LIMIT ?3)";
+        self.connection.prepare_cached(sql)?.execute([JOURNAL_LIFE_MS, JOURNAL_MAX, SWEEP_MAX]).map(drop)
+    }
+}
+
+/// Whether a commit frees space in the end: it makes nothing new, and moves no counter up.
+fn frees(commit: &Commit) -> bool {
+    commit.changes.iter().all(|change| change.expected != Expected::Absent) && commit.counters.iter().all(|counter| counter.by <= 0)
+}
+
+fn log_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Moves the log into the database now and then, off the commit path, and reminds the writer of its chores.
+fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>) {
+    let mut swept = Instant::now();
+    let mut seen = 0;
+    loop {
+        std::thread::sleep(CHECKPOINT_EVERY);
+        let Some(jobs) = jobs.upgrade() else { return };
+        let size = std::fs::metadata(log).map(|log| log.len()).unwrap_or(0);
+        let job = if size > LOG_MAX {
+            Some(Job::Truncate)
+        } else if swept.elapsed() >= SWEEP_EVERY {
+            swept = Instant::now();
+            Some(Job::Sweep)
+        } else {
+            None
+        };
+        if size != seen
+            && let Err(error) = connection.pragma_query(None, "wal_checkpoint(PASSIVE)", |_| Ok(()))
+        {
+            tracing::debug!(%error, "a checkpoint did not get through; the next one will");
+        }
+        seen = size;
+        if let Some(job) = job {
+            // A full queue will have room at the next round.
+            let _ = jobs.try_send(job);
+        }
+    }
+}

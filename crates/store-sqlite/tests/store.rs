@@ -1,0 +1,205 @@
+//! The store on a real disk: versions, counters, reopening, lists, and folders that are refused.
+
+use engine::records::{About, HostRecord, Key, PoolRecord, Record, VolumeRecord};
+use engine::store::{Change, Commit, CommitError, Counter, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store, Touched};
+use lifecycle::{Bytes, HostId, PoolId, ProfileId, Timestamp, Volume, VolumeId};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use store_sqlite::{OpenError, Options, SqliteStore};
+use uuid::Uuid;
+
+const POOL: PoolId = PoolId(Uuid::from_u128(1));
+
+fn open(folder: &Path) -> SqliteStore {
+    SqliteStore::open(folder, Options { ballast: 1 << 20 }).expect("it opens")
+}
+
+fn volume(id: u128, name: &str) -> VolumeRecord {
+    let id = VolumeId(Uuid::from_u128(id));
+    VolumeRecord {
+        state: Volume::create(id, Bytes(1 << 30), false, None, Timestamp(5)),
+        tenant: "t".into(),
+        about: About { name: name.into(), created_at: Timestamp(5), ..About::default() },
+        zone: "default".into(),
+        profile: ProfileId(Uuid::from_u128(2)),
+        pool: POOL,
+        snapshots: BTreeMap::new(),
+        attachments: BTreeMap::new(),
+    }
+}
+
+fn put(record: VolumeRecord, expected: Expected) -> Change {
+    let touched = Touched { volume: true, ..Touched::default() };
+    Change { key: Key::Volume(record.state.id()), expected, record: Some(Record::Volume(Box::new(record))), touched, unused: false }
+}
+
+fn one(change: Change) -> Commit {
+    Commit { changes: vec![change], ..Commit::default() }
+}
+
+fn pool() -> Change {
+    let about = About { name: "default".into(), ..About::default() };
+    let record = Some(Record::Pool(PoolRecord { id: POOL, about }));
+    Change { key: Key::Pool(POOL), expected: Expected::Absent, record, touched: Touched::default(), unused: false }
+}
+
+#[tokio::test]
+async fn of_two_commits_on_one_version_one_wins_and_it_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let made = store.commit(one(put(volume(7, "a"), Expected::Absent))).await.unwrap();
+    assert_eq!(
+        store.commit(one(put(volume(7, "b"), Expected::Absent))).await,
+        Err(CommitError::Stale(Key::Volume(VolumeId(Uuid::from_u128(7)))))
+    );
+    let won = store.commit(one(put(volume(7, "c"), Expected::Version(made.revision)))).await.unwrap();
+    assert!(matches!(store.commit(one(put(volume(7, "d"), Expected::Version(made.revision)))).await, Err(CommitError::Stale(_))));
+    drop(store);
+    let store = open(folder.path());
+    let found = store.read(Key::Volume(VolumeId(Uuid::from_u128(7)))).await.unwrap().unwrap();
+    let Record::Volume(record) = found.record else { panic!("a volume") };
+    assert_eq!((found.version, record.about.name.as_str(), record.about.revision), (won.revision, "c", won.revision));
+    assert_eq!(store.head().await.unwrap().revision, won.revision);
+    assert_eq!(store.owes_work(None, 10).await.unwrap(), [VolumeId(Uuid::from_u128(7))]);
+}
+
+#[tokio::test]
+async fn all_or_nothing_over_two_aggregates() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.commit(one(put(volume(1, "a"), Expected::Absent))).await.unwrap();
+    let both = Commit {
+        changes: vec![put(volume(2, "b"), Expected::Absent), put(volume(1, "x"), Expected::Version(99))],
+        ..Commit::default()
+    };
+    assert!(matches!(store.commit(both).await, Err(CommitError::Stale(_))));
+    assert!(store.read(Key::Volume(VolumeId(Uuid::from_u128(2)))).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn counters_never_overshoot_and_commits_share_transactions() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(folder.path()));
+    store.commit(one(pool())).await.unwrap();
+    let tasks: Vec<_> = (10..210)
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let counters = vec![Counter { key: Key::Pool(POOL), by: 10, at_most: Some(100) }];
+                store.commit(Commit { counters, ..one(put(volume(id, "v"), Expected::Absent)) }).await
+            })
+        })
+        .collect();
+    let mut won = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(error) => assert!(matches!(error, CommitError::Full { .. }), "{error}"),
+        }
+    }
+    assert_eq!((won, store.counted(Key::Pool(POOL)).await.unwrap()), (10, 100));
+    assert!(store.transactions() < 201, "{} transactions for 201 commits", store.transactions());
+    let in_use = Change { record: None, expected: Expected::Version(1), unused: true, ..pool() };
+    assert!(matches!(store.commit(one(in_use)).await, Err(CommitError::InUse { counted: 100, .. })));
+}
+
+#[tokio::test]
+async fn names_of_hosts_are_unique() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let host = |id: u128| {
+        let id = HostId(Uuid::from_u128(id));
+        let about = About { name: "h".into(), ..About::default() };
+        let (ip, access_mode, os_type) = ("127.0.0.1".into(), "agentless".into(), "linux".into());
+        let record = HostRecord {
+            id,
+            tenant: "t".into(),
+            about,
+            ip,
+            port: None,
+            access_mode,
+            os_type,
+            username: String::new(),
+            zones: None,
+            initiators: None,
+        };
+        Change {
+            key: Key::Host(id),
+            expected: Expected::Absent,
+            record: Some(Record::Host(record)),
+            touched: Touched::default(),
+            unused: false,
+        }
+    };
+    store.commit(one(host(1))).await.unwrap();
+    assert_eq!(store.commit(one(host(2))).await, Err(CommitError::NameTaken(Key::Host(HostId(Uuid::from_u128(1))))));
+}
+
+#[tokio::test]
+async fn lists_filter_sort_and_go_on_behind_a_marker() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for (id, name) in [(1, "b"), (2, "a"), (3, "c"), (4, "a")] {
+        store.commit(one(put(volume(id, name), Expected::Absent))).await.unwrap();
+    }
+    let query = |filters, sort, marker: Option<u128>| ListQuery {
+        kind: Kind::Volume,
+        tenant: Some("t".into()),
+        filters,
+        sort,
+        descending: false,
+        marker: marker.map(Uuid::from_u128),
+        offset: 0,
+        limit: 2,
+    };
+    let rows = [
+        (query(vec![], Sort::Id, None), vec![1, 2]),
+        (query(vec![], Sort::Id, Some(2)), vec![3, 4]),
+        (query(vec![], Sort::Name, None), vec![2, 4]),
+        (query(vec![], Sort::Name, Some(4)), vec![1, 3]),
+        (query(vec![Filter { field: Field::Name, values: vec!["a".into(), "c".into()] }], Sort::Id, Some(2)), vec![3, 4]),
+        (query(vec![Filter { field: Field::Size, values: vec!["1".into()] }], Sort::By(Field::Size), Some(2)), vec![3, 4]),
+        (query(vec![Filter { field: Field::Status, values: vec!["available".into()] }], Sort::Id, None), vec![]),
+        (ListQuery { tenant: Some("u".into()), ..query(vec![], Sort::Id, None) }, vec![]),
+    ];
+    for (query, wanted) in rows {
+        let mut batches = store.list(query.clone()).await.unwrap();
+        let mut found = Vec::new();
+        while let Some(batch) = batches.recv().await {
+            found.extend(batch.unwrap().into_iter().map(|item| match item {
+                Item::Volume(record) => record.state.id().0.as_u128(),
+                other => panic!("{other:?}"),
+            }));
+        }
+        assert_eq!(found, wanted, "{query:?}");
+    }
+}
+
+#[test]
+fn a_folder_in_use_is_refused_naming_the_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let _store = open(folder.path());
+    match SqliteStore::open(folder.path(), Options::default()) {
+        Err(OpenError::Locked { holder, .. }) => assert_eq!(holder, Some(std::process::id())),
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+#[test]
+fn what_is_newer_or_damaged_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let file = folder.path().join("berth.db");
+    let whole = std::fs::read(&file).unwrap();
+    let mut newer = whole.clone();
+    newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    let rows: [(&str, Vec<u8>); 4] =
+        [("version 99", newer), ("damaged", vec![0x5a; 9000]), ("damaged", whole[..50].to_vec()), ("damaged", Vec::new())];
+    for (named, bytes) in rows {
+        std::fs::write(&file, &bytes).unwrap();
+        let error = SqliteStore::open(folder.path(), Options::default()).err().expect("refused").to_string();
+        assert!(error.contains(named), "{error}");
+        assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    }
+}
