@@ -84,7 +84,7 @@ pub fn markdown() -> String {
 const HEAD: &str = "\
 # The lifecycle: what every status means
 
-<!-- Generated from crates/lifecycle by `cargo xtask gen`; edit the rules (`src/decide`) or the words (`src/table.rs`), not this page. -->
+<!-- Generated from crates/lifecycle by `UPDATE_GOLDEN=1 cargo test -p lifecycle --test page`; change the rules (`src/decide`) or the words (`src/table.rs`). -->
 
 A status is derived from the record, never assigned. This page is what the rules do, found by asking them: every aggregate that
 they lead to was given every command, answer, look and deadline.
@@ -210,14 +210,14 @@ impl Tables {
 const fn work(cause: &Cause) -> Option<&'static str> {
     match cause {
         Cause::Report(work, _) => Some(*work),
-        Cause::Command(_) | Cause::Seen(_) => None,
+        Cause::Command(_) | Cause::Seen(_) | Cause::Look(..) => None,
     }
 }
 
 impl core::fmt::Display for Cause {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Command(word) | Self::Seen(word) => f.write_str(word),
+            Self::Command(word) | Self::Seen(word) | Self::Look(word, _) => f.write_str(word),
             Self::Report(work, answer) => write!(f, "{work} {answer}"),
         }
     }

@@ -32,6 +32,19 @@ pub(super) enum Cause {
     Command(&'static str),
     Report(&'static str, &'static str),
     Seen(&'static str),
+    /// A look: what it shows of the volume, and of its snapshot.
+    Look(&'static str, &'static str),
+}
+
+impl Cause {
+    /// What it is to this resource.
+    fn to(&self, subject: Subject) -> Self {
+        match (self, subject) {
+            (Self::Look(volume, _), Subject::Volume(_) | Subject::Attachment(_)) => Self::Seen(volume),
+            (Self::Look(_, snapshot), Subject::Snapshot(_)) => Self::Seen(snapshot),
+            (Self::Command(_) | Self::Report(..) | Self::Seen(_), _) => self.clone(),
+        }
+    }
 }
 
 /// What it led to.
@@ -91,8 +104,10 @@ fn walk_scope(scope: &Scope, hear: &mut impl FnMut(Happening)) {
     let mut queue = vec![start];
     while let Some(volume) = queue.pop() {
         for (cause, subject, input) in inputs(&volume, scope) {
-            for context in CONTEXTS {
-                let next = match volume.decide(&input, &context) {
+            // Only commands ask what the pool can do.
+            let contexts = if matches!(input, Input::Command(_)) { &CONTEXTS[..] } else { &CONTEXTS[..1] };
+            for context in contexts {
+                let next = match volume.decide(&input, context) {
                     Ok(transitions) => {
                         let next = volume.apply(&transitions, NOW);
                         let is_quiet = transitions.is_empty();
@@ -106,7 +121,7 @@ fn walk_scope(scope: &Scope, hear: &mut impl FnMut(Happening)) {
                         continue;
                     }
                 };
-                if known.insert(next.clone()) {
+                if is_within(&next, scope) && known.insert(next.clone()) {
                     queue.push(next);
                 }
             }
@@ -131,9 +146,15 @@ fn tell(before: &Volume, after: &Volume, quiet: bool, of: Subject, cause: &Cause
         let is_direct = subject == of;
         let effect = if quiet { Effect::Nothing } else { Effect::Status(to) };
         if is_direct || from != to {
-            hear(Happening { subject, from, cause: cause.clone(), effect, is_direct });
+            hear(Happening { subject, from, cause: cause.to(subject), effect, is_direct });
         }
     }
+}
+
+/// Whether the walk goes on there: commands that are only asked to see the answer lead out of its scope.
+fn is_within(volume: &Volume, scope: &Scope) -> bool {
+    volume.attachments().keys().all(|id| scope.attachments.contains(id))
+        && volume.snapshots().keys().all(|id| scope.snapshots.contains(id))
 }
 
 fn subjects(volume: &Volume) -> BTreeSet<Subject> {
@@ -151,17 +172,17 @@ fn inputs(volume: &Volume, scope: &Scope) -> Inputs {
     let mut inputs = commands(volume, scope);
     for owed in volume.owed(CONTEXTS[0].capabilities) {
         let (word, subject) = (work_word(owed.work), work_subject(owed.work));
-        for (answer, outcome) in answers(owed.work) {
+        for (answer, outcome) in answers(volume, owed.work) {
             inputs.push((Cause::Report(word, answer), subject, Input::Report { work: owed.work, outcome }));
         }
         inputs.push((Cause::Report(word, "deadline"), subject, Input::Deadline(owed.work)));
     }
     let whole = Subject::Volume(VOLUME);
     if scope.shapes {
-        for (word, look) in looks() {
+        for (cause, look) in looks(volume) {
             let outcome = Outcome::Done(Facts::Look(look.clone()));
-            inputs.push((Cause::Seen(word), whole, Input::Report { work: Work::Look, outcome }));
-            inputs.push((Cause::Seen(word), whole, Input::Drift(look)));
+            inputs.push((cause.clone(), whole, Input::Report { work: Work::Look, outcome }));
+            inputs.push((cause, whole, Input::Drift(look)));
         }
     }
     let lost = Input::Exports(BTreeMap::new());
@@ -196,6 +217,13 @@ fn commands(volume: &Volume, scope: &Scope) -> Inputs {
             commands.push(Command::Snapshot { id: *id });
         }
     }
+    // Asked to see the answer; see `is_within`.
+    if scope.snapshots.is_empty() {
+        commands.push(Command::Snapshot { id: SNAPSHOT });
+    }
+    if scope.attachments.is_empty() {
+        commands.push(Command::Attach { id: FIRST, host: HOST, mode: Mode::ReadWrite });
+    }
     let named = |command: Command| (Cause::Command(command.kind().word()), command.subject(VOLUME), Input::Command(command));
     commands.into_iter().map(named).collect()
 }
@@ -204,33 +232,42 @@ const fn present(size: Bytes) -> Seen {
     Seen::Present { size, content: Content::Whole }
 }
 
-/// What a look may show of the volume and of its snapshot alike, and how people call that.
-fn looks() -> Vec<(&'static str, Look)> {
+/// What a look may show of the volume and of its snapshot.
+fn looks(volume: &Volume) -> Vec<(Cause, Look)> {
     let part = Seen::Present { size: SMALL, content: Content::Partial };
-    let seen = [
-        ("look: absent", Seen::Absent),
-        ("look: part", part),
-        ("look: whole", present(SMALL)),
-        ("look: larger", present(LARGE)),
-        ("look: smaller", present(TINY)),
-    ];
-    let both = |volume: Seen, snapshot: Seen, stranger: bool| Look {
-        volume,
-        snapshots: BTreeMap::from([(SNAPSHOT, snapshot)]),
-        stranger: stranger.then(|| "somebody".to_string()),
+    let all = [Seen::Absent, part, present(TINY), present(SMALL), present(LARGE)];
+    let copy = volume.snapshots().get(&SNAPSHOT).map_or(SMALL, |snapshot| snapshot.size);
+    let look = |own: Seen, copied: Seen, stranger: bool| {
+        let words = (if stranger { "look: stray client" } else { look_word(own, volume.size()) }, look_word(copied, copy));
+        let stranger = stranger.then(|| "somebody".to_string());
+        let snapshots = BTreeMap::from([(SNAPSHOT, copied)]);
+        (Cause::Look(words.0, words.1), Look { volume: own, snapshots, stranger })
     };
-    let mut looks: Vec<_> = seen.iter().map(|(word, seen)| (*word, both(*seen, *seen, false))).collect();
-    looks.push(("look: snapshot absent", both(present(SMALL), Seen::Absent, false)));
-    looks.push(("look: snapshot part", both(present(SMALL), part, false)));
-    looks.push(("look: stray client", both(present(SMALL), present(SMALL), true)));
-    looks
+    let own = all.iter().map(|seen| look(*seen, present(copy), false));
+    let copied = all.iter().filter(|_| !volume.snapshots().is_empty()).map(|seen| look(present(volume.size()), *seen, false));
+    own.chain(copied).chain([look(present(volume.size()), present(copy), true)]).collect()
+}
+
+fn look_word(seen: Seen, recorded: Bytes) -> &'static str {
+    match seen {
+        Seen::Unknown => "look: unknown",
+        Seen::Absent => "look: absent",
+        Seen::Present { size, content: Content::Whole } if size == recorded => "look: whole",
+        Seen::Present { size, content: Content::Whole } if size > recorded => "look: larger",
+        Seen::Present { content: Content::Whole, .. } => "look: smaller",
+        Seen::Present { .. } => "look: part",
+    }
 }
 
 /// What may be answered to work that is owed. "Done" is done as asked; done otherwise is part of the looks.
-fn answers(work: Work) -> Vec<(&'static str, Outcome)> {
+fn answers(volume: &Volume, work: Work) -> Vec<(&'static str, Outcome)> {
     let connection = Connection::default();
+    let recorded = match work_subject(work) {
+        Subject::Snapshot(id) => volume.snapshots().get(&id).map_or(SMALL, |snapshot| snapshot.size),
+        Subject::Volume(_) | Subject::Attachment(_) => volume.size(),
+    };
     let done = match work {
-        Work::Create | Work::Snapshot(_) => Some(Facts::Object(present(SMALL))),
+        Work::Create | Work::Snapshot(_) => Some(Facts::Object(present(recorded))),
         Work::Extend { target } => Some(Facts::Object(present(target))),
         Work::CleanUp | Work::Delete | Work::CleanUpSnapshot(_) | Work::DeleteSnapshot(_) => Some(Facts::Object(Seen::Absent)),
         Work::Export(_) => Some(Facts::Export(ExportSeen::Serving(connection.clone()))),
@@ -244,7 +281,7 @@ fn answers(work: Work) -> Vec<(&'static str, Outcome)> {
             answers.push(("serving", Outcome::Done(Facts::Export(ExportSeen::Serving(connection)))));
         }
         Work::Create | Work::Snapshot(_) => {
-            answers.push(("done with another size", Outcome::Done(Facts::Object(present(LARGE)))));
+            answers.push(("done with another size", Outcome::Done(Facts::Object(present(TINY)))));
         }
         Work::CleanUp | Work::Extend { .. } | Work::Delete | Work::Look => {}
         Work::CleanUpSnapshot(_) | Work::DeleteSnapshot(_) | Work::Export(_) | Work::Unexport { .. } => {}
