@@ -1,1 +1,26 @@
-//! Being built.
+//! The data plane: an NBD server that knows who is connected.
+//!
+//! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
+//! - `exports`: what is exported, to whom, and who is connected; `tokens`: the fence against late calls;
+//! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
+//!
+//! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
+//!
+//! Invariants:
+//! - an export is made, ended and seen under the registry's lock, right after the check that no newer call came;
+//! - after a forced end has been told, no write is accepted and none is in flight;
+//! - whatever one client sends, sends half, or does not read costs that client's connection only.
+
+#![forbid(unsafe_code)]
+
+mod exports;
+mod handshake;
+mod port;
+mod protocol;
+mod server;
+mod session;
+mod socket;
+mod storage;
+mod tokens;
+
+pub use port::{NbdExporter, Options, StartError};

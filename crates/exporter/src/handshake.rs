@@ -1,0 +1,263 @@
+//! The handshake: from the greeting to an agreed export, within a deadline and a bound on options.
+
+use crate::exports::{Refused, Registry, Session};
+use crate::protocol::option::{
+    self, Ask, BASE_ALLOCATION, BASE_ALLOCATION_ID, CLIENT_FLAGS_LENGTH, ClientFlags, HEADER_LENGTH, Meta, Reply,
+    STRING_LENGTH_MAX, Unreadable,
+};
+use crate::protocol::request::Terms;
+use crate::socket::{Peer, Socket};
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+/// How long a handshake may take in all: a client on a slow line needs two or three round trips.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How many options a client may send: real ones send fewer than ten.
+const OPTIONS_MAX: usize = 64;
+/// The longest option that is read: a name and some queries. Longer ones are read past, up to the next bound.
+const OPTION_MAX: u32 = 4 * STRING_LENGTH_MAX as u32;
+/// The longest option that is read past; beyond it the connection is cut.
+const SKIP_MAX: u32 = 1 << 20;
+
+/// What a connection agreed on.
+pub(crate) struct Agreed {
+    pub(crate) session: Session,
+    pub(crate) terms: Terms,
+}
+
+/// One handshake under way.
+pub(crate) struct Handshake<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) socket: &'a Socket,
+    pub(crate) peer: Peer,
+    /// How many connections an export may have.
+    pub(crate) sessions_max: usize,
+    deadline: Instant,
+    structured: bool,
+    /// The export that `base:allocation` was chosen for.
+    allocation: Option<String>,
+}
+
+impl<'a> Handshake<'a> {
+    pub(crate) fn new(registry: &'a Registry, socket: &'a Socket, peer: Peer, sessions_max: usize) -> Self {
+        Self { registry, socket, peer, sessions_max, deadline: Instant::now() + DEADLINE, structured: false, allocation: None }
+    }
+
+    /// Runs it. `None`: the client left, or sent what makes no sense, and the connection is to be closed.
+    pub(crate) fn run(mut self) -> io::Result<Option<Agreed>> {
+        self.write(&option::greeting())?;
+        let mut flags = [0; CLIENT_FLAGS_LENGTH];
+        self.read(&mut flags)?;
+        let Some(client) = option::client_flags(flags) else { return Ok(None) };
+        for _ in 0..OPTIONS_MAX {
+            let mut bytes = [0; HEADER_LENGTH];
+            self.read(&mut bytes)?;
+            let Some(header) = option::header(bytes) else { return Ok(None) };
+            if header.length > OPTION_MAX {
+                if header.length > SKIP_MAX {
+                    return Ok(None);
+                }
+                self.skip(header.length)?;
+                self.reply(header.option, &[Reply::TooBig])?;
+                continue;
+            }
+            let mut data = vec![0; usize::try_from(header.length).expect("bounded above")];
+            self.read(&mut data)?;
+            match self.option(header.option, &data, client)? {
+                Next::More => {}
+                Next::Agreed(agreed) => {
+                    self.socket.set_timeout(None)?;
+                    return Ok(Some(*agreed));
+                }
+                Next::Close => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn option(&mut self, number: u32, data: &[u8], client: ClientFlags) -> io::Result<Next> {
+        if !option::is_known(number) {
+            self.reply(number, &[Reply::Unsupported])?;
+            return Ok(Next::More);
+        }
+        let ask = match option::parse(number, data) {
+            Ok(ask) => ask,
+            // This one has no way to tell of an error.
+            Err(_) if number == 1 => return Ok(Next::Close),
+            Err(Unreadable::Unknown) => {
+                self.reply(number, &[Reply::Unsupported])?;
+                return Ok(Next::More);
+            }
+            Err(Unreadable::Malformed) => {
+                self.reply(number, &[Reply::Invalid("the option's data is malformed")])?;
+                return Ok(Next::More);
+            }
+        };
+        match ask {
+            Ask::ExportName(name) => self.export_name(&name, client),
+            Ask::Abort => {
+                self.reply(number, &[Reply::Ack])?;
+                Ok(Next::Close)
+            }
+            Ask::List => self.list(number),
+            Ask::Info(name) => self.info(number, &name),
+            Ask::Go(name) => self.go(number, &name),
+            Ask::StructuredReply => {
+                self.structured = true;
+                self.reply(number, &[Reply::Ack]).map(|()| Next::More)
+            }
+            Ask::ListMeta(meta) => self.list_meta(number, &meta),
+            Ask::SetMeta(meta) => self.set_meta(number, meta),
+        }
+    }
+
+    /// Over TCP the names are not told: knowing one is what lets a host in.
+    fn list(&self, number: u32) -> io::Result<Next> {
+        if matches!(self.peer, Peer::Tcp(_)) {
+            self.reply(number, &[Reply::Policy("exports are not listed over TCP")])?;
+            return Ok(Next::More);
+        }
+        let names = self.registry.names(self.peer);
+        let mut replies: Vec<_> = names.iter().map(|name| Reply::Server(name)).collect();
+        replies.push(Reply::Ack);
+        self.reply(number, &replies).map(|()| Next::More)
+    }
+
+    fn info(&self, number: u32, name: &str) -> io::Result<Next> {
+        match self.registry.find(name, self.peer) {
+            Ok(export) => {
+                let size = export.storage.size()?;
+                self.tell(number, name, size, export.storage.is_read_only())?;
+            }
+            Err(refused) => self.reply(number, &[refusal(refused)])?,
+        }
+        Ok(Next::More)
+    }
+
+    fn go(&mut self, number: u32, name: &str) -> io::Result<Next> {
+        match self.connect(name)? {
+            Ok(agreed) => {
+                self.tell(number, name, agreed.terms.size, agreed.terms.read_only)?;
+                Ok(Next::Agreed(Box::new(agreed)))
+            }
+            Err(refused) => {
+                self.reply(number, &[refusal(refused)])?;
+                Ok(Next::More)
+            }
+        }
+    }
+
+    fn export_name(&mut self, name: &str, client: ClientFlags) -> io::Result<Next> {
+        let Ok(agreed) = self.connect(name)? else { return Ok(Next::Close) };
+        let flags = option::transmission_flags(agreed.terms.read_only, self.structured);
+        self.write(&option::export_name_reply(agreed.terms.size, flags, client))?;
+        Ok(Next::Agreed(Box::new(agreed)))
+    }
+
+    fn connect(&self, name: &str) -> io::Result<Result<Agreed, Refused>> {
+        let export = match self.registry.find(name, self.peer) {
+            Ok(export) => export,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let session = match export.connect(self.peer, self.socket.again()?, self.sessions_max) {
+            Ok(session) => session,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let allocation = self.structured && self.allocation.as_deref() == Some(name);
+        let (size, read_only) = (export.storage.size()?, export.storage.is_read_only());
+        Ok(Ok(Agreed { session, terms: Terms { size, read_only, structured: self.structured, allocation } }))
+    }
+
+    fn tell(&self, number: u32, name: &str, size: u64, read_only: bool) -> io::Result<()> {
+        let flags = option::transmission_flags(read_only, self.structured);
+        self.reply(number, &[Reply::Export { size, flags }, Reply::Name(name), Reply::BlockSize, Reply::Ack])
+    }
+
+    fn list_meta(&self, number: u32, meta: &Meta) -> io::Result<Next> {
+        if let Err(refused) = self.registry.find(&meta.export, self.peer) {
+            self.reply(number, &[refusal(refused)])?;
+            return Ok(Next::More);
+        }
+        let mut replies = Vec::new();
+        if meta.is_empty || meta.names_allocation || meta.names_base {
+            replies.push(Reply::MetaContext(0, BASE_ALLOCATION));
+        }
+        replies.push(Reply::Ack);
+        self.reply(number, &replies).map(|()| Next::More)
+    }
+
+    fn set_meta(&mut self, number: u32, meta: Meta) -> io::Result<Next> {
+        self.allocation = None;
+        if !self.structured {
+            self.reply(number, &[Reply::Invalid("structured replies must be agreed on first")])?;
+            return Ok(Next::More);
+        }
+        if let Err(refused) = self.registry.find(&meta.export, self.peer) {
+            self.reply(number, &[refusal(refused)])?;
+            return Ok(Next::More);
+        }
+        let mut replies = Vec::new();
+        if meta.names_allocation {
+            self.allocation = Some(meta.export);
+            replies.push(Reply::MetaContext(BASE_ALLOCATION_ID, BASE_ALLOCATION));
+        }
+        replies.push(Reply::Ack);
+        self.reply(number, &replies).map(|()| Next::More)
+    }
+
+    fn reply(&self, number: u32, replies: &[Reply<'_>]) -> io::Result<()> {
+        let mut out = Vec::new();
+        replies.iter().for_each(|reply| reply.encode(number, &mut out));
+        self.write(&out)
+    }
+
+    /// Fills `buffer` before the deadline, however few bytes come at a time.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            self.socket.set_timeout(Some(self.left()?))?;
+            match (&*self.socket).read(&mut buffer[filled..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&self, length: u32) -> io::Result<()> {
+        let mut left = usize::try_from(length).expect("64-bit");
+        let mut scratch = [0; 4096];
+        while left > 0 {
+            let piece = left.min(scratch.len());
+            self.read(&mut scratch[..piece])?;
+            left -= piece;
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.set_timeout(Some(self.left()?))?;
+        (&*self.socket).write_all(bytes)
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+enum Next {
+    More,
+    Agreed(Box<Agreed>),
+    Close,
+}
+
+const fn refusal(refused: Refused) -> Reply<'static> {
+    match refused {
+        Refused::Unknown => Reply::UnknownExport("there is no such export for this client"),
+        Refused::Closing => Reply::Policy("the export is being ended"),
+        Refused::Full => Reply::Policy("the export has as many connections as it may"),
+    }
+}

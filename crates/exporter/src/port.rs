@@ -1,0 +1,288 @@
+//! The engine's Exporter port on the server.
+
+use crate::exports::{Export, Registry};
+use crate::server::{Shared, accept_tcp, accept_unix, listen};
+use crate::storage::Storage;
+use async_trait::async_trait;
+use engine::ports::{Backing, Client, ExportSpec, Exporter, Unanswered};
+use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Token};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a graceful end waits for clients to leave. Source: the design of detach.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a forced end waits for writes in flight, and for cut sessions to be gone: a healthy disk needs milliseconds.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How many connections there may be: well under the usual limit of 20,000 files a process.
+const CONNECTIONS_MAX: usize = 4096;
+/// How many connections one export may have: multi-conn clients use up to 16.
+const SESSIONS_MAX: usize = 64;
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen; port 0 picks one.
+    pub tcp: SocketAddr,
+    /// Where to listen on this machine; a stale socket file there is replaced.
+    pub unix: Option<PathBuf>,
+    /// The name or address that clients are told to connect to; none for the address listened on.
+    pub advertise_host: Option<String>,
+    /// How long a graceful end waits for clients to leave.
+    pub grace: Duration,
+    /// How many connections there may be.
+    pub max_connections: usize,
+    /// How many connections one export may have.
+    pub max_connections_per_export: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tcp: SocketAddr::from((Ipv4Addr::LOCALHOST, 10_809)),
+            unix: None,
+            advertise_host: None,
+            grace: GRACE,
+            max_connections: CONNECTIONS_MAX,
+            max_connections_per_export: SESSIONS_MAX,
+        }
+    }
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot listen there.
+    #[error("cannot listen for NBD on {on}; is another server there? name another address with --nbd-listen")]
+    Listen {
+        /// Where.
+        on: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A running server.
+pub struct NbdExporter {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    options: Options,
+}
+
+impl NbdExporter {
+    /// Starts listening.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left listening.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let failed = |on: String| move |source| StartError::Listen { on, source };
+        let tcp = TcpListener::bind(options.tcp).map_err(failed(options.tcp.to_string()))?;
+        let address = tcp.local_addr().map_err(failed(options.tcp.to_string()))?;
+        let unix = match &options.unix {
+            Some(path) => Some(bind_unix(path).map_err(failed(path.display().to_string()))?),
+            None => None,
+        };
+        let shared = Arc::new(Shared {
+            registry: Registry::default(),
+            connections: AtomicUsize::new(0),
+            connections_max: options.max_connections,
+            sessions_max: options.max_connections_per_export,
+            stopping: AtomicBool::new(false),
+        });
+        listen(shared.clone(), tcp, accept_tcp).map_err(failed(address.to_string()))?;
+        if let Some(unix) = unix {
+            listen(shared.clone(), unix, accept_unix).map_err(failed("the unix socket".into()))?;
+        }
+        Ok(Self { shared, address, options })
+    }
+
+    /// Where it listens on TCP.
+    #[must_use]
+    pub const fn tcp_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends everything: no connection is accepted, every client cut.
+    pub async fn shutdown(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        for export in self.shared.registry.lock().exports.values() {
+            export.fence();
+            export.cut();
+        }
+        // The listeners wake by one last connection each, see that they are to stop, and end.
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        if let Some(path) = &self.options.unix {
+            let _ = UnixStream::connect(path);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn connection(&self, spec: &ExportSpec) -> Connection {
+        let name = spec.attachment.to_string();
+        let ip = self.address.ip();
+        let host = match &self.options.advertise_host {
+            Some(host) => host.clone(),
+            None if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            None => ip.to_string(),
+        };
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let port = self.address.port().to_string();
+        let mut data = BTreeMap::from([
+            ("uri".to_owned(), format!("nbd://{bracketed}:{port}/{name}")),
+            ("host".to_owned(), host),
+            ("port".to_owned(), port),
+            ("mode".to_owned(), if spec.mode == Mode::ReadOnly { "ro" } else { "rw" }.to_owned()),
+        ]);
+        if let Some(path) = &self.options.unix {
+            let path = path.display().to_string();
+            data.insert("unixUri".to_owned(), format!("nbd+unix:///{name}?socket={path}"));
+            data.insert("socket".to_owned(), path);
+        }
+        data.insert("export".to_owned(), name);
+        Connection { protocol: "nbd".to_owned(), data }
+    }
+
+    /// Opens what is to be exported; this may block as long as its disk does.
+    async fn open(&self, spec: &ExportSpec) -> Result<Export, String> {
+        if spec.protocol != "nbd" {
+            return Err(format!("protocol {} is not spoken here (there is: nbd)", spec.protocol));
+        }
+        let address: IpAddr =
+            spec.address.parse().map_err(|_| format!("the host's address {:?} is no IP address", spec.address))?;
+        let Backing::File(path) = spec.backing.clone();
+        let read_only = spec.mode == Mode::ReadOnly;
+        let opened = tokio::task::spawn_blocking(move || Storage::open(&path, read_only)).await;
+        let storage =
+            opened.map_err(|error| error.to_string())?.map_err(|error| format!("its backing cannot be opened: {error}"))?;
+        Ok(Export::new(spec.clone(), address, storage, self.connection(spec)))
+    }
+
+    async fn end_gracefully(&self, export: &Arc<Export>) -> Result<(), Outcome> {
+        let _closing = export.close();
+        let mut sessions = export.sessions.subscribe();
+        if until_none(&mut sessions, self.options.grace).await {
+            export.fence();
+            return Ok(());
+        }
+        let clients = export.clients();
+        let words: Vec<_> =
+            clients.iter().map(|client| format!("client {} is still connected since {}", client.address, client.since)).collect();
+        Err(Outcome::Refused(format!("{}; disconnect it or detach with force", words.join(", "))))
+    }
+
+    async fn end_by_force(&self, export: &Arc<Export>) -> Result<(), Outcome> {
+        export.fence();
+        let drained = until_none(&mut export.changes.subscribe(), DRAIN).await;
+        export.cut();
+        if !drained {
+            return Err(Outcome::Unknown("writes in flight do not end: the backing hangs".into()));
+        }
+        if !until_none(&mut export.sessions.subscribe(), DRAIN).await {
+            return Err(Outcome::Unknown("a client that was cut is not gone yet".into()));
+        }
+        Ok(())
+    }
+}
+
+/// A socket file that nobody listens on any more is in the way of binding it again.
+fn bind_unix(path: &PathBuf) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    UnixListener::bind(path)
+}
+
+async fn until_none(count: &mut watch::Receiver<usize>, patience: Duration) -> bool {
+    tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await.is_ok_and(|reached| reached.is_ok())
+}
+
+fn superseded(newer: Token) -> Outcome {
+    Outcome::Refused(format!("superseded by a newer call ({}.{})", newer.incarnation, newer.counter))
+}
+
+#[async_trait]
+impl Exporter for NbdExporter {
+    fn protocols(&self) -> &'static [&'static str] {
+        &["nbd"]
+    }
+
+    async fn export(&self, token: Token, spec: ExportSpec) -> Outcome {
+        let serving = |export: &Export| Outcome::Done(Facts::Export(ExportSeen::Serving(export.connection.clone())));
+        {
+            let mut state = self.shared.registry.lock();
+            if let Err(newer) = state.tokens.see(spec.attachment, token) {
+                return superseded(newer);
+            }
+            match state.exports.get(&spec.attachment) {
+                Some(export) if export.is_fenced() => return Outcome::Failed("its former export is still being ended".into()),
+                Some(export) if export.spec == spec => return serving(export),
+                Some(_) => return Outcome::Refused("it is exported already, with another mode or host".into()),
+                None => {}
+            }
+        }
+        let opened = match self.open(&spec).await {
+            Ok(opened) => Arc::new(opened),
+            Err(why) => return Outcome::Refused(why),
+        };
+        let mut state = self.shared.registry.lock();
+        if !state.tokens.is_newest(spec.attachment, token) {
+            return Outcome::Refused("superseded by a newer call".into());
+        }
+        let export = state.exports.entry(spec.attachment).or_insert(opened);
+        serving(export)
+    }
+
+    async fn unexport(&self, token: Token, attachment: AttachmentId, force: bool) -> Outcome {
+        let absent = Outcome::Done(Facts::Export(ExportSeen::Absent));
+        let export = {
+            let mut state = self.shared.registry.lock();
+            if let Err(newer) = state.tokens.see(attachment, token) {
+                return superseded(newer);
+            }
+            match state.exports.get(&attachment) {
+                Some(export) => export.clone(),
+                None => return absent,
+            }
+        };
+        let ended = if force { self.end_by_force(&export).await } else { self.end_gracefully(&export).await };
+        if let Err(outcome) = ended {
+            return outcome;
+        }
+        let flushed = export.clone();
+        let flush = tokio::task::spawn_blocking(move || flushed.storage.flush());
+        if tokio::time::timeout(DRAIN, flush).await.is_err() {
+            return Outcome::Unknown("the last flush does not end: the backing hangs".into());
+        }
+        let mut state = self.shared.registry.lock();
+        if !state.tokens.is_newest(attachment, token) {
+            return Outcome::Refused("superseded by a newer call".into());
+        }
+        state.exports.remove(&attachment);
+        absent
+    }
+
+    async fn inspect(&self, attachment: AttachmentId, fence: Option<Token>) -> Result<ExportSeen, Unanswered> {
+        let mut state = self.shared.registry.lock();
+        if let Some(token) = fence {
+            state.tokens.see(attachment, token).map_err(|_| Unanswered("superseded by a newer call".into()))?;
+        }
+        let seen = state.exports.get(&attachment).map(|export| ExportSeen::Serving(export.connection.clone()));
+        Ok(seen.unwrap_or(ExportSeen::Absent))
+    }
+
+    async fn list(&self) -> Result<BTreeMap<AttachmentId, Connection>, Unanswered> {
+        let state = self.shared.registry.lock();
+        Ok(state.exports.iter().map(|(id, export)| (*id, export.connection.clone())).collect())
+    }
+
+    async fn clients(&self, attachment: AttachmentId) -> Result<Vec<Client>, Unanswered> {
+        let export = self.shared.registry.lock().exports.get(&attachment).cloned();
+        Ok(export.map(|export| export.clients()).unwrap_or_default())
+    }
+}
