@@ -329,7 +329,7 @@ mod tests {
             assert_eq!(parsed == Err(Unreadable::Unknown), !is_known(option), "option {option}");
             read += u32::from(parsed.is_ok());
         }
-        assert!(read > 2_000, "the noise reaches past the first check: {read}");
+        assert!(read > 1_000, "the noise reaches past the first check: {read}");
     }
 
     #[test]

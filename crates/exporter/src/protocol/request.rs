@@ -229,7 +229,7 @@ impl Request {
             Command::Flush => return if self.offset == 0 && self.length == 0 { Ok(()) } else { Err(Errno::Invalid) },
             Command::BlockStatus if !(terms.allocation && self.length > 0) => return Err(Errno::Invalid),
             Command::Read if self.flags.dont_fragment() && !terms.structured => return Err(Errno::Invalid),
-            Command::Read if self.length > PAYLOAD_MAX => return Err(Errno::Overflow),
+            Command::Read | Command::Write if self.length > PAYLOAD_MAX => return Err(Errno::Overflow),
             _ => {}
         }
         let beyond = self.offset.checked_add(u64::from(self.length)).is_none_or(|end| end > terms.size);
