@@ -1,27 +1,49 @@
 //! The one binary: flags, configuration, wiring, shutdown. Nothing else.
 //!
-//! What can be typed is in [`cli`], what talks to a running controller in [`client`]. `serve` and `demo` are not wired here yet:
-//! they say so and fail.
+//! What can be typed is in [`cli`], what talks to a running controller in [`client`]; [`serve`] joins the rooms into a server.
 
 mod cli;
 mod client;
+mod config;
+mod demo;
+mod http;
+mod serve;
 
 use clap::Parser;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use tracing_subscriber::EnvFilter;
 
 fn main() {
     let cli = cli::Cli::parse();
     let code = match cli.command {
         cli::Command::Client(command) => client::run(&cli.global, command),
         cli::Command::Completion { shell } => client::print(&cli::completion(shell)),
-        cli::Command::Serve(_) => not_built("serve"),
-        cli::Command::Demo(_) => not_built("demo"),
+        cli::Command::Serve(args) => {
+            log_to_stderr("info");
+            told(serve::run(&args))
+        }
+        cli::Command::Demo(args) => {
+            log_to_stderr("error");
+            told(demo::run(&args))
+        }
     };
     std::process::exit(code);
 }
 
-fn not_built(command: &str) -> i32 {
-    // Nobody is left to tell that standard error cannot be written.
-    drop(writeln!(std::io::stderr(), "berth: {command} is not built yet"));
-    1
+/// Logs as text on a terminal, as JSON elsewhere. `RUST_LOG` says how much; without it, `level`.
+fn log_to_stderr(level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { log.init() } else { log.json().init() }
+}
+
+fn told(result: anyhow::Result<()>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            // Nobody is left to tell that standard error cannot be written.
+            let _ = writeln!(std::io::stderr(), "berth: {error:#}");
+            1
+        }
+    }
 }

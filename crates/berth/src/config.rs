@@ -1,0 +1,217 @@
+//! The configuration file: TOML, every key optional, unknown keys refused by name.
+//!
+//! Flags win over the file. Without a file there is one pool, `default`, in the data folder.
+
+use anyhow::{Context, Result, bail};
+use engine::Settings;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Config {
+    /// Words of the OpenSDS dialect.
+    pub(crate) opensds: Opensds,
+    /// The engine's times.
+    pub(crate) times: Times,
+    /// The pools. None: one named `default`.
+    #[serde(rename = "pool")]
+    pub(crate) pools: Vec<PoolConfig>,
+}
+
+/// Words of the OpenSDS dialect.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Opensds {
+    /// `seed` (default) or `legacy`: the words that OpenSDS' own clients wait for.
+    pub(crate) attachment_words: Words,
+}
+
+/// Which attachment words are spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Words {
+    /// The seed's: `attached`, `errorDetaching`, …
+    #[default]
+    Seed,
+    /// OpenSDS': `available`, `errorDeleting`, …
+    Legacy,
+}
+
+/// The engine's times, in seconds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Times {
+    /// How long a create, extend, snapshot or delete may go without progress (120).
+    pub(crate) shape_deadline: Option<u64>,
+    /// How long an export may take, and ending one (60).
+    pub(crate) export_deadline: Option<u64>,
+    /// How long a superseded call is awaited (10).
+    pub(crate) call_timeout: Option<u64>,
+    /// How long tombstones stay readable (3600).
+    pub(crate) tombstone_life: Option<u64>,
+    /// How long a graceful detach waits for the client to leave (5).
+    pub(crate) detach_grace: Option<u64>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct PoolConfig {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its description.
+    #[serde(default)]
+    pub(crate) description: String,
+    /// Its availability zone (`default`).
+    #[serde(default = "default_zone")]
+    pub(crate) zone: String,
+    /// Its driver: `file`, the only one so far.
+    #[serde(default = "default_driver")]
+    pub(crate) driver: String,
+    /// The folder of the file driver; relative to the data folder.
+    pub(crate) folder: Option<PathBuf>,
+    /// How often its capacity may be promised (20).
+    #[serde(default = "default_overcommit")]
+    pub(crate) overcommit: f64,
+    /// Bytes kept free (the larger of 1 GiB and 5%).
+    pub(crate) reserved: Option<u64>,
+    /// Whether it takes nothing new and may be forgotten.
+    #[serde(default)]
+    pub(crate) retired: bool,
+}
+
+fn default_zone() -> String {
+    engine::DEFAULT_ZONE.into()
+}
+
+fn default_driver() -> String {
+    "file".into()
+}
+
+const fn default_overcommit() -> f64 {
+    20.0
+}
+
+impl PoolConfig {
+    fn default_pool() -> Self {
+        Self {
+            name: "default".into(),
+            description: String::new(),
+            zone: default_zone(),
+            driver: default_driver(),
+            folder: None,
+            overcommit: default_overcommit(),
+            reserved: None,
+            retired: false,
+        }
+    }
+
+    /// Where the file driver keeps its files.
+    #[must_use]
+    pub(crate) fn folder(&self, data: &Path) -> PathBuf {
+        match &self.folder {
+            Some(folder) => data.join(folder),
+            None => data.join("pools").join(&self.name),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(fine) {
+            bail!("pool name {:?} must be 1 to 64 of letters, digits, - and _", self.name);
+        }
+        if self.driver != "file" {
+            bail!("pool {}: driver {:?} is not known (there is: file)", self.name, self.driver);
+        }
+        if !(self.overcommit.is_finite() && self.overcommit > 0.0) {
+            bail!("pool {}: overcommit must be a number above 0, not {}", self.name, self.overcommit);
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads the file, or takes the defaults where none is named.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or says something that is not understood: named with its line.
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self> {
+        let text = match path {
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?
+            }
+            None => String::new(),
+        };
+        let mut config: Self = toml::from_str(&text).context("the configuration is not understood")?;
+        if config.pools.is_empty() {
+            config.pools.push(PoolConfig::default_pool());
+        }
+        config.pools.iter().try_for_each(PoolConfig::check)?;
+        let mut names: Vec<_> = config.pools.iter().map(|pool| &pool.name).collect();
+        names.sort();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("the configuration names pool {} twice", twice[0]);
+        }
+        Ok(config)
+    }
+
+    /// The engine's settings.
+    #[must_use]
+    pub(crate) fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        let set = |field: &mut Duration, seconds: Option<u64>| {
+            if let Some(seconds) = seconds {
+                *field = Duration::from_secs(seconds);
+            }
+        };
+        set(&mut settings.shape_deadline, self.times.shape_deadline);
+        set(&mut settings.export_deadline, self.times.export_deadline);
+        set(&mut settings.call_timeout, self.times.call_timeout);
+        set(&mut settings.tombstone_life, self.times.tombstone_life);
+        settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), text)?;
+        Config::read(Some(file.path()))
+    }
+
+    #[test]
+    fn without_a_file_there_is_one_pool() {
+        let config = Config::read(None).unwrap();
+        assert_eq!(config.pools.len(), 1);
+        assert_eq!(config.pools[0].folder(Path::new("data")), Path::new("data/pools/default"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let rows = [
+            ("colour = 1", "colour"),
+            ("[[pool]]\nname = \"a b\"", "a b"),
+            ("[[pool]]\nname = \"a\"\ndriver = \"zfs\"", "zfs"),
+            ("[[pool]]\nname = \"a\"\novercommit = -1.0", "overcommit"),
+            ("[[pool]]\nname = \"a\"\n[[pool]]\nname = \"a\"", "twice"),
+            ("[opensds]\nattachment-words = \"old\"", "old"),
+        ];
+        for (text, named) in rows {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_legacy_words_can_be_asked_for() {
+        let config = read("[opensds]\nattachment-words = \"legacy\"\n[times]\ncall-timeout = 3").unwrap();
+        assert_eq!(config.opensds.attachment_words, Words::Legacy);
+        assert_eq!(config.settings().call_timeout, Duration::from_secs(3));
+    }
+}
