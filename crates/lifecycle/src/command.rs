@@ -173,6 +173,8 @@ pub enum Obstacle {
     Status,
     /// There is no such snapshot or attachment in this volume.
     Missing,
+    /// There is one with that id already, or its tombstone: ids are never used twice.
+    Taken,
     /// An attachment is, or may be, exported.
     Attached {
         /// Which one.
@@ -222,6 +224,7 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Status => f.write_str("its status does not allow it"),
             Self::Missing => f.write_str("there is no such resource in this volume"),
+            Self::Taken => f.write_str("that id is taken, and ids are never used twice; ask with a new one"),
             Self::Attached { attachment, host, since } => {
                 write!(f, "attachment {attachment} exports it to host {host} since {since}; detach it first")
             }

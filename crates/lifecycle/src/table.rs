@@ -64,7 +64,8 @@ pub struct Edge {
     pub causes: Vec<String>,
 }
 
-/// Every change of a status that the rules allow, in a fixed order. Takes some ten thousand decisions: compute it once.
+/// Every change of a status that the rules allow, in a fixed order. Takes some hundred thousand decisions (a second or
+/// so unoptimised): compute it once.
 #[must_use]
 pub fn edges() -> Vec<Edge> {
     Tables::new().edges()
@@ -84,7 +85,7 @@ pub fn markdown() -> String {
 const HEAD: &str = "\
 # The lifecycle: what every status means
 
-<!-- Generated from crates/lifecycle by `UPDATE_GOLDEN=1 cargo test -p lifecycle --test page`; change the rules (`src/decide`) or the words (`src/table.rs`). -->
+<!-- Generated from crates/lifecycle: `UPDATE_GOLDEN=1 cargo test -p lifecycle --test page`. Change `src/decide`, not this page. -->
 
 A status is derived from the record, never assigned. This page is what the rules do, found by asking them: every aggregate that
 they lead to was given every command, answer, look and deadline.
@@ -241,7 +242,8 @@ const fn volume_promise(status: VolumeStatus) -> &'static str {
         VolumeStatus::Attaching => "whole, of the recorded size; at least one attachment is being connected, or connected again",
         VolumeStatus::Detaching => "whole, of the recorded size; at least one attachment is being released, none connected",
         VolumeStatus::InUse => {
-            "whole, of the recorded size; at least one attachment is, or may be, exported, or somebody unknown uses it (the reason says so)"
+            "whole, of the recorded size; at least one attachment is, or may be, exported, or somebody unknown uses it (the reason \
+             says so)"
         }
         VolumeStatus::Deleting => "being removed; nothing is attached",
         VolumeStatus::Error => {

@@ -234,6 +234,9 @@ impl Volume {
     }
 
     fn attach(&self, id: AttachmentId, host: HostId, mode: Mode) -> Decided {
+        if self.attachments.contains_key(&id) {
+            return Err(Obstacle::Taken);
+        }
         let mut changes = self.attachable()?;
         let held = self.attachments.values().filter(|a| !matches!(a.phase, AttachmentPhase::Detached)).count();
         if held >= MAX_ATTACHMENTS {
@@ -298,6 +301,9 @@ impl Volume {
     }
 
     fn snapshot(&self, id: SnapshotId, context: &Context) -> Decided {
+        if self.snapshots.contains_key(&id) {
+            return Err(Obstacle::Taken);
+        }
         self.snapshotable(context)?;
         let held = self.snapshots.values().filter(|s| !matches!(s.phase, SnapshotPhase::Deleted)).count();
         if held >= MAX_SNAPSHOTS {

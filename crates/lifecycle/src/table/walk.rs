@@ -319,6 +319,7 @@ const fn obstacle_word(obstacle: &Obstacle) -> &'static str {
     match obstacle {
         Obstacle::Status => "",
         Obstacle::Missing => "no such resource",
+        Obstacle::Taken => "the id is taken",
         Obstacle::Attached { .. } => "an attachment is live",
         Obstacle::Snapshots(_) => "it has snapshots",
         Obstacle::SnapshotBusy(_) => "a snapshot is busy",

@@ -377,8 +377,7 @@ impl World {
     }
 
     fn ask(&mut self, state: &State, at: usize, ask: Ask) -> Option<State> {
-        let volume = self.volume(state, at)?;
-        if names_what_exists(volume, ask) {
+        if self.volume(state, at)?.is_gone() {
             return None;
         }
         let mut next = *state;
@@ -396,15 +395,6 @@ impl World {
             next.volumes[0] = self.rules.decide(state.volumes[0], Event::Command(Ask::Clone))?;
         }
         Some(next)
-    }
-}
-
-/// Ids are never used twice: a command that brings one finds it free.
-fn names_what_exists(volume: &Volume, ask: Ask) -> bool {
-    match ask {
-        Ask::Attach(place) => volume.attachments().contains_key(&crate::words::attachment_id(place)),
-        Ask::Snapshot(place) => volume.snapshots().contains_key(&crate::words::snapshot_id(place)),
-        _ => volume.is_gone(),
     }
 }
 
