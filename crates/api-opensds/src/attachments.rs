@@ -3,7 +3,7 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, repeated, tagged, waited};
+use crate::lists::{id, repeated, since_gone, tagged, waited};
 use crate::query::Query;
 use crate::{Api, collection, command};
 use axum::Router;
@@ -36,7 +36,7 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     let (now, made) = match api.engine.create_attachment(&caller, new).await {
         Ok(made) => made,
         Err(refusal) => match repeated(refusal)? {
-            Subject::Attachment(id) => (api.engine.attachment(&caller, id).await?, id),
+            Subject::Attachment(id) => (api.engine.attachment(&caller, id).await.map_err(since_gone)?, id),
             Subject::Volume(_) | Subject::Snapshot(_) => return Err(Refusal::KeyReused.into()),
         },
     };
@@ -45,10 +45,11 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
 
 async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId, headers: &HeaderMap) -> Answer {
     let gone = || ApiError::not_found(format!("attachment {id} does not exist"));
-    if now.record.state.attachments().get(&id).is_none_or(|held| api.hides(held.status())) {
-        return Err(gone());
-    }
-    let clients = api.engine.clients(id).await;
+    let state = now.record.state.attachments().get(&id).filter(|_| !api.hides(&now.record, Subject::Attachment(id)));
+    let clients = match state.ok_or_else(gone)?.connection() {
+        Some(_) => api.clients(id).await,
+        None => None,
+    };
     let shown = api.attachment(&now.record, id, clients).ok_or_else(gone)?;
     let revision = now.record.attachments.get(&id).map_or(0, |held| held.about.revision);
     Ok(tagged(status, revision, headers, &shown))
@@ -65,7 +66,7 @@ async fn show(
     let caller = &asking.caller;
     let subject = Subject::Attachment(attachment);
     let mut reached = None;
-    if let (Some(wanted), Ok(held)) = (query.wait_for()?, api.engine.attachment(caller, attachment).await) {
+    if let (Some(wanted), Ok(held)) = (query.wait_for(Kind::Attachment)?, api.engine.attachment(caller, attachment).await) {
         reached = Some(api.wait(caller, held.record.state.id(), subject, &wanted).await?);
     }
     let shown = match api.engine.attachment(caller, attachment).await {

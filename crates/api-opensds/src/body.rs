@@ -1,12 +1,12 @@
 //! Bodies in: what a request may say, checked field by field, with errors that name the field and what is accepted.
 //!
 //! Unknown fields are ignored, as OpenSDS does; a field of the wrong type is an error. A body never sets an id, a status or a
-//! size that exists.
+//! size that exists. Every text and every list has a bound of its own, below that of the body.
 
 use crate::error::ApiError;
 use axum::body::Bytes as Raw;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use engine::records::{Initiator, Metadata};
 use engine::requests::{HostFields, NewAttachment, NewSnapshot, NewVolume, ProfileFields, Relabel};
 use lifecycle::{Bytes, HostId, Mode, PoolId, ProfileId, SnapshotId, VolumeId};
@@ -32,6 +32,7 @@ impl<S: Send + Sync> FromRequest<S> for Object {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        is_json(request.headers())?;
         let raw = Raw::from_request(request, state).await.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let message = format!("the body is larger than {} bytes", crate::BODY_MAX);
@@ -45,6 +46,18 @@ impl<S: Send + Sync> FromRequest<S> for Object {
             Err(error) => Err(ApiError::bad(format!("the body is not JSON: {error}"))),
         }
     }
+}
+
+/// Whether the body may be JSON. No type is taken as JSON. The types that a form or a foreign web page can send without being
+/// asked for permission are not: a page must not be able to make volumes at a server on its reader's machine.
+fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let text = given.to_str().unwrap_or_default().to_ascii_lowercase();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(ApiError::bad(format!("the body must be JSON: send it with Content-Type: application/json, not {essence:?}")))
 }
 
 type Parsed<T> = Result<T, ApiError>;
@@ -116,12 +129,16 @@ impl Object {
 
     fn metadata(&self) -> Parsed<Option<Metadata>> {
         let Some(value) = self.get("metadata") else { return Ok(None) };
-        let words = |object: &Map<String, Value>| -> Option<Metadata> {
-            object.iter().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+        let word = |(key, value): (&String, &Value)| {
+            let text = value.as_str().filter(|text| key.len() <= NAME_MAX && text.len() <= TEXT_MAX)?;
+            Some((key.clone(), text.to_owned()))
         };
-        match value.as_object().and_then(words) {
+        match value.as_object().and_then(|object| object.iter().map(word).collect::<Option<Metadata>>()) {
             Some(words) if words.len() <= METADATA_MAX => Ok(Some(words)),
-            Some(_) | None => wrong("metadata", &format!("an object of at most {METADATA_MAX} strings")),
+            Some(_) | None => {
+                let wanted = format!("at most {METADATA_MAX} strings of {TEXT_MAX} bytes under keys of {NAME_MAX} bytes");
+                wrong("metadata", &wanted)
+            }
         }
     }
 
@@ -132,8 +149,18 @@ impl Object {
         }
     }
 
+    /// Refuses what OpenSDS could do and this server cannot: a volume outside the group that was asked for would be a lie.
+    fn without_unsupported(&self) -> Parsed<()> {
+        let empty = |value: &Value| value == "" || value == false;
+        match ["groupId", "replicationId", "snapshotFromCloud"].iter().find(|field| self.get(field).is_some_and(|v| !empty(v))) {
+            Some(field) => Err(ApiError::bad(format!("{field} is not supported by this server; leave it out"))),
+            None => Ok(()),
+        }
+    }
+
     /// The body of `POST /block/volumes`.
     pub(crate) fn volume(&self) -> Parsed<NewVolume> {
+        self.without_unsupported()?;
         Ok(NewVolume {
             name: Self::required("name", self.name("name")?)?,
             description: self.text("description")?.unwrap_or_default(),
@@ -241,29 +268,31 @@ impl Object {
 
     fn zones(&self) -> Parsed<Option<Vec<String>>> {
         let Some(value) = self.get("availabilityZones") else { return Ok(None) };
-        let words = |list: &Vec<Value>| list.iter().map(|zone| zone.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
+        let words = |list: &Vec<Value>| list.iter().map(short).collect::<Option<Vec<_>>>();
         match value.as_array().and_then(words) {
             Some(zones) if zones.len() <= METADATA_MAX => Ok(Some(zones)),
-            Some(_) | None => wrong("availabilityZones", "a list of strings"),
+            Some(_) | None => {
+                wrong("availabilityZones", &format!("a list of at most {METADATA_MAX} strings of 1 to {NAME_MAX} bytes"))
+            }
         }
     }
 
     fn initiators(&self) -> Parsed<Option<Vec<Initiator>>> {
         let Some(value) = self.get("initiators") else { return Ok(None) };
         let one = |value: &Value| {
-            let word = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+            let word = |key: &str| value.get(key).and_then(short);
             Some(Initiator { port_name: word("portName")?, protocol: word("protocol")? })
         };
         match value.as_array().and_then(|list| list.iter().map(one).collect::<Option<Vec<_>>>()) {
             Some(initiators) if initiators.len() <= METADATA_MAX => Ok(Some(initiators)),
-            Some(_) | None => wrong("initiators", "a list of {portName, protocol}"),
+            Some(_) | None => wrong("initiators", &format!("a list of at most {METADATA_MAX} {{portName, protocol}}")),
         }
     }
 
     /// The body of `PUT /profiles/{id}`.
     pub(crate) fn profile_update(&self) -> Parsed<ProfileFields> {
         let custom = match self.get("customProperties") {
-            Some(Value::Object(custom)) => Some(as_json(custom)),
+            Some(Value::Object(custom)) => Some(as_json("customProperties", custom)?),
             Some(_) => return wrong("customProperties", "an object"),
             None => None,
         };
@@ -294,11 +323,20 @@ impl Object {
     }
 
     /// The body of `POST /profiles/{id}/customProperties`: every field is one.
-    pub(crate) fn custom_properties(&self) -> ProfileFields {
-        ProfileFields { custom: Some(as_json(&self.fields)), ..ProfileFields::default() }
+    pub(crate) fn custom_properties(&self) -> Parsed<ProfileFields> {
+        Ok(ProfileFields { custom: Some(as_json("the body", &self.fields)?), ..ProfileFields::default() })
     }
 }
 
-fn as_json(object: &Map<String, Value>) -> BTreeMap<String, String> {
-    object.iter().map(|(key, value)| (key.clone(), value.to_string())).collect()
+/// Custom properties, each as JSON text.
+fn as_json(field: &str, object: &Map<String, Value>) -> Parsed<BTreeMap<String, String>> {
+    if object.len() > METADATA_MAX || object.keys().any(|key| key.is_empty() || key.len() > NAME_MAX) {
+        return wrong(field, &format!("an object of at most {METADATA_MAX} properties, each key of 1 to {NAME_MAX} bytes"));
+    }
+    Ok(object.iter().map(|(key, value)| (key.clone(), value.to_string())).collect())
+}
+
+/// A short word of a list.
+fn short(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| (1..=NAME_MAX).contains(&text.len())).map(str::to_owned)
 }

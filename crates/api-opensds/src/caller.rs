@@ -23,7 +23,7 @@ struct RequestId(String);
 
 /// Names the request, writes the bodies of errors, and refuses absurd query strings.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
-    let given = word(request.headers(), "x-request-id").filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
+    let given = word(request.headers(), "x-request-id").ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
     let id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
     request.extensions_mut().insert(RequestId(id.clone()));
     let too_long = request.uri().query().is_some_and(|query| query.len() > QUERY_MAX);
@@ -32,7 +32,7 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     } else {
         next.run(request).await
     };
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response)) {
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         response.headers_mut().remove(header::CONTENT_LENGTH);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -44,9 +44,22 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
-fn word(headers: &HeaderMap, name: &str) -> Option<String> {
-    let value = headers.get(name)?.to_str().ok()?;
-    (!value.is_empty() && value.len() <= WORD_MAX).then(|| value.to_owned())
+/// An error that the framework answered by itself, as plain text: it becomes JSON as all others.
+fn foreign(response: &Response) -> Option<ApiError> {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let message = || status.canonical_reason().unwrap_or("the request cannot be answered").to_lowercase();
+    is_error.then(|| ApiError::new(status, "bad-request", message()))
+}
+
+/// A header's value, if it is there. One that cannot be honoured is an error: a condition or a key that is passed over in
+/// silence is worse than none.
+fn word(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if !text.is_empty() && text.len() <= WORD_MAX => Ok(Some(text.to_owned())),
+        Ok(_) | Err(_) => Err(ApiError::bad(format!("the header {name} must be 1 to {WORD_MAX} ASCII characters"))),
+    }
 }
 
 /// The caller, from the path and the headers. What a handler does with an idempotency key also needs the body's hash: see
@@ -70,13 +83,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
         }
         let is_admin = tenant == DEFAULT_TENANT;
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        let if_match = match word(&parts.headers, "if-match") {
+        let if_match = match word(&parts.headers, "if-match")? {
             Some(given) if given != "*" => Some(revision(&given)?),
             Some(_) | None => None,
         };
         let actor = tenant.clone();
         let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match };
-        Ok(Self { caller, key: word(&parts.headers, "idempotency-key"), path: parts.uri.path().to_owned() })
+        Ok(Self { caller, key: word(&parts.headers, "idempotency-key")?, path: parts.uri.path().to_owned() })
     }
 }
 
@@ -86,6 +99,14 @@ fn revision(given: &str) -> Result<u64, ApiError> {
 }
 
 impl Asking {
+    /// Refuses `If-Match` where the engine does not hold a change to it: passed over, it would lose another's change.
+    pub(crate) fn unconditional(&self, kind: &str) -> Result<(), ApiError> {
+        match self.caller.if_match {
+            Some(_) => Err(ApiError::bad(format!("If-Match is not supported for a {kind}; leave it out"))),
+            None => Ok(()),
+        }
+    }
+
     /// The caller with the idempotency key bound to this path and body, if the request has a key.
     pub(crate) fn idempotent(self, body: &[u8]) -> Caller {
         let bound = self.key.map(|key| (key, fingerprint(&self.path, body)));

@@ -2,12 +2,15 @@
 //!
 //! The body is OpenSDS' `{"code", "message"}` plus the fields of RFC 9457 under names that old clients ignore.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::requests::Refusal;
 use engine::store::StoreError;
-use lifecycle::CommandKind;
+use lifecycle::{CommandKind, Obstacle};
 use serde::Serialize;
+
+/// When to ask again after a 503, in seconds: stores and backends that stumble mostly answer again at once.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// An error answer.
 #[derive(Clone, Debug)]
@@ -69,6 +72,7 @@ impl From<Refusal> for ApiError {
         let (status, kind) = match &refusal {
             Refusal::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
             Refusal::BadReference(_) => (StatusCode::BAD_REQUEST, "bad-reference"),
+            Refusal::NotAllowed(no) if no.obstacle == Obstacle::Missing => (StatusCode::NOT_FOUND, "not-found"),
             Refusal::NotAllowed(_) => (StatusCode::CONFLICT, "not-allowed-now"),
             Refusal::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
@@ -79,7 +83,9 @@ impl From<Refusal> for ApiError {
             Refusal::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
         let resource = match refusal {
-            Refusal::NotAllowed(no) => Some((no.status, no.allowed.iter().map(|kind| CommandKind::word(*kind)).collect())),
+            Refusal::NotAllowed(no) if no.obstacle != Obstacle::Missing => {
+                Some((no.status, no.allowed.iter().map(|kind| CommandKind::word(*kind)).collect()))
+            }
             _ => None,
         };
         Self { status, kind, message, resource }
@@ -102,6 +108,9 @@ impl IntoResponse for ApiError {
     /// The status alone: the body is written where the request's id is known, by [`crate::caller::identify`].
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         response.extensions_mut().insert(self);
         response
     }

@@ -3,12 +3,12 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, json};
+use crate::lists::{id, tagged};
 use crate::query::Query;
 use crate::{Api, collection, wire};
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::store::Kind;
@@ -27,20 +27,22 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
 async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
     let body = body.without_id()?;
     let host = api.engine.create_host(&asking.caller, body.host()?).await?;
-    Ok(json(StatusCode::OK, &wire::host(&host)))
+    Ok(tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host)))
 }
 
-async fn show(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+async fn show(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, headers: HeaderMap) -> Answer {
     let host = api.engine.host(&asking.caller, id("host", &text)?).await?;
-    Ok(json(StatusCode::OK, &wire::host(&host)))
+    Ok(tagged(StatusCode::OK, host.about.revision, &headers, &wire::host(&host)))
 }
 
 async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    asking.unconditional("host")?;
     let host = api.engine.update_host(&asking.caller, id("host", &text)?, body.host_update()?).await?;
-    Ok(json(StatusCode::OK, &wire::host(&host)))
+    Ok(tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host)))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    asking.unconditional("host")?;
     api.engine.delete_host(&asking.caller, id("host", &text)?).await?;
     Ok(StatusCode::OK.into_response())
 }

@@ -8,16 +8,22 @@ use axum::extract::{FromRequestParts, Query as Pairs};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::ports::Client;
+use engine::records::VolumeRecord;
 use engine::requests::{Caller, Refusal};
-use engine::store::{Item, Kind, StoreError};
-use lifecycle::{AttachmentStatus, Subject, VolumeId};
+use engine::store::{Field, Item, Kind, ListQuery, StoreError};
+use lifecycle::{AttachmentId, AttachmentStatus, SnapshotStatus, Subject, VolumeId};
 use serde::Serialize;
 use serde_json::Value;
 use std::str::FromStr;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// How long an exporter may take to tell who is connected: it is asked on this machine, and looks in its memory.
+const CLIENTS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
@@ -59,12 +65,14 @@ pub(crate) fn tagged(status: StatusCode, revision: u64, headers: &HeaderMap, bod
 impl Api {
     /// A list as a bare array, sent while it is read.
     pub(crate) async fn list(&self, caller: &Caller, kind: Kind, query: &Query) -> Result<Response, ApiError> {
-        let mut batches = self.engine.list(caller, query.list(kind)?).await?;
+        let mut asked = query.list(kind)?;
+        let words = self.legacy_words(&mut asked);
+        let mut batches = self.engine.list(caller, asked).await?;
         // The first batch is awaited, so that an error that comes at once is an answer and not a broken stream.
         let first = batches.recv().await.unwrap_or_else(|| Ok(Vec::new()))?;
         let (sender, receiver) = mpsc::channel::<Result<Bytes, StoreError>>(2);
         let api = self.clone();
-        tokio::spawn(async move { api.send_list(first, batches, sender).await });
+        tokio::spawn(async move { api.send_list(words, first, batches, sender).await });
         let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
             let next = receiver.recv().await?;
             Some((next, receiver))
@@ -74,13 +82,14 @@ impl Api {
 
     async fn send_list(
         self,
+        words: Option<Vec<String>>,
         first: Vec<Item>,
         mut batches: mpsc::Receiver<Result<Vec<Item>, StoreError>>,
         sender: mpsc::Sender<Result<Bytes, StoreError>>,
     ) {
         let (mut batch, mut before) = (Ok(first), "[");
         loop {
-            let chunk = batch.map(|items| self.chunk(&items, &mut before));
+            let chunk = batch.map(|items| self.chunk(&items, words.as_deref(), &mut before));
             let failed = chunk.is_err();
             if sender.send(chunk).await.is_err() || failed {
                 return;
@@ -95,9 +104,20 @@ impl Api {
         let _ = sender.send(Ok(Bytes::from_static(end.as_bytes()))).await;
     }
 
-    fn chunk(&self, items: &[Item], before: &mut &'static str) -> Bytes {
+    /// Makes a filter by status speak the store's words. Returns the words asked for, where rows must be compared with them
+    /// once more: a running detach has a legacy word of its own, which the store does not know. Such a page may be shorter than
+    /// its limit.
+    fn legacy_words(&self, asked: &mut ListQuery) -> Option<Vec<String>> {
+        let legacy = self.settings.attachment_words == AttachmentWords::Legacy && asked.kind == Kind::Attachment;
+        let filter = asked.filters.iter_mut().find(|filter| legacy && filter.field == Field::Status)?;
+        let known = filter.values.iter().map(|word| crate::wire::seed_word(word).to_owned()).collect();
+        Some(std::mem::replace(&mut filter.values, known))
+    }
+
+    fn chunk(&self, items: &[Item], words: Option<&[String]>, before: &mut &'static str) -> Bytes {
         let mut out = Vec::new();
-        for body in items.iter().filter_map(|item| self.item(item)) {
+        let wanted = |body: &Value| words.is_none_or(|words| words.iter().any(|word| body["status"] == word.as_str()));
+        for body in items.iter().filter_map(|item| self.item(item)).filter(wanted) {
             out.extend_from_slice(before.as_bytes());
             out.extend_from_slice(body.to_string().as_bytes());
             *before = ",";
@@ -106,6 +126,14 @@ impl Api {
     }
 
     fn item(&self, item: &Item) -> Option<Value> {
+        let hidden = match item {
+            Item::Snapshot(id, record) => self.hides(record, Subject::Snapshot(*id)),
+            Item::Attachment(id, record) => self.hides(record, Subject::Attachment(*id)),
+            Item::Volume(_) | Item::Other(_) => false,
+        };
+        if hidden {
+            return None;
+        }
         let value = match item {
             Item::Volume(record) => serde_json::to_value(self.volume(record)),
             Item::Snapshot(id, record) => serde_json::to_value(self.snapshot(record, *id)?),
@@ -132,7 +160,8 @@ impl Api {
         let mut waiter = self.engine.wait(volume);
         loop {
             let now = self.status(caller, subject).await?;
-            if wanted.statuses.iter().any(|wanted| wanted == now.unwrap_or("deleted")) {
+            let now_is = |wanted: &String| wanted == now.unwrap_or("deleted") || (wanted == "deleted" && now == Some("detached"));
+            if wanted.statuses.iter().any(now_is) {
                 return Ok(true);
             }
             if now.is_none() || tokio::time::timeout_at(deadline, waiter.changed()).await.is_err() {
@@ -149,6 +178,7 @@ impl Api {
             Subject::Attachment(id) => self.engine.attachment(caller, id).await,
         };
         match (found, subject) {
+            (Ok(now), _) if self.hides(&now.record, subject) => Ok(None),
             (Ok(now), Subject::Attachment(id)) => Ok(self.attachment(&now.record, id, None).map(|shown| shown.status)),
             (Ok(now), Subject::Volume(_) | Subject::Snapshot(_)) => Ok(Some(now.record.state.word(subject))),
             (Err(Refusal::NotFound { .. }), _) => Ok(None),
@@ -158,7 +188,7 @@ impl Api {
 
     /// What a resource that is gone answers: the journal still knows it, if anything was waiting for its end.
     pub(crate) async fn gone(&self, caller: &Caller, subject: Subject, query: &Query) -> Option<Response> {
-        let wanted = query.wait_for().ok()??;
+        let wanted = query.wait_for(kind(subject)).ok()??;
         let waits_for_end = wanted.statuses.iter().any(|status| status == "deleted" || status == "detached");
         let journal = self.engine.journal(caller, subject, 0, 1).await.ok()?;
         let id = match subject {
@@ -172,9 +202,20 @@ impl Api {
             .then(|| waited(json(StatusCode::OK, &serde_json::json!({"id": id, "status": status})), true))
     }
 
-    /// Whether the legacy words hide a tombstone.
-    pub(crate) fn hides(&self, status: AttachmentStatus) -> bool {
-        self.settings.attachment_words == AttachmentWords::Legacy && status == AttachmentStatus::Detached
+    /// Whether the legacy words hide this tombstone. Source: lifecycle page, "Words on the wire".
+    pub(crate) fn hides(&self, record: &VolumeRecord, subject: Subject) -> bool {
+        let state = &record.state;
+        let is_tombstone = match subject {
+            Subject::Volume(_) => false,
+            Subject::Snapshot(id) => state.snapshots().get(&id).is_some_and(|held| held.status() == SnapshotStatus::Deleted),
+            Subject::Attachment(id) => state.attachments().get(&id).is_some_and(|held| held.status() == AttachmentStatus::Detached),
+        };
+        is_tombstone && self.settings.attachment_words == AttachmentWords::Legacy
+    }
+
+    /// The clients connected to an export. An exporter that does not tell soon is one that cannot tell: no answer waits for it.
+    pub(crate) async fn clients(&self, attachment: AttachmentId) -> Option<Vec<Client>> {
+        tokio::time::timeout(CLIENTS_TIMEOUT, self.engine.clients(attachment)).await.ok().flatten()
     }
 
     pub(crate) async fn journal(&self, caller: &Caller, subject: Subject, query: &Query) -> Result<Response, ApiError> {
@@ -187,11 +228,31 @@ impl Api {
     }
 }
 
+const fn kind(subject: Subject) -> Kind {
+    match subject {
+        Subject::Volume(_) => Kind::Volume,
+        Subject::Snapshot(_) => Kind::Snapshot,
+        Subject::Attachment(_) => Kind::Attachment,
+    }
+}
+
 /// Tells how a long poll ended.
 pub(crate) fn waited(mut response: Response, reached: bool) -> Response {
     let how = HeaderValue::from_static(if reached { "reached" } else { "timeout" });
     response.headers_mut().insert("x-wait", how);
     response
+}
+
+/// What a repeated request made is gone since: no 404, as the path of the request is there.
+pub(crate) fn since_gone(refusal: Refusal) -> ApiError {
+    match refusal {
+        Refusal::NotFound { kind, id } => {
+            let message =
+                format!("this request was done before and made {kind} {id}, which is gone since; use a new Idempotency-Key");
+            ApiError::new(StatusCode::CONFLICT, "repeated", message)
+        }
+        other => other.into(),
+    }
 }
 
 /// What a repeated request (by its idempotency key) made before; other refusals stay what they are.

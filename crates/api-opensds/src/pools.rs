@@ -3,6 +3,7 @@
 use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::lists::json;
+use crate::query::Query;
 use crate::{Api, collection, wire};
 use axum::Router;
 use axum::extract::{Path, State};
@@ -23,12 +24,19 @@ pub(crate) fn routes() -> Router<Api> {
 
 type Answer = Result<Response, ApiError>;
 
-async fn pools(State(api): State<Api>, _asking: Asking) -> Answer {
-    Ok(json(StatusCode::OK, &api.engine.pools().await?.iter().map(wire::pool).collect::<Vec<_>>()))
+/// What lists can be sorted by. Source: OpenSDS wire page, section 5.
+const POOL_SORTS: &[&str] = &["id", "name", "status", "availabilityZone", "dockId"];
+/// See [`POOL_SORTS`].
+const DOCK_SORTS: &[&str] = &["id", "name", "status", "endpoint", "driverName", "description"];
+
+async fn pools(State(api): State<Api>, _asking: Asking, query: Query) -> Answer {
+    let rows = api.engine.pools().await?.iter().map(wire::pool).collect();
+    Ok(json(StatusCode::OK, &query.page(rows, POOL_SORTS)?))
 }
 
-async fn docks(State(api): State<Api>, _asking: Asking) -> Answer {
-    Ok(json(StatusCode::OK, &api.engine.pools().await?.iter().map(wire::dock).collect::<Vec<_>>()))
+async fn docks(State(api): State<Api>, _asking: Asking, query: Query) -> Answer {
+    let rows = api.engine.pools().await?.iter().map(wire::dock).collect();
+    Ok(json(StatusCode::OK, &query.page(rows, DOCK_SORTS)?))
 }
 
 async fn zones(State(api): State<Api>, _asking: Asking) -> Answer {

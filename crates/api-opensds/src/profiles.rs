@@ -3,12 +3,12 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, json};
+use crate::lists::{id, json, tagged};
 use crate::query::Query;
 use crate::{Api, collection, wire};
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use engine::requests::ProfileFields;
@@ -30,20 +30,22 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
 async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
     let body = body.without_id()?;
     let profile = api.engine.create_profile(&asking.caller, body.profile()?).await?;
-    Ok(json(StatusCode::OK, &wire::profile(&profile)))
+    Ok(tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile)))
 }
 
-async fn show(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+async fn show(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>, headers: HeaderMap) -> Answer {
     let profile = api.engine.profile(id("profile", &text)?).await?;
-    Ok(json(StatusCode::OK, &wire::profile(&profile)))
+    Ok(tagged(StatusCode::OK, profile.about.revision, &headers, &wire::profile(&profile)))
 }
 
 async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    asking.unconditional("profile")?;
     let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.profile_update()?).await?;
-    Ok(json(StatusCode::OK, &wire::profile(&profile)))
+    Ok(tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile)))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+    asking.unconditional("profile")?;
     api.engine.delete_profile(&asking.caller, id("profile", &text)?).await?;
     Ok(StatusCode::OK.into_response())
 }
@@ -54,7 +56,7 @@ async fn custom(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(
 }
 
 async fn set_custom(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
-    let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.custom_properties()).await?;
+    let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.custom_properties()?).await?;
     Ok(json(StatusCode::OK, &wire::custom(&profile)))
 }
 

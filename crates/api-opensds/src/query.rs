@@ -4,8 +4,11 @@
 //! taken as the default. Source: OpenSDS wire page, section 5.
 
 use crate::error::ApiError;
+use crate::wire;
 use axum::http::StatusCode;
 use engine::store::{Field, Filter, Kind, ListQuery, Sort};
+use lifecycle::{AttachmentStatus, SnapshotStatus, VolumeStatus};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -38,13 +41,14 @@ impl Query {
         Self(query)
     }
 
+    /// The last value of a key; an empty one is none, as clients of OpenSDS send keys that they have no value for.
     fn one(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|values| values.last()).map(String::as_str)
+        self.0.get(key).and_then(|values| values.last()).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// A flag such as `?force=true`.
     pub(crate) fn flag(&self, key: &str) -> Result<bool, ApiError> {
-        match self.one(key) {
+        match self.0.get(key).and_then(|values| values.last()).map(String::as_str) {
             None | Some("false" | "0") => Ok(false),
             Some("true" | "1" | "") => Ok(true),
             Some(other) => Err(ApiError::bad(format!("{key} must be true or false, not {other:?}"))),
@@ -57,10 +61,15 @@ impl Query {
         text.parse().map(Some).map_err(|_| ApiError::bad(format!("{key} must be a whole number, not {text:?}")))
     }
 
-    /// `?waitFor=available,error&timeout=30`.
-    pub(crate) fn wait_for(&self) -> Result<Option<WaitFor>, ApiError> {
-        let Some(statuses) = self.one("waitFor") else { return Ok(None) };
-        let statuses = statuses.split(',').map(str::to_owned).collect();
+    /// `?waitFor=available,error&timeout=30`. A word that no status of this kind has would be waited for in vain: it is refused.
+    pub(crate) fn wait_for(&self, kind: Kind) -> Result<Option<WaitFor>, ApiError> {
+        let Some(given) = self.one("waitFor") else { return Ok(None) };
+        let statuses: Vec<_> = given.split(',').map(str::to_owned).collect();
+        let known = wait_words(kind);
+        if let Some(unknown) = statuses.iter().find(|status| !known.contains(&status.as_str())) {
+            let message = format!("waitFor: {unknown:?} is no status of this resource (there are: {})", known.join(", "));
+            return Err(ApiError::bad(message));
+        }
         let timeout = self.number("timeout")?.map_or(WAIT_DEFAULT, Duration::from_secs).min(WAIT_MAX);
         Ok(Some(WaitFor { statuses, timeout }))
     }
@@ -79,18 +88,46 @@ impl Query {
         let filter = |(key, values): (&String, &Vec<String>)| {
             // Clients of OpenSDS send every filter they know, empty where it is not meant.
             let values: Vec<_> = values.iter().filter(|value| !value.is_empty()).cloned().collect();
-            field(kind, key).filter(|_| !values.is_empty()).map(|field| Filter { field, values })
+            if values.is_empty() {
+                None
+            } else if never_set(kind, key) {
+                Some(Filter { field: Field::Id, values: vec![NOBODY.to_owned()] })
+            } else {
+                field(kind, key).map(|field| Filter { field, values })
+            }
         };
         Ok(ListQuery {
             kind,
             tenant: None,
             filters: self.0.iter().filter_map(filter).collect(),
             sort: self.one("sortKey").map_or(Sort::Id, |key| sort(kind, key)),
-            descending: !self.one("sortDir").is_some_and(|direction| direction.eq_ignore_ascii_case("asc")),
+            descending: self.descends(),
             marker,
             offset,
             limit: self.whole("limit")?.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX),
         })
+    }
+
+    /// Filters, sorts and cuts rows that are in memory already: pools and docks, which are as few as the configuration names.
+    pub(crate) fn page(&self, mut rows: Vec<Value>, sort_keys: &[&str]) -> Result<Vec<Value>, ApiError> {
+        for (key, values) in &self.0 {
+            let values: Vec<_> = values.iter().filter(|value| !value.is_empty()).collect();
+            if !values.is_empty() && rows.iter().any(|row| row.get(key).is_some_and(|value| !value.is_object())) {
+                rows.retain(|row| values.iter().any(|value| **value == text(row, key)));
+            }
+        }
+        let asked = self.one("sortKey").unwrap_or("id");
+        let key = sort_keys.iter().find(|key| key.eq_ignore_ascii_case(asked)).unwrap_or(&"id");
+        rows.sort_by_key(|row| (text(row, key), text(row, "id")));
+        if self.descends() {
+            rows.reverse();
+        }
+        let (offset, limit) = (self.whole("offset")?.unwrap_or(0), self.whole("limit")?.unwrap_or(LIMIT_DEFAULT));
+        Ok(rows.into_iter().skip(offset).take(limit).collect())
+    }
+
+    fn descends(&self) -> bool {
+        !self.one("sortDir").is_some_and(|direction| direction.eq_ignore_ascii_case("asc"))
     }
 
     /// A number of rows; negative ones are none given.
@@ -101,9 +138,44 @@ impl Query {
     }
 }
 
+/// A field of a row as filters compare it.
+fn text(row: &Value, key: &str) -> String {
+    match row.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
+}
+
+/// The words that can be waited for: the statuses in both dialects, and `deleted`.
+fn wait_words(kind: Kind) -> Vec<&'static str> {
+    let mut words: Vec<_> = match kind {
+        Kind::Volume => VolumeStatus::ALL.iter().map(|status| status.word()).collect(),
+        Kind::Snapshot => SnapshotStatus::ALL.iter().map(|status| status.word()).collect(),
+        Kind::Attachment => AttachmentStatus::ALL.iter().map(|status| status.word()).chain(wire::LEGACY_WORDS).collect(),
+        Kind::Host | Kind::Profile | Kind::Pool => Vec::new(),
+    };
+    if !words.contains(&"deleted") {
+        words.push("deleted");
+    }
+    words
+}
+
 fn small_first(key: &str) -> String {
     let mut letters = key.chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// An id that nothing has.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Whether OpenSDS filters by this key, and nothing here ever has a value for it: then nothing matches, rather than all.
+fn never_set(kind: Kind, key: &str) -> bool {
+    match kind {
+        Kind::Volume => matches!(key, "userId" | "groupId" | "replicationId" | "durableName"),
+        Kind::Snapshot | Kind::Attachment | Kind::Host => key == "userId",
+        Kind::Profile | Kind::Pool => false,
+    }
 }
 
 /// The field that a key filters this kind by; other keys are ignored.
@@ -174,7 +246,46 @@ mod tests {
         assert_eq!(query("limit=99999999999").list(Kind::Volume).unwrap().limit, LIMIT_MAX);
         assert!(query("limit=x").list(Kind::Volume).is_err());
         assert!(query("offset=10001").list(Kind::Volume).is_err());
-        assert_eq!(query("waitFor=a,b&timeout=999").wait_for().unwrap().unwrap().timeout, WAIT_MAX);
+        assert_eq!(query("waitFor=error,available&timeout=999").wait_for(Kind::Volume).unwrap().unwrap().timeout, WAIT_MAX);
+    }
+
+    #[test]
+    fn a_status_that_does_not_exist_is_not_waited_for() {
+        assert!(query("waitFor=avialable").wait_for(Kind::Volume).is_err());
+        assert!(query("waitFor=").wait_for(Kind::Volume).unwrap().is_none());
+        for (kind, words) in
+            [(Kind::Volume, "inUse,deleted"), (Kind::Attachment, "attached,available"), (Kind::Snapshot, "deleted")]
+        {
+            assert!(query(&format!("waitFor={words}")).wait_for(kind).unwrap().is_some(), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_filter_on_what_is_never_set_matches_nothing() {
+        let list = query("GroupId=g&offset=&limit=").list(Kind::Volume).unwrap();
+        assert_eq!(list.filters, [Filter { field: Field::Id, values: vec![NOBODY.into()] }]);
+        assert_eq!((list.offset, list.limit), (0, 50));
+    }
+
+    #[test]
+    fn rows_in_memory_are_filtered_sorted_and_cut() {
+        let row = |id: &str, name: &str, free: u64| serde_json::json!({"id": id, "name": name, "freeCapacity": free});
+        let ids = |text: &str| -> String {
+            let rows = query(text).page(vec![row("1", "b", 7), row("2", "a", 7), row("3", "c", 9)], &["id", "name"]).unwrap();
+            rows.iter().map(|row| row["id"].as_str().unwrap()).collect()
+        };
+        let rows = [
+            ("limit=50&offset=0&sortDir=desc&sortKey=id&Name=", "321"),
+            ("sortDir=asc&sortKey=NAME", "213"),
+            ("Name=b&name=c&sortDir=asc", "13"),
+            ("freeCapacity=7&limit=1", "2"),
+            ("offset=1&limit=1", "2"),
+            ("offset=9", ""),
+            ("unknown=x", "321"),
+        ];
+        for (asked, wanted) in rows {
+            assert_eq!(ids(asked), wanted, "{asked}");
+        }
     }
 
     #[test]

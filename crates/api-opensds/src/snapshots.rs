@@ -3,7 +3,7 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, repeated, tagged, waited};
+use crate::lists::{id, repeated, since_gone, tagged, waited};
 use crate::query::Query;
 use crate::{Api, collection, command};
 use axum::Router;
@@ -36,7 +36,7 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     let (now, made) = match api.engine.create_snapshot(&caller, new).await {
         Ok(made) => made,
         Err(refusal) => match repeated(refusal)? {
-            Subject::Snapshot(id) => (api.engine.snapshot(&caller, id).await?, id),
+            Subject::Snapshot(id) => (api.engine.snapshot(&caller, id).await.map_err(since_gone)?, id),
             Subject::Volume(_) | Subject::Attachment(_) => return Err(Refusal::KeyReused.into()),
         },
     };
@@ -44,7 +44,8 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
 }
 
 async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: SnapshotId, headers: &HeaderMap) -> Answer {
-    let shown = api.snapshot(&now.record, id).ok_or_else(|| ApiError::not_found(format!("snapshot {id} does not exist")))?;
+    let held = api.snapshot(&now.record, id).filter(|_| !api.hides(&now.record, Subject::Snapshot(id)));
+    let shown = held.ok_or_else(|| ApiError::not_found(format!("snapshot {id} does not exist")))?;
     let revision = now.record.snapshots.get(&id).map_or(0, |held| held.about.revision);
     Ok(tagged(status, revision, headers, &shown))
 }
@@ -60,7 +61,7 @@ async fn show(
     let caller = &asking.caller;
     let subject = Subject::Snapshot(snapshot);
     let mut reached = None;
-    if let (Some(wanted), Ok(held)) = (query.wait_for()?, api.engine.snapshot(caller, snapshot).await) {
+    if let (Some(wanted), Ok(held)) = (query.wait_for(Kind::Snapshot)?, api.engine.snapshot(caller, snapshot).await) {
         reached = Some(api.wait(caller, held.record.state.id(), subject, &wanted).await?);
     }
     let shown = match api.engine.snapshot(caller, snapshot).await {

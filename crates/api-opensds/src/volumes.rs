@@ -3,7 +3,7 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, json, repeated, tagged, waited};
+use crate::lists::{id, json, repeated, since_gone, tagged, waited};
 use crate::query::Query;
 use crate::{Api, collection, command};
 use axum::Router;
@@ -37,7 +37,7 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     let now = match api.engine.create_volume(&caller, new).await {
         Ok(now) => now,
         Err(refusal) => match repeated(refusal)? {
-            Subject::Volume(id) => api.engine.volume(&caller, id).await?,
+            Subject::Volume(id) => api.engine.volume(&caller, id).await.map_err(since_gone)?,
             Subject::Snapshot(_) | Subject::Attachment(_) => return Err(Refusal::KeyReused.into()),
         },
     };
@@ -58,7 +58,7 @@ async fn show(
     let volume: VolumeId = id("volume", &text)?;
     let caller = &asking.caller;
     let mut reached = None;
-    if let Some(wanted) = query.wait_for()? {
+    if let Some(wanted) = query.wait_for(Kind::Volume)? {
         let known = api.engine.volume(caller, volume).await;
         if known.is_ok() {
             reached = Some(api.wait(caller, volume, Subject::Volume(volume), &wanted).await?);

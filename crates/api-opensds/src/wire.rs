@@ -288,6 +288,21 @@ impl Api {
     }
 }
 
+/// The legacy words of attachments that the seed's words do not have.
+pub(crate) const LEGACY_WORDS: [&str; 5] = ["available", "creating", "deleting", "error", "errorDeleting"];
+
+/// The seed's word of the status that a legacy word stands for; no status has the empty word.
+pub(crate) fn seed_word(legacy: &str) -> &'static str {
+    match legacy {
+        // A running detach reads `attached` in the seed's words.
+        "available" | "deleting" => AttachmentStatus::Attached.word(),
+        "creating" => AttachmentStatus::Attaching.word(),
+        "error" => AttachmentStatus::ErrorAttaching.word(),
+        "errorDeleting" => AttachmentStatus::ErrorDetaching.word(),
+        _ => "",
+    }
+}
+
 /// The codes of reasons on the wire.
 const fn reason_code(code: ReasonCode) -> &'static str {
     match code {
