@@ -1,0 +1,208 @@
+//! The real binary, over real HTTP, on real files, with real NBD clients.
+
+mod server;
+
+use serde_json::{Value, json};
+use server::{Server, run};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn uri(attachment: &Value) -> String {
+    attachment["connectionInfo"]["data"]["uri"].as_str().unwrap_or_else(|| panic!("no uri in {attachment}")).to_owned()
+}
+
+fn attach(server: &Server, volume: &str, host: &str) -> (String, Value) {
+    let id = server.post("/block/attachments", &json!({"volumeId": volume, "hostId": host})).expect(202).id();
+    let attached = server.until(&format!("/block/attachments/{id}"), "attached");
+    (id, attached)
+}
+
+#[test]
+fn data_written_by_a_client_is_there_after_detach_restart_and_attach() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let volume = server.volume(1);
+    let host = server.host("h");
+    let (attachment, attached) = attach(&server, &volume, &host);
+    assert_eq!(server.get(&format!("/block/volumes/{volume}")).body["status"], "inUse");
+    run("qemu-io", &["-f", "raw", "-c", "write -P 0x5a 1M 64k", "-c", "flush", &uri(&attached)]);
+    server.delete(&format!("/block/attachments/{attachment}")).expect(202);
+    server.until(&format!("/block/volumes/{volume}"), "available");
+    server.kill();
+
+    let server = Server::start(folder.path(), &[]);
+    let (_, attached) = attach(&server, &volume, &host);
+    run("qemu-io", &["-r", "-f", "raw", "-c", "read -P 0x5a 1M 64k", "-c", "read -P 0 2M 64k", &uri(&attached)]);
+}
+
+#[test]
+fn an_attachment_is_served_again_after_a_kill_with_the_same_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let volume = server.volume(1);
+    let host = server.host("h");
+    let (attachment, before) = attach(&server, &volume, &host);
+    server.kill();
+    let server = Server::start(folder.path(), &[]);
+    let after = server.until(&format!("/block/attachments/{attachment}"), "attached");
+    assert_eq!(before["connectionInfo"], after["connectionInfo"]);
+    run("qemu-io", &["-r", "-f", "raw", "-c", "read 0 64k", &uri(&after)]);
+}
+
+/// Eight at once: exactly one wins, and the backend is asked once.
+fn race(rounds: usize, set_up: impl Fn(&Server) -> (String, Value, &'static str), won: impl Fn(u16) -> bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Arc::new(Server::start(folder.path(), &[]));
+    for _ in 0..rounds {
+        let (path, body, method) = set_up(&server);
+        let racers: Vec<_> = (0..8)
+            .map(|_| {
+                let (server, path, body) = (server.clone(), path.clone(), body.clone());
+                std::thread::spawn(move || server.call(method, &path, &body).code)
+            })
+            .collect();
+        let codes: Vec<u16> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+        assert_eq!(codes.iter().filter(|code| won(**code)).count(), 1, "{codes:?}");
+    }
+}
+
+#[test]
+fn one_of_eight_resizes_wins() {
+    let set_up = |server: &Server| {
+        let volume = server.volume(1);
+        (format!("/block/volumes/{volume}/resize"), json!({"newSize": 2}), "POST")
+    };
+    race(100, set_up, |code| code == 202);
+}
+
+#[test]
+fn one_of_eight_attaches_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    drop(server);
+    let set_up = |server: &Server| {
+        let hosts = server.get("/host/hosts").body;
+        let host = hosts[0]["id"].as_str().map_or_else(|| server.host("h"), str::to_owned);
+        ("/block/attachments".to_owned(), json!({"volumeId": server.volume(1), "hostId": host}), "POST")
+    };
+    race(100, set_up, |code| code == 202);
+}
+
+#[test]
+fn eight_deletes_are_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Arc::new(Server::start(folder.path(), &[]));
+    for _ in 0..100 {
+        let volume = server.volume(1);
+        let path = format!("/block/volumes/{volume}");
+        let racers: Vec<_> = (0..8)
+            .map(|_| {
+                let (server, path) = (server.clone(), path.clone());
+                std::thread::spawn(move || server.delete(&path).code)
+            })
+            .collect();
+        for racer in racers {
+            let code = racer.join().unwrap();
+            assert!(code == 202 || code == 404, "{code}");
+        }
+        server.until(&path, "gone");
+        let journal = server.get(&format!("{path}/journal")).expect(200).body;
+        let deletions = journal.as_array().unwrap().iter().filter(|entry| entry["to"] == "deleting").count();
+        assert_eq!(deletions, 1, "{journal}");
+    }
+}
+
+/// Every `.raw` file below a folder, as the ids in its name.
+fn files(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                if name.len() > 36 && name.as_bytes()[8] == b'-' {
+                    found.insert(name);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_kill_with_everything_in_flight_settles_within_five_seconds_of_the_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let host = server.host("h");
+    let volumes: Vec<String> = (0..8).map(|_| server.volume(1)).collect();
+    let snapshots: Vec<String> = volumes[5..8]
+        .iter()
+        .map(|volume| {
+            let id = server.post("/block/snapshots", &json!({"name": "s", "volumeId": volume})).expect(202).id();
+            server.until(&format!("/block/snapshots/{id}"), "available");
+            id
+        })
+        .collect();
+    let (attachment, _) = attach(&server, &volumes[3], &host);
+    server.kill();
+
+    let server = Server::start(folder.path(), &["--slow-ms", "2000"]);
+    server.until(&format!("/block/attachments/{attachment}"), "attached");
+    server.post("/block/volumes", &json!({"name": "new", "size": 1})).expect(202);
+    server.post("/block/volumes", &json!({"name": "clone", "size": 1, "snapshotId": snapshots[0]})).expect(202);
+    server.post(&format!("/block/volumes/{}/resize", volumes[0]), &json!({"newSize": 3})).expect(202);
+    server.delete(&format!("/block/volumes/{}", volumes[1])).expect(202);
+    server.post("/block/attachments", &json!({"volumeId": volumes[2], "hostId": host})).expect(202);
+    server.delete(&format!("/block/attachments/{attachment}")).expect(202);
+    server.post("/block/snapshots", &json!({"name": "t", "volumeId": volumes[4]})).expect(202);
+    server.delete(&format!("/block/snapshots/{}", snapshots[1])).expect(202);
+    server.kill();
+
+    let server = Server::start(folder.path(), &[]);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let moving = transient(&server);
+        if moving.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "still transient: {moving:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    agrees(&server, folder.path());
+}
+
+fn transient(server: &Server) -> Vec<String> {
+    let mut moving = Vec::new();
+    for kind in ["volumes", "snapshots", "attachments"] {
+        for resource in server.get(&format!("/block/{kind}?limit=1000")).expect(200).body.as_array().unwrap() {
+            let status = resource["status"].as_str().unwrap();
+            if status.ends_with("ing") && !status.starts_with("error") || resource.get("operation").is_some_and(Value::is_object) {
+                moving.push(format!("{kind} {} {status}", resource["id"]));
+            }
+        }
+    }
+    moving
+}
+
+/// No status is wrong against the files, and no file is without a record.
+fn agrees(server: &Server, folder: &Path) {
+    let on_disk = files(&folder.join("pools"));
+    let mut recorded = BTreeSet::new();
+    for volume in server.get("/block/volumes?limit=1000").expect(200).body.as_array().unwrap() {
+        let id = volume["id"].as_str().unwrap();
+        assert!(["available", "inUse"].contains(&volume["status"].as_str().unwrap()), "{volume}");
+        recorded.insert(format!("{id}.raw"));
+        let path = on_disk.iter().find(|name| **name == format!("{id}.raw"));
+        assert!(path.is_some(), "{volume} has no file in {on_disk:?}");
+    }
+    for snapshot in server.get("/block/snapshots?limit=1000").expect(200).body.as_array().unwrap() {
+        assert_eq!(snapshot["status"], "available", "{snapshot}");
+        recorded.insert(format!("{}@{}.raw", snapshot["volumeId"].as_str().unwrap(), snapshot["id"].as_str().unwrap()));
+    }
+    assert_eq!(on_disk, recorded, "files and records differ");
+}

@@ -1,0 +1,152 @@
+//! A `berth serve` of a test's own: a temporary folder, free ports, killed when the test ends.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The default tenant, who is the administrator. Source: OpenSDS wire page.
+pub(crate) const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
+/// How long a condition is waited for before the test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    base: String,
+    agent: ureq::Agent,
+}
+
+/// An answer: its HTTP status, and its body (null where it has none).
+pub(crate) struct Answer {
+    /// The HTTP status.
+    pub(crate) code: u16,
+    /// The body.
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The body's `id`.
+    pub(crate) fn id(&self) -> String {
+        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {} {}", self.code, self.body)).to_owned()
+    }
+
+    /// The body, if the status is this one.
+    #[track_caller]
+    pub(crate) fn expect(self, code: u16) -> Self {
+        assert_eq!(self.code, code, "{}", self.body);
+        self
+    }
+}
+
+impl Server {
+    /// Starts the binary on `data` and waits until it says where it listens.
+    pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--nbd-listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it prints a line");
+        let base = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("it printed {line:?}")).to_owned();
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(70)));
+        Self { child, base, agent: config.build().into() }
+    }
+
+    /// kill -9, and waits until it is dead.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it dies");
+    }
+
+    /// Sends a request of the default tenant; `path` begins after the tenant.
+    pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.call_as(TENANT, method, path, body)
+    }
+
+    /// The same for another tenant.
+    pub(crate) fn call_as(&self, tenant: &str, method: &str, path: &str, body: &Value) -> Answer {
+        self.raw(method, &format!("{}/v1beta/{tenant}{path}", self.base), &body.to_string())
+    }
+
+    /// Sends any text as a request's body.
+    pub(crate) fn raw(&self, method: &str, url: &str, body: &str) -> Answer {
+        let request = ureq::http::Request::builder().method(method).uri(url).header("content-type", "application/json");
+        let sent = match (method, body) {
+            ("GET", _) | (_, "null") => self.agent.run(request.body(()).expect("a request")),
+            _ => self.agent.run(request.body(body.to_owned()).expect("a request")),
+        };
+        let mut answer = sent.unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+        let text = answer.body_mut().read_to_string().expect("a body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { code: answer.status().as_u16(), body }
+    }
+
+    /// GET.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &Value::Null)
+    }
+
+    /// POST.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, body)
+    }
+
+    /// DELETE.
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &Value::Null)
+    }
+
+    /// Creates a volume of this many GiB and waits until it is available.
+    pub(crate) fn volume(&self, gib: u64) -> String {
+        let id = self.post("/block/volumes", &serde_json::json!({"name": "v", "size": gib})).expect(202).id();
+        self.until(&format!("/block/volumes/{id}"), "available");
+        id
+    }
+
+    /// Makes a host on the loopback address.
+    pub(crate) fn host(&self, name: &str) -> String {
+        let host = serde_json::json!({"hostName": name, "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+        self.post("/host/hosts", &host).expect(200).id()
+    }
+
+    /// Waits until the resource has one of these statuses (separated by commas), or answers 404 for `gone`.
+    #[track_caller]
+    pub(crate) fn until(&self, path: &str, statuses: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let wait = if statuses == "gone" { String::new() } else { format!("?waitFor={statuses}&timeout=5") };
+            let answer = self.get(&format!("{path}{wait}"));
+            let status = if answer.code == 404 { "gone" } else { answer.body["status"].as_str().unwrap_or("none") };
+            if statuses.split(',').any(|wanted| wanted == status) {
+                return answer.body;
+            }
+            assert!(Instant::now() < deadline, "{path} never became {statuses}: {}", answer.body);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be dead already; what matters is that nothing is left running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a client, and gives what it printed; fails the test if the client failed.
+#[track_caller]
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{program} {args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
