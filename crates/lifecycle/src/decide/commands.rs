@@ -166,6 +166,8 @@ impl Volume {
         if !context.retired {
             return Err(Obstacle::NotRetired);
         }
+        // An export without a record would be served to nobody's knowledge.
+        self.no_live_attachment()?;
         Ok(vec![Change::Volume(VolumePhase::Gone { forgotten: true })])
     }
 

@@ -31,6 +31,11 @@ impl World {
                     }
                 }
                 volume_kept(state, at, volume)?;
+            } else if at == 0
+                && let Some(forgotten) = self.volume(state, at)
+            {
+                // What is left on the backend is somebody's to find; an export without a record would be nobody's.
+                (0..PLACES).try_for_each(|place| attachment_kept(state, place, forgotten))?;
             }
         }
         self.source_kept(state)
