@@ -34,10 +34,16 @@ pub(crate) struct Difference {
 }
 
 impl Step<'_> {
-    /// Computes what is to be committed. `reservable` is the pool's limit in bytes, held against user commands only.
+    /// Whether it promises more of the pool's capacity than before.
+    pub(crate) fn grows(&self) -> bool {
+        let before = self.before.map_or(Bytes::ZERO, |(record, _)| record.state.reserved());
+        self.after.state.reserved() > before
+    }
+
+    /// Computes what is to be committed. `reservable` is the pool's limit in bytes, if it holds.
     pub(crate) fn difference(mut self, cause: &Cause, reservable: Option<u64>, now: Timestamp) -> Difference {
         let journal = self.journal(cause, now);
-        let counters = self.counters(if cause.is_command { reservable } else { None });
+        let counters = self.counters(reservable);
         let touched = self.touched();
         self.stamp(&touched, now);
         let key = Key::Volume(self.after.state.id());

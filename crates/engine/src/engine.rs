@@ -78,7 +78,7 @@ impl Engine {
                 setup,
                 places,
                 capabilities: Mutex::new(capabilities),
-                capacity: tokio::sync::Mutex::new(None),
+                capacity: Mutex::default(),
             };
             held.insert(record.id, pool);
         }
@@ -98,6 +98,9 @@ impl Engine {
         });
         let engine = Self { shared };
         engine.ensure_default_profile().await?;
+        for pool in engine.shared.pools.values() {
+            engine.shared.capacity(pool).await;
+        }
         recovery::start(&engine.shared);
         Ok(engine)
     }

@@ -28,7 +28,7 @@ pub struct Unanswered(pub String);
 pub struct Call {
     /// Orders this call among all calls for the same volume.
     pub token: Token,
-    /// Where the driver tells how far it is, 0 to 100. Each *advance* renews the deadline, so a long copy is not killed.
+    /// Where the driver tells how far it is, 0 to 100. Each report renews the deadline, so a long copy is not killed.
     pub progress: Progress,
 }
 
@@ -48,7 +48,8 @@ impl Progress {
         Self::new(|_| {})
     }
 
-    /// Tells that `percent` (0 to 100; more is taken as 100) of the call is done.
+    /// Tells that `percent` (0 to 100; more is taken as 100) of the call is done. To be called only when more was done than at
+    /// the last call, be it less than a percent: each call is a sign of life.
     pub fn report(&self, percent: u8) {
         (self.0)(percent.min(100));
     }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub places_per_pool: usize,
     /// How long what a pool's backend told of its capacity is believed.
     pub capacity_life: Duration,
+    /// How long a backend may take to tell its capacity before what it told last is used: requests wait for it.
+    pub capacity_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             sweep_interval: Duration::from_secs(60),
             places_per_pool: 32,
             capacity_life: Duration::from_secs(1),
+            capacity_timeout: Duration::from_secs(2),
         }
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct Pool {
     pub(crate) setup: PoolSetup,
     pub(crate) places: Places,
     pub(crate) capabilities: Mutex<Capabilities>,
-    pub(crate) capacity: tokio::sync::Mutex<Option<(Instant, Capacity)>>,
+    /// When it was last asked for, and what was last told.
+    pub(crate) capacity: Mutex<(Option<Instant>, Option<Capacity>)>,
 }
 
 /// One worker's bell.
@@ -103,18 +104,25 @@ impl Shared {
         Some(limit.min(i64::MAX as u64))
     }
 
+    /// What the pool's backend last told of its capacity, asked anew once it is old.
+    ///
+    /// One caller asks at a time and not for long; the others go on with what was known, so that a backend that hangs delays one
+    /// request a [`Settings::capacity_life`] and not all of them.
     pub(crate) async fn capacity(&self, pool: &Pool) -> Option<Capacity> {
-        let mut held = pool.capacity.lock().await;
-        if let Some((at, capacity)) = *held
-            && at.elapsed() < self.settings.capacity_life
         {
-            return Some(capacity);
+            let mut held = lock(&pool.capacity);
+            if held.0.is_some_and(|asked| asked.elapsed() < self.settings.capacity_life) {
+                return held.1;
+            }
+            held.0 = Some(Instant::now());
         }
-        let asked = tokio::time::timeout(self.settings.call_timeout, pool.setup.driver.capacity()).await;
+        let asked = tokio::time::timeout(self.settings.capacity_timeout, pool.setup.driver.capacity()).await;
+        let mut held = lock(&pool.capacity);
+        held.0 = Some(Instant::now());
         if let Ok(Ok(capacity)) = asked {
-            *held = Some((Instant::now(), capacity));
+            held.1 = Some(capacity);
         }
-        held.map(|(_, capacity)| capacity)
+        held.1
     }
 
     /// Commits steps of one or several volumes together and wakes whoever they concern.
@@ -125,7 +133,9 @@ impl Shared {
         for step in steps {
             touched.push(step.after.state.id());
             let reservable = match self.pools.get(&step.after.pool) {
-                Some(pool) if cause.is_command => self.reservable(pool).await,
+                Some(pool) if cause.is_command && step.grows() => Some(self.reservable(pool).await.ok_or_else(|| {
+                    CommitError::Unavailable(format!("pool {} does not tell its capacity; see to its backend", pool.setup.name))
+                })?),
                 Some(_) | None => None,
             };
             let Difference { change, counters, journal } = step.difference(cause, reservable, now);

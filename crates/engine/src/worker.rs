@@ -201,11 +201,11 @@ impl Worker {
                 held.attempts += 1;
                 held.deadline.get_or_insert(Instant::now() + limit);
             }
-            Told::Progress(percent) if held.progress.is_none_or(|before| percent > before) => {
-                held.progress = Some(percent);
+            // Every report tells of more done, also within one percent of something huge.
+            Told::Progress(percent) => {
+                held.progress = held.progress.max(Some(percent));
                 held.deadline = Some(Instant::now() + limit);
             }
-            Told::Progress(_) => {}
             Told::Ended(outcome) => {
                 self.running.remove(&slot);
                 self.report(work, outcome).await;
