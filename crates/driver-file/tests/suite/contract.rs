@@ -1,6 +1,6 @@
 //! What the port promises: each call once, twice, with wrong sizes, and beside strangers' files.
 
-use crate::ground::{MIB, Pool, assert_done, assert_refused, files, on_both, snap, token, volume, whole};
+use crate::pools::{MIB, Pool, Pools, assert_done, assert_refused, files, on_both, snap, token, volume, whole};
 use driver_file::{FileDriver, OpenError, Options};
 use engine::ports::{Call, Driver, Progress};
 use lifecycle::{Bytes, Look, Outcome, Seen};
@@ -194,7 +194,7 @@ fn what_cannot_be_a_pool_is_told_clearly() {
 fn capabilities_are_those_of_the_file_system() {
     on_both(async |ground| {
         let able = ground.pool().driver.capabilities().await.unwrap();
-        assert_eq!(able.attached_snapshot, ground.kind == crate::ground::Kind::Xfs);
+        assert_eq!(able.attached_snapshot, ground.kind == crate::pools::Kind::Xfs);
         assert!(able.online_extend);
         assert_eq!(files(&ground.folder()), [""; 0], "probing leaves nothing behind");
     });

@@ -1,7 +1,8 @@
 //! What snapshots and clones contain, and copies that end early.
 
-use crate::ground::{
-    Ground, Kind, MIB, Pool, assert_done, assert_refused, files, is_partial, on, on_both, snap, token, volume, wait_until, whole,
+use crate::pools::{
+    Ground, Kind, MIB, Pool, Pools, assert_done, assert_refused, files, is_partial, on, on_both, snap, token, volume, wait_until,
+    whole,
 };
 use driver_file::Options;
 use engine::ports::{Call, Driver, Progress};

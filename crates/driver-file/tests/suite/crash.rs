@@ -2,7 +2,7 @@
 //!
 //! The call runs in a process of its own, which kills itself at one fail point. Then the pool is opened again here.
 
-use crate::ground::{Ground, Kind, MIB, Pool, assert_done, files, is_partial, on, snap, token, volume, whole};
+use crate::pools::{Ground, Kind, MIB, Pool, Pools, assert_done, files, is_partial, on, snap, token, volume, whole};
 use driver_file::{FAIL_POINTS, Options};
 use engine::ports::{Call, Driver, Progress};
 use lifecycle::{Bytes, Look, Outcome, Seen, Source};

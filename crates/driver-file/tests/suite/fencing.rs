@@ -1,6 +1,6 @@
 //! An older call after a newer one does nothing.
 
-use crate::ground::{Ground, MIB, Pool, assert_done, assert_refused, files, on_both, snap, token, volume, whole};
+use crate::pools::{Ground, MIB, Pool, Pools, assert_done, assert_refused, files, on_both, snap, token, volume, whole};
 use driver_file::Options;
 use engine::ports::{Call, Driver, Progress};
 use lifecycle::{Bytes, Outcome, Seen, Token};

@@ -6,6 +6,6 @@ mod contract;
 mod copying;
 mod crash;
 mod fencing;
-mod ground;
+mod pools;
 mod room;
 mod trouble;

@@ -1,6 +1,6 @@
 //! Full disks.
 
-use crate::ground::{Kind, MIB, assert_done, assert_refused, files, on, on_both, volume, whole};
+use crate::pools::{Kind, MIB, Pools, assert_done, assert_refused, files, on, on_both, volume, whole};
 use driver_file::Options;
 use engine::ports::Driver;
 use lifecycle::{Bytes, Seen};

@@ -1,6 +1,6 @@
 //! Broken and read-only disks, and the settings that slow a driver down.
 
-use crate::ground::{Kind, MIB, assert_done, files, on, on_both, snap, token, volume, whole};
+use crate::pools::{Kind, MIB, Pools, assert_done, files, on, on_both, snap, token, volume, whole};
 use driver_file::{FileDriver, OpenError, Options};
 use engine::ports::Driver;
 use lifecycle::Outcome;
