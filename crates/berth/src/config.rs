@@ -54,6 +54,8 @@ pub(crate) struct Times {
     pub(crate) tombstone_life: Option<u64>,
     /// How long a graceful detach waits for the client to leave (5).
     pub(crate) detach_grace: Option<u64>,
+    /// How long a client may take to send the header of a request (30).
+    pub(crate) request_header: Option<u64>,
 }
 
 /// One pool.
@@ -156,6 +158,12 @@ impl Config {
             bail!("the configuration names pool {} twice", twice[0]);
         }
         Ok(config)
+    }
+
+    /// How long a client may take to send the header of a request.
+    #[must_use]
+    pub(crate) fn header_timeout(&self) -> Duration {
+        self.times.request_header.map_or(crate::http::HEADER_TIMEOUT, Duration::from_secs)
     }
 
     /// The engine's settings.

@@ -19,8 +19,8 @@ use tokio::sync::Semaphore;
 
 /// How many connections are served at once: well under the usual limit of 20,000 files a process, which volumes need too.
 const CONNECTIONS_MAX: usize = 8000;
-/// How long a client may take to send a request's header, also between two requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to send a request's header, also between two requests, unless the configuration says otherwise.
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one request may take in all: longer than the longest long poll (60 s).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long answers under way are awaited at shutdown.
@@ -28,8 +28,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to pause when no connection can be accepted (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener` until `stop` resolves.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+/// Serves `router` on `listener` until `stop` resolves. A client has `header_timeout` to send a request's header.
+pub(crate) async fn serve(listener: TcpListener, router: Router, header_timeout: Duration, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -46,7 +46,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, router.clone()));
+        let connection = graceful.watch(connection(stream, router.clone(), header_timeout));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");
@@ -73,6 +73,7 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     router: Router,
+    header_timeout: Duration,
 ) -> hyper::server::conn::http1::Connection<
     TokioIo<TcpStream>,
     impl hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send,
@@ -80,7 +81,7 @@ fn connection(
     let service = hyper::service::service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(header_timeout)
         .serve_connection(TokioIo::new(stream), service)
 }
 

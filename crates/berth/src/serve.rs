@@ -41,6 +41,7 @@ pub(crate) struct Ready {
     listener: TcpListener,
     router: axum::Router,
     exporter: Arc<NbdExporter>,
+    header_timeout: Duration,
     /// Where it listens.
     pub(crate) address: SocketAddr,
 }
@@ -65,12 +66,12 @@ impl Ready {
         let router = api_opensds::router(Arc::new(engine), ApiSettings { attachment_words });
         let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = listener.local_addr().context("cannot tell where it listens")?;
-        Ok(Self { listener, router, exporter, address })
+        Ok(Self { listener, router, exporter, header_timeout: config.header_timeout(), address })
     }
 
     /// Answers until `stop` resolves.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        http::serve(self.listener, self.router, stop).await;
+        http::serve(self.listener, self.router, self.header_timeout, stop).await;
         self.exporter.shutdown().await;
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The default tenant, who is the administrator. Source: OpenSDS wire page.
@@ -44,9 +44,8 @@ impl Server {
     /// Starts the binary on `data` and waits until it says where it listens.
     pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--nbd-listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .args(more)
+            .args(flags(data, more))
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "error".into()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -57,6 +56,22 @@ impl Server {
         let base = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("it printed {line:?}")).to_owned();
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(70)));
         Self { child, base, agent: config.build().into() }
+    }
+
+    /// Where it listens, as `http://ADDRESS`.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to stop (SIGTERM) and waits until it has.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        run("kill", &["-TERM", &self.pid().to_string()]);
+        self.child.wait().expect("it ends")
     }
 
     /// kill -9, and waits until it is dead.
@@ -116,6 +131,13 @@ impl Server {
         self.post("/host/hosts", &host).expect(200).id()
     }
 
+    /// Attaches the volume to the host; gives the attachment's id, and its body once it is attached.
+    pub(crate) fn attach(&self, volume: &str, host: &str) -> (String, Value) {
+        let id = self.post("/block/attachments", &serde_json::json!({"volumeId": volume, "hostId": host})).expect(202).id();
+        let attached = self.until(&format!("/block/attachments/{id}"), "attached");
+        (id, attached)
+    }
+
     /// Waits until the resource has one of these statuses (separated by commas), or answers 404 for `gone`.
     #[track_caller]
     pub(crate) fn until(&self, path: &str, statuses: &str) -> Value {
@@ -141,12 +163,49 @@ impl Drop for Server {
     }
 }
 
+/// The flags of `berth serve` on `data` and free ports, unless `more` names others.
+fn flags(data: &Path, more: &[&str]) -> Vec<String> {
+    let mut flags = vec!["serve".to_owned(), "--data".to_owned(), data.to_str().expect("UTF-8").to_owned()];
+    for listener in ["--listen", "--nbd-listen"].into_iter().filter(|listener| !more.contains(listener)) {
+        flags.extend([listener.to_owned(), "127.0.0.1:0".to_owned()]);
+    }
+    flags.extend(more.iter().map(ToString::to_string));
+    flags
+}
+
+/// Where an attachment is served.
+#[track_caller]
+pub(crate) fn uri(attachment: &Value) -> String {
+    attachment["connectionInfo"]["data"]["uri"].as_str().unwrap_or_else(|| panic!("no uri in {attachment}")).to_owned()
+}
+
+/// Starts the binary on `data`, which it must refuse: gives what it says on standard error.
+#[track_caller]
+pub(crate) fn refuses(data: &Path, more: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+    let output = command.args(flags(data, more)).stdin(Stdio::null()).output().expect("the binary starts");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    told
+}
+
 /// Runs a client, and gives what it printed; fails the test if the client failed.
 #[track_caller]
 pub(crate) fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+    let output = client(program, args);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{program} {args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
+}
+
+/// Runs a client that must fail.
+#[track_caller]
+pub(crate) fn fails(program: &str, args: &[&str]) {
+    let output = client(program, args);
+    assert!(!output.status.success(), "{program} {args:?} did not fail: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn client(program: &str, args: &[&str]) -> Output {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"))
 }

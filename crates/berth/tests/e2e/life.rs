@@ -1,23 +1,11 @@
-//! The real binary, over real HTTP, on real files, with real NBD clients.
+//! A whole life, races of eight, and a kill with everything in flight.
 
-mod server;
-
+use crate::server::{Server, run, uri};
 use serde_json::{Value, json};
-use server::{Server, run};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-fn uri(attachment: &Value) -> String {
-    attachment["connectionInfo"]["data"]["uri"].as_str().unwrap_or_else(|| panic!("no uri in {attachment}")).to_owned()
-}
-
-fn attach(server: &Server, volume: &str, host: &str) -> (String, Value) {
-    let id = server.post("/block/attachments", &json!({"volumeId": volume, "hostId": host})).expect(202).id();
-    let attached = server.until(&format!("/block/attachments/{id}"), "attached");
-    (id, attached)
-}
 
 #[test]
 fn data_written_by_a_client_is_there_after_detach_restart_and_attach() {
@@ -25,7 +13,7 @@ fn data_written_by_a_client_is_there_after_detach_restart_and_attach() {
     let server = Server::start(folder.path(), &[]);
     let volume = server.volume(1);
     let host = server.host("h");
-    let (attachment, attached) = attach(&server, &volume, &host);
+    let (attachment, attached) = server.attach(&volume, &host);
     assert_eq!(server.get(&format!("/block/volumes/{volume}")).body["status"], "inUse");
     run("qemu-io", &["-f", "raw", "-c", "write -P 0x5a 1M 64k", "-c", "flush", &uri(&attached)]);
     server.delete(&format!("/block/attachments/{attachment}")).expect(202);
@@ -33,7 +21,7 @@ fn data_written_by_a_client_is_there_after_detach_restart_and_attach() {
     server.kill();
 
     let server = Server::start(folder.path(), &[]);
-    let (_, attached) = attach(&server, &volume, &host);
+    let (_, attached) = server.attach(&volume, &host);
     run("qemu-io", &["-r", "-f", "raw", "-c", "read -P 0x5a 1M 64k", "-c", "read -P 0 2M 64k", &uri(&attached)]);
 }
 
@@ -43,7 +31,7 @@ fn an_attachment_is_served_again_after_a_kill_with_the_same_connection() {
     let server = Server::start(folder.path(), &[]);
     let volume = server.volume(1);
     let host = server.host("h");
-    let (attachment, before) = attach(&server, &volume, &host);
+    let (attachment, before) = server.attach(&volume, &host);
     server.kill();
     let server = Server::start(folder.path(), &[]);
     let after = server.until(&format!("/block/attachments/{attachment}"), "attached");
@@ -79,9 +67,6 @@ fn one_of_eight_resizes_wins() {
 
 #[test]
 fn one_of_eight_attaches_wins() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &[]);
-    drop(server);
     let set_up = |server: &Server| {
         let hosts = server.get("/host/hosts").body;
         let host = hosts[0]["id"].as_str().map_or_else(|| server.host("h"), str::to_owned);
@@ -148,7 +133,7 @@ fn a_kill_with_everything_in_flight_settles_within_five_seconds_of_the_restart()
             id
         })
         .collect();
-    let (attachment, _) = attach(&server, &volumes[3], &host);
+    let (attachment, _) = server.attach(&volumes[3], &host);
     server.kill();
 
     let server = Server::start(folder.path(), &["--slow-ms", "2000"]);

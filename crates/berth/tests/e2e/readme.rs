@@ -1,0 +1,1 @@
+//! README's five minutes, as they stand there.

@@ -1,0 +1,153 @@
+//! Trouble of the disk, the folder, the listener, the backend and the clients: each has a clear message and nothing is lost.
+
+use crate::data::config;
+use crate::server::{Server, refuses};
+use ground::{Ground, Kind, MIB};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+#[test]
+fn on_a_full_disk_detach_and_delete_still_work() {
+    let Some(ground) = Ground::new(Kind::Ext4, 200) else { return };
+    let config = config(ground.root(), "");
+    let server = Server::start(&ground.root().join("data"), &["--config", config.to_str().unwrap()]);
+    let (volume, other, host) = (server.volume(1), server.volume(1), server.host("h"));
+    let (attachment, _) = server.attach(&volume, &host);
+    ground.fill("filler", 0);
+    // A few pages of the write-ahead log may have been there already; then it is really full.
+    let refused = (0..2000).find_map(|_| {
+        let answer = server.post("/block/volumes", &json!({"name": "more", "size": 1}));
+        (answer.code != 202).then_some(answer)
+    });
+    let refused = refused.expect("a full disk takes no new volumes");
+    assert!([503, 409].contains(&refused.code), "{} {}", refused.code, refused.body);
+    assert!(refused.body["message"].as_str().unwrap().contains("full"), "{}", refused.body);
+
+    server.delete(&format!("/block/attachments/{attachment}")).expect(202);
+    server.until(&format!("/block/volumes/{volume}"), "available");
+    server.delete(&format!("/block/volumes/{volume}")).expect(202);
+    server.until(&format!("/block/volumes/{volume}"), "gone");
+    ground.unfill("filler");
+    ground::wait_until("a volume can be made again", || {
+        server.post("/block/volumes", &json!({"name": "again", "size": 1})).code == 202
+    });
+    server.kill();
+    let server = Server::start(&ground.root().join("data"), &["--config", config.to_str().unwrap()]);
+    server.until(&format!("/block/volumes/{other}"), "available");
+}
+
+#[test]
+fn a_read_only_folder_is_refused() {
+    let Some(ground) = Ground::new(Kind::Ext4, 100) else { return };
+    let data = ground.root().join("data");
+    std::fs::create_dir(&data).unwrap();
+    ground.forbid_writing();
+    let told = refuses(&data, &[]);
+    assert!(told.contains("cannot be written") && told.contains("--data"), "{told}");
+}
+
+#[test]
+fn a_second_server_is_told_who_holds_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let told = refuses(folder.path(), &[]);
+    assert!(told.contains(&server.pid().to_string()), "{told}");
+    server.volume(1);
+}
+
+#[test]
+fn a_store_that_is_none_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Server::start(folder.path(), &[]));
+    let store = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let store = store.into_iter().find(|path| path.extension().is_some_and(|end| end == "db")).expect("there is a store");
+    for more in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{more}", store.display()));
+    }
+    let rubbish = vec![0x5a; 40_960];
+    std::fs::write(&store, &rubbish).unwrap();
+    let told = refuses(folder.path(), &[]);
+    assert!(told.contains("restore"), "{told}");
+    assert!(std::fs::read(&store).unwrap() == rubbish, "the file was changed");
+}
+
+#[test]
+fn other_machines_are_not_served_without_saying_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = refuses(folder.path(), &["--listen", "0.0.0.0:0"]);
+    assert!(told.contains("--insecure-no-auth") && told.contains("authentication"), "{told}");
+    let told = refuses(folder.path(), &["--nbd-listen", "0.0.0.0:0"]);
+    assert!(told.contains("--insecure-no-auth"), "{told}");
+}
+
+#[test]
+fn a_configuration_that_is_not_understood_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("berth.toml");
+    std::fs::write(&path, "[[pool]]\nname = \"default\"\ncolour = 1\n").unwrap();
+    let told = refuses(&folder.path().join("data"), &["--config", path.to_str().unwrap()]);
+    assert!(told.contains("colour"), "{told}");
+}
+
+#[test]
+fn a_client_that_dribbles_is_cut_off_and_others_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[times]\nrequest-header = 1\n");
+    let server = Server::start(&folder.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let address = server.base().strip_prefix("http://").unwrap().to_owned();
+    let mut slow = TcpStream::connect(&address).unwrap();
+    slow.write_all(b"GET /v1beta HTTP/1.1\r\nHost: b").unwrap();
+    slow.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    server.volume(1);
+    let mut rest = Vec::new();
+    // Either an answer that says so, or nothing: what matters is that the connection ends.
+    slow.read_to_end(&mut rest).expect("the connection is ended by the server");
+}
+
+#[test]
+fn rubbish_on_the_ports_harms_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let (_, attached) = server.attach(&server.volume(1), &server.host("h"));
+    let data = &attached["connectionInfo"]["data"];
+    let nbd = format!("{}:{}", data["host"].as_str().unwrap(), data["port"].as_str().unwrap());
+    let rubbish: Vec<u8> = (0..MIB).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u8).collect();
+    for address in [server.base().strip_prefix("http://").unwrap().to_owned(), nbd] {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        // It may be cut off before all is sent.
+        let _ = stream.write_all(&rubbish);
+    }
+    server.volume(1);
+    crate::server::run("nbdinfo", &[&crate::server::uri(&attached)]);
+}
+
+#[test]
+fn a_backend_that_hangs_ends_truthfully_and_harms_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[times]\nshape-deadline = 1\ncall-timeout = 1\n");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &["--config", config.to_str().unwrap(), "--slow-ms", "20000"]);
+    let volume = server.post("/block/volumes", &json!({"name": "stuck", "size": 1})).expect(202).id();
+    let ended = server.until(&format!("/block/volumes/{volume}"), "error");
+    assert_eq!(ended["statusReason"]["code"], "outcomeUnknown", "{ended}");
+    server.get("/pools").expect(200);
+    server.delete(&format!("/block/volumes/{volume}")).expect(202);
+    server.until(&format!("/block/volumes/{volume}"), "errorDeleting");
+    server.kill();
+
+    let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    server.post(&format!("/block/volumes/{volume}/retry"), &serde_json::Value::Null).expect(202);
+    server.until(&format!("/block/volumes/{volume}"), "gone");
+}
+
+#[test]
+fn told_to_stop_it_finishes_and_says_nothing_untrue() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--slow-ms", "300"]);
+    let volume = server.post("/block/volumes", &json!({"name": "v", "size": 1})).expect(202).id();
+    assert!(server.terminate().success());
+    let server = Server::start(folder.path(), &[]);
+    server.until(&format!("/block/volumes/{volume}"), "available");
+}
