@@ -119,7 +119,7 @@ pub(crate) enum Unreadable {
 
 /// Whether we know the option at all, so that its data is worth reading.
 pub(crate) const fn is_known(option: u32) -> bool {
-    matches!(option, 1 | 2 | 3 | 6 | 7 | 8 | 10 | 11)
+    matches!(option, 1 | 2 | 3 | 6 | 7 | 8 | 9 | 10)
 }
 
 /// Reads an option from its number and its data.
@@ -131,8 +131,8 @@ pub(crate) fn parse(option: u32, data: &[u8]) -> Result<Ask, Unreadable> {
         6 => info(data).map(Ask::Info),
         7 => info(data).map(Ask::Go),
         8 => data.is_empty().then_some(Ask::StructuredReply),
-        10 => meta(data).map(Ask::ListMeta),
-        11 => meta(data).map(Ask::SetMeta),
+        9 => meta(data).map(Ask::ListMeta),
+        10 => meta(data).map(Ask::SetMeta),
         _ => return Err(Unreadable::Unknown),
     };
     parsed.ok_or(Unreadable::Malformed)
@@ -295,8 +295,8 @@ mod tests {
             (6, &go, Ok(Ask::Info("disk".into()))),
             (7, &go, Ok(Ask::Go("disk".into()))),
             (7, &go[..go.len() - 1], Err(Unreadable::Malformed)),
-            (11, &meta, Ok(Ask::SetMeta(asked))),
-            (10, &meta[..meta.len() - 1], Err(Unreadable::Malformed)),
+            (10, &meta, Ok(Ask::SetMeta(asked))),
+            (9, &meta[..meta.len() - 1], Err(Unreadable::Malformed)),
         ];
         for (option, data, expected) in rows {
             assert_eq!(parse(option, data), expected, "option {option} data {data:?}");
@@ -307,7 +307,7 @@ mod tests {
     fn a_count_or_length_beyond_the_data_is_malformed() {
         let huge = u32::MAX.to_be_bytes();
         assert_eq!(parse(7, &huge), Err(Unreadable::Malformed));
-        assert_eq!(parse(11, &[with_length("d"), huge.to_vec()].concat()), Err(Unreadable::Malformed));
+        assert_eq!(parse(10, &[with_length("d"), huge.to_vec()].concat()), Err(Unreadable::Malformed));
         let long = "n".repeat(STRING_LENGTH_MAX + 1);
         assert_eq!(parse(1, long.as_bytes()), Err(Unreadable::Malformed));
     }
