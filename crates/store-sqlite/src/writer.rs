@@ -24,6 +24,8 @@ const GROUP_MAX: usize = 512;
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
 /// Above this size of the log the writer pauses, so that it begins anew.
 const LOG_MAX: u64 = 64 << 20;
+/// How often a full disk is looked at for room: whoever frees some waits for this.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
 /// How often old keys and journal entries are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long idempotency keys are kept, in seconds.
@@ -40,7 +42,9 @@ pub(crate) enum Job {
     Incarnation(oneshot::Sender<Result<u64, CommitError>>),
     /// Begin the log anew.
     Truncate,
-    /// Remove old keys and journal entries, and make the ballast again if there is room.
+    /// Make the ballast again if the disk has room, and take ordinary commits again.
+    LookForRoom,
+    /// Remove old keys and journal entries.
     Sweep,
 }
 
@@ -65,10 +69,10 @@ impl Writer {
         let thread = Thread { connection, ballast, state: state.clone(), revision, stopped: None };
         std::thread::Builder::new().name("berth-writer".into()).spawn(move || thread.run(queue)).expect("a thread can be started");
         let keeper = connect(file, Role::Keeper)?;
-        let (weak, log) = (jobs.downgrade(), log_of(file));
+        let (weak, log, shared) = (jobs.downgrade(), log_of(file), state.clone());
         std::thread::Builder::new()
             .name("berth-keeper".into())
-            .spawn(move || keep(&keeper, &log, &weak))
+            .spawn(move || keep(&keeper, &log, &weak, &shared))
             .expect("a thread can be started");
         Ok(Self { jobs, state })
     }
@@ -126,19 +130,27 @@ impl Thread {
         match job {
             Job::Commit(..) => {}
             Job::Incarnation(answer) => {
-                let sql = "UPDATE meta SET value = value + 1 WHERE key = 'incarnation' RETURNING value";
-                let begun = self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-                let begun = begun.map(i64::cast_unsigned).map_err(|error| CommitError::Unavailable(error.to_string()));
-                let _ = answer.send(begun);
+                let mut begun = self.begin_incarnation();
+                if begun.as_ref().is_err_and(is_disk_full) {
+                    self.release_ballast();
+                    begun = self.begin_incarnation();
+                }
+                let _ = answer.send(begun.map_err(|error| CommitError::Unavailable(error.to_string())));
             }
             Job::Truncate if self.stopped.is_none() => {
                 if let Err(error) = self.connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(())) {
                     tracing::warn!(%error, "the log could not be begun anew");
                 }
             }
+            Job::LookForRoom if self.stopped.is_none() => self.look_for_room(),
             Job::Sweep if self.stopped.is_none() => self.sweep(),
-            Job::Truncate | Job::Sweep => {}
+            Job::Truncate | Job::LookForRoom | Job::Sweep => {}
         }
+    }
+
+    fn begin_incarnation(&self) -> rusqlite::Result<u64> {
+        let sql = "UPDATE meta SET value = value + 1 WHERE key = 'incarnation' RETURNING value";
+        self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
     }
 
     fn group(&mut self, group: Vec<Waiting>) {
@@ -166,15 +178,26 @@ impl Thread {
 
     /// The disk is full: lets go of the ballast, and tries those commits again that free space.
     fn without_ballast(&mut self, group: Vec<Waiting>) {
+        self.release_ballast();
+        let (freeing, others): (Vec<_>, Vec<_>) = group.into_iter().partition(|(commit, _)| frees(commit));
+        let unwritten = if freeing.is_empty() { None } else { self.transact(freeing) };
+        for (_, answer) in others.into_iter().chain(unwritten.unwrap_or_default()) {
+            let _ = answer.send(Err(CommitError::DiskFull));
+        }
+    }
+
+    fn release_ballast(&self) {
         tracing::error!("the disk of the store is full; only deletes and detaches are committed until there is room");
         self.state.full.store(true, Ordering::Relaxed);
         if let Err(error) = self.ballast.release() {
             tracing::error!(%error, "the ballast could not be let go of");
         }
-        let (freeing, others): (Vec<_>, Vec<_>) = group.into_iter().partition(|(commit, _)| frees(commit));
-        let unwritten = if freeing.is_empty() { None } else { self.transact(freeing) };
-        for (_, answer) in others.into_iter().chain(unwritten.unwrap_or_default()) {
-            let _ = answer.send(Err(CommitError::DiskFull));
+    }
+
+    fn look_for_room(&self) {
+        if self.is_full() && self.ballast.make(true).unwrap_or(false) {
+            tracing::info!("there is room on the store's disk again");
+            self.state.full.store(false, Ordering::Relaxed);
         }
     }
 
@@ -196,7 +219,7 @@ impl Thread {
             Err((error, at_commit)) => {
                 self.revision = before;
                 let _ = self.connection.execute_batch("ROLLBACK");
-                if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+                if is_disk_full(&error) {
                     return Some(group);
                 }
                 self.fail(group, &error, at_commit);
@@ -240,10 +263,6 @@ impl Thread {
     }
 
     fn sweep(&mut self) {
-        if self.is_full() && self.ballast.make(true).unwrap_or(false) {
-            tracing::info!("there is room on the store's disk again");
-            self.state.full.store(false, Ordering::Relaxed);
-        }
         let swept = self
             .connection
             .execute("DELETE FROM idempotency WHERE at < unixepoch() - ?1", [KEY_LIFE_S])
@@ -262,6 +281,10 @@ impl Thread {
     }
 }
 
+fn is_disk_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
 /// Whether a commit frees space in the end: it makes nothing new, and moves no counter up.
 fn frees(commit: &Commit) -> bool {
     commit.changes.iter().all(|change| change.expected != Expected::Absent) && commit.counters.iter().all(|counter| counter.by <= 0)
@@ -274,8 +297,8 @@ fn log_of(file: &Path) -> PathBuf {
 }
 
 /// Moves the log into the database now and then, off the commit path, and reminds the writer of its chores.
-fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>) {
-    let mut swept = Instant::now();
+fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state: &State) {
+    let (mut swept, mut looked) = (Instant::now(), Instant::now());
     let mut seen = 0;
     loop {
         std::thread::sleep(CHECKPOINT_EVERY);
@@ -283,6 +306,9 @@ fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>) {
         let size = std::fs::metadata(log).map(|log| log.len()).unwrap_or(0);
         let job = if size > LOG_MAX {
             Some(Job::Truncate)
+        } else if state.full.load(Ordering::Relaxed) && looked.elapsed() >= LOOK_FOR_ROOM_EVERY {
+            looked = Instant::now();
+            Some(Job::LookForRoom)
         } else if swept.elapsed() >= SWEEP_EVERY {
             swept = Instant::now();
             Some(Job::Sweep)
