@@ -122,9 +122,10 @@ impl Ground {
     /// Makes it read-only.
     ///
     /// # Panics
-    /// If a file on it is open for writing.
+    /// If a file on it stays open for writing.
     pub fn forbid_writing(&self) {
-        run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.mountpoint)).expect("nobody writes");
+        // What was dropped a moment ago may still be closing its files.
+        retry(|| run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.mountpoint))).expect("nobody writes");
     }
 }
 

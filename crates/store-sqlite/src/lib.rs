@@ -15,6 +15,8 @@
 mod apply;
 mod folder;
 mod form;
+#[cfg(test)]
+mod golden;
 mod list;
 mod read;
 mod record;

@@ -203,3 +203,139 @@ fn what_is_newer_or_damaged_is_refused_and_left_as_it_is() {
         assert_eq!(std::fs::read(&file).unwrap(), bytes);
     }
 }
+
+/// In a child process: commits until it is killed, and prints each revision once it is acknowledged.
+#[tokio::test]
+async fn child_that_commits_until_it_is_killed() {
+    use std::io::Write;
+    let Some(folder) = std::env::var_os("BERTH_TEST_COMMIT_IN") else { return };
+    let store = Arc::new(open(Path::new(&folder)));
+    for id in 1.. {
+        // Four at once, so that a kill falls into groups as well.
+        let four = (0..4).map(|lane| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let pair = [
+                    put(volume(id * 8 + lane * 2, "a"), Expected::Absent),
+                    put(volume(id * 8 + lane * 2 + 1, "b"), Expected::Absent),
+                ];
+                store
+                    .commit(Commit { changes: pair.into(), ..Commit::default() })
+                    .await
+                    .map(|made| (id * 8 + lane * 2, made.revision))
+            })
+        });
+        for one in four.collect::<Vec<_>>() {
+            let (id, revision) = one.await.unwrap().unwrap();
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "acknowledged {id} {revision}").unwrap();
+            out.flush().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_kill_and_nothing_is_half() {
+    use std::io::{BufRead, BufReader};
+    for round in 0..5_usize {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["child_that_commits_until_it_is_killed", "--exact", "--nocapture"])
+            .env("BERTH_TEST_COMMIT_IN", folder.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut lines = lines.filter_map(|line| line.strip_prefix("acknowledged ").map(str::to_owned));
+        let mut acknowledged: Vec<String> = lines.by_ref().take(5 + round * 37).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        acknowledged.extend(lines);
+        let store = open(folder.path());
+        for line in &acknowledged {
+            let (id, revision) = line.split_once(' ').unwrap();
+            let found = store.read(Key::Volume(VolumeId(Uuid::from_u128(id.parse().unwrap())))).await.unwrap();
+            assert_eq!(found.map(|found| found.version), Some(revision.parse().unwrap()), "{line} was lost");
+        }
+        let owed = store.owes_work(None, 1_000_000).await.unwrap();
+        assert!(owed.len() >= acknowledged.len() * 2 && owed.len() % 2 == 0, "{} volumes are half a commit", owed.len());
+        let head = store.head().await.unwrap().revision;
+        assert_eq!(usize::try_from(head).unwrap(), owed.len() / 2, "the revision counts the commits that are there");
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_what_frees_goes_through_and_nothing_is_lost() {
+    let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
+    let folder = ground.root().join("data");
+    std::fs::create_dir(&folder).unwrap();
+    let store = open(&folder);
+    let mut kept = Vec::new();
+    for id in 1..=20 {
+        kept.push((id, store.commit(one(put(volume(id, "v"), Expected::Absent))).await.unwrap().revision));
+    }
+    ground.fill("filler", 0);
+    let mut id = 1000;
+    let refused = loop {
+        id += 1;
+        match store.commit(one(put(volume(id, &"long ".repeat(50)), Expected::Absent))).await {
+            Ok(made) => kept.push((id, made.revision)),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, CommitError::DiskFull);
+    assert!(store.is_full());
+    let (first, version) = kept.remove(0);
+    let gone = Change { record: None, ..put(volume(first, "v"), Expected::Version(version)) };
+    store.commit(one(gone)).await.expect("a delete goes through by the ballast");
+    assert_eq!(store.commit(one(put(volume(5, "w"), Expected::Absent))).await, Err(CommitError::DiskFull));
+    drop(store);
+
+    ground.unfill("filler");
+    let store = open(&folder);
+    for (id, version) in &kept {
+        let found = store.read(Key::Volume(VolumeId(Uuid::from_u128(*id)))).await.unwrap();
+        assert_eq!(found.map(|found| found.version), Some(*version), "volume {id}");
+    }
+    assert!(store.read(Key::Volume(VolumeId(Uuid::from_u128(first)))).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn with_room_again_ordinary_commits_go_on_by_themselves() {
+    let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
+    let store = open(ground.root());
+    ground.fill("filler", 0);
+    let mut id = 0;
+    while !store.is_full() {
+        id += 1;
+        let _ = store.commit(one(put(volume(id, &"long ".repeat(50)), Expected::Absent))).await;
+    }
+    ground.unfill("filler");
+    ground::wait_until("the store sees that there is room", || !store.is_full());
+    store.commit(one(put(volume(100_000, "v"), Expected::Absent))).await.expect("it is an ordinary commit");
+    drop(store);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused() {
+    let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
+    drop(open(ground.root()));
+    ground.forbid_writing();
+    match SqliteStore::open(ground.root(), Options::default()) {
+        Err(OpenError::ReadOnly { .. }) => {}
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+#[tokio::test]
+async fn a_broken_disk_stops_the_writer() {
+    let Some(ground) = ground::Ground::new(ground::Kind::Xfs, 320) else { return };
+    let store = open(ground.root());
+    store.commit(one(put(volume(1, "v"), Expected::Absent))).await.unwrap();
+    ground.breaker()();
+    let failed = store.commit(one(put(volume(2, "v"), Expected::Absent))).await;
+    assert!(matches!(failed, Err(CommitError::Unknown(_) | CommitError::Unavailable(_))), "{failed:?}");
+    let next = store.commit(one(put(volume(3, "v"), Expected::Absent))).await;
+    assert!(matches!(&next, Err(CommitError::Unavailable(why)) if why.contains("started again")), "{next:?}");
+    drop(store);
+}
