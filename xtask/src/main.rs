@@ -1,8 +1,13 @@
 //! The project's own commands.
 //!
-//! `cargo xtask check` is the inner loop: format, lint, tests. `cargo xtask test` is everything, and what CI runs.
+//! `cargo xtask check` is the inner loop: format, lint, tests. `cargo xtask test` is everything, and what CI runs. `gen` rewrites what is
+//! generated from the code, `model` explores the rules deeper, `bench` measures.
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
+
+mod bench;
+#[cfg(test)]
+mod tidy;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -17,6 +22,16 @@ enum Task {
     Check,
     /// Everything, with real components: what CI runs.
     Test,
+    /// Rewrites what is generated from the code: the lifecycle page, the API document, golden files. Read the diff like code.
+    Gen {
+        /// Change nothing; fail if something is stale.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Explores the deep scopes of the model: minutes, and some GiB of memory.
+    Model,
+    /// Measures a running controller beside what the machine could do.
+    Bench,
 }
 
 /// What test binaries told in their closing lines.
@@ -38,7 +53,33 @@ fn main() -> Result<()> {
             house()?;
             tests(&["test", "--workspace", "--release"])?.verdict()
         }
+        Task::Gen { check } => generate(check),
+        Task::Model => {
+            let mut model = Command::new("cargo");
+            model.args(["test", "--release", "-p", "lifecycle", "--test", "model", "--", "--nocapture", "--test-threads=1"]);
+            step("model", model.env("BERTH_MODEL", "deep"))
+        }
+        Task::Bench => bench::run(),
     }
+}
+
+/// The tests that compare something generated with what is kept; with `UPDATE_GOLDEN=1` they write it.
+const GENERATED: &[&[&str]] = &[
+    &["-p", "lifecycle", "--test", "page"],
+    &["-p", "store-sqlite", "--lib", "golden"],
+    &["-p", "api-opensds", "--test", "golden"],
+];
+
+fn generate(check: bool) -> Result<()> {
+    for args in GENERATED {
+        let mut command = Command::new("cargo");
+        command.args(["test", "--quiet"]).args(*args);
+        if !check {
+            command.env("UPDATE_GOLDEN", "1");
+        }
+        step(&args.join(" "), &mut command)?;
+    }
+    Ok(())
 }
 
 /// The Debian packages of the real-component tests, each with a program that shows it is there.
