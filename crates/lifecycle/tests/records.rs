@@ -1,0 +1,178 @@
+//! What a record tells besides its status: whether it owes work, what it holds of its pool, since when, and when tombstones end.
+
+use lifecycle::{
+    AttachmentId, Bytes, Capabilities, Command, Connection, Content, Context, ExportSeen, Facts, HostId, Input, Mode, Outcome,
+    Seen, SnapshotId, Source, Subject, Timestamp, Volume, VolumeId, Work,
+};
+use uuid::Uuid;
+
+const SIZE: Bytes = Bytes(10);
+const GROWN: Bytes = Bytes(25);
+const WHOLE: Seen = Seen::Present { size: SIZE, content: Content::Whole };
+const ID: VolumeId = VolumeId(Uuid::from_u128(1));
+const CLONE: VolumeId = VolumeId(Uuid::from_u128(2));
+const SNAPSHOT: SnapshotId = SnapshotId(Uuid::from_u128(3));
+const HELD: AttachmentId = AttachmentId(Uuid::from_u128(4));
+const HOST: HostId = HostId(Uuid::from_u128(5));
+
+/// A volume and the time at which it hears things.
+struct Life {
+    volume: Volume,
+    now: i64,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self { volume: Volume::create(ID, SIZE, true, None, Timestamp(0)), now: 0 }
+    }
+
+    fn hear(mut self, input: Input) -> Self {
+        self.now += 1;
+        let capabilities = Capabilities { attached_snapshot: true, online_extend: true };
+        let context = Context { now: Timestamp(self.now), capabilities, retired: true };
+        let transitions = self.volume.decide(&input, &context).unwrap_or_else(|no| panic!("{input:?}: {no}"));
+        self.volume = self.volume.apply(&transitions, context.now);
+        self
+    }
+
+    fn ask(self, command: Command) -> Self {
+        self.hear(Input::Command(command))
+    }
+
+    fn done(self, work: Work, facts: Facts) -> Self {
+        self.hear(Input::Report { work, outcome: Outcome::Done(facts) })
+    }
+
+    fn refused(self, work: Work) -> Self {
+        self.hear(Input::Report { work, outcome: Outcome::Refused("no".into()) })
+    }
+
+    fn available() -> Self {
+        Self::new().done(Work::Create, Facts::Object(WHOLE))
+    }
+
+    fn attaching(self, id: AttachmentId) -> Self {
+        self.ask(Command::Attach { id, host: HOST, mode: Mode::ReadWrite })
+    }
+
+    fn attached(self, id: AttachmentId) -> Self {
+        self.attaching(id).done(Work::Export(id), Facts::Export(ExportSeen::Serving(Connection::default())))
+    }
+
+    fn detached(self, id: AttachmentId) -> Self {
+        let end = Work::Unexport { attachment: id, force: false };
+        self.ask(Command::Detach { id, force: false }).done(end, Facts::Export(ExportSeen::Absent))
+    }
+
+    fn snapshot(self) -> Self {
+        self.ask(Command::Snapshot { id: SNAPSHOT }).done(Work::Snapshot(SNAPSHOT), Facts::Object(WHOLE))
+    }
+
+    fn snapshot_deleted(self) -> Self {
+        self.ask(Command::DeleteSnapshot { id: SNAPSHOT }).done(Work::DeleteSnapshot(SNAPSHOT), Facts::Object(Seen::Absent))
+    }
+
+    #[track_caller]
+    fn check(&self, owes: bool, reserved: u64, hosts: usize) {
+        assert_eq!(self.volume.owes_work(), owes, "owes work: {:?}", self.volume);
+        assert_eq!(self.volume.reserved(), Bytes(reserved), "{:?}", self.volume);
+        assert_eq!(self.volume.hosts().count(), hosts, "{:?}", self.volume);
+    }
+}
+
+#[test]
+fn what_a_record_owes_and_holds() {
+    let end = Work::Unexport { attachment: HELD, force: false };
+    let extending = || Life::available().ask(Command::Extend { size: GROWN });
+    let deleting = || Life::available().ask(Command::Delete { cascade: false });
+    Life::new().check(true, 10, 0);
+    Life::new().refused(Work::Create).check(true, 10, 0);
+    Life::new().refused(Work::Create).done(Work::CleanUp, Facts::Object(Seen::Absent)).check(false, 10, 0);
+    Life::available().check(false, 10, 0);
+    extending().check(true, 25, 0);
+    extending().refused(Work::Extend { target: GROWN }).check(true, 25, 0);
+    deleting().check(true, 10, 0);
+    deleting().done(Work::Delete, Facts::Object(Seen::Absent)).check(false, 0, 0);
+    Life::available().attaching(HELD).check(true, 10, 1);
+    Life::available().attached(HELD).check(true, 10, 1);
+    Life::available().attached(HELD).ask(Command::Detach { id: HELD, force: false }).refused(end).check(true, 10, 1);
+    Life::available().attached(HELD).detached(HELD).check(true, 10, 0);
+    Life::available().ask(Command::Snapshot { id: SNAPSHOT }).check(true, 20, 0);
+    Life::available().snapshot().check(false, 20, 0);
+    Life::available().snapshot().ask(Command::Clone { snapshot: SNAPSHOT, clone: CLONE, size: SIZE }).check(true, 20, 0);
+    Life::available().snapshot().snapshot_deleted().check(true, 10, 0);
+    Life::available().snapshot().ask(Command::Forget).check(false, 0, 0);
+}
+
+#[test]
+fn a_pin_is_let_go_of_once() {
+    let pinned = Life::available().snapshot().ask(Command::Clone { snapshot: SNAPSHOT, clone: CLONE, size: SIZE });
+    assert_eq!(pinned.volume.pins(), [(SNAPSHOT, CLONE)].into());
+    let free = pinned.hear(Input::Unpin { snapshot: SNAPSHOT, clone: CLONE });
+    assert!(free.volume.pins().is_empty());
+    let again = free.hear(Input::Unpin { snapshot: SNAPSHOT, clone: CLONE });
+    assert!(again.volume.pins().is_empty());
+}
+
+#[test]
+fn tombstones_end_in_order_and_when_there_are_too_many() {
+    let ends = |life: &Life, after| life.volume.tombstone_ends(after).map(|at| at.0);
+    assert_eq!(ends(&Life::available(), 1000), None);
+    // Detached at 5, the snapshot deleted at 9.
+    let two = Life::available().attached(HELD).detached(HELD).snapshot().snapshot_deleted();
+    assert_eq!(ends(&two, 1000), Some(1005));
+    let two = two.hear(Input::Expire(Timestamp(5)));
+    assert_eq!((two.volume.attachments().len(), two.volume.snapshots().len()), (1, 1));
+    let one = two.hear(Input::Expire(Timestamp(6)));
+    assert_eq!((one.volume.attachments().len(), one.volume.snapshots().len()), (0, 1));
+    assert_eq!(ends(&one, 1000), Some(1009));
+    let none = one.hear(Input::Expire(Timestamp(1_000_000)));
+    assert!(none.volume.snapshots().is_empty() && ends(&none, 1000).is_none());
+
+    let detach = |life: Life, number: usize| {
+        let id = AttachmentId(Uuid::from_u128(1000 + number as u128));
+        life.attached(id).detached(id)
+    };
+    let full = (0..lifecycle::MAX_TOMBSTONES).fold(Life::available(), detach);
+    assert_eq!(ends(&full, 1_000_000), Some(1_000_005), "as many as there may be live on");
+    let full = full.hear(Input::Expire(Timestamp(0)));
+    assert_eq!(full.volume.attachments().len(), lifecycle::MAX_TOMBSTONES);
+    let over = detach(full, lifecycle::MAX_TOMBSTONES);
+    assert_eq!(ends(&over, 1_000_000), Some(5), "one too many ends the oldest at once");
+    let over = over.hear(Input::Expire(Timestamp(0)));
+    assert_eq!(over.volume.attachments().len(), lifecycle::MAX_TOMBSTONES);
+    assert!(!over.volume.attachments().contains_key(&AttachmentId(Uuid::from_u128(1000))), "the oldest went");
+}
+
+#[test]
+fn since_tells_when_a_phase_was_entered() {
+    let attached = Life::available().attached(HELD);
+    assert_eq!(attached.volume.since(), Timestamp(1));
+    assert_eq!(attached.volume.attachments()[&HELD].since, Timestamp(3));
+    let end = Work::Unexport { attachment: HELD, force: false };
+    let held = attached.ask(Command::Detach { id: HELD, force: false }).refused(end);
+    let since = held.volume.attachments()[&HELD].since;
+    let looked = held.ask(Command::Recover(Subject::Attachment(HELD)));
+    assert_eq!(looked.volume.attachments()[&HELD].since, since, "a look that is noted is no new phase");
+}
+
+#[test]
+fn what_it_was_made_of_stays_known() {
+    let source = Source { volume: CLONE, snapshot: SNAPSHOT };
+    let made = Volume::create(ID, SIZE, false, Some(source), Timestamp(0));
+    assert_eq!(made.source(), Some(source));
+    assert!(!made.multi_attach() && Life::new().volume.multi_attach());
+}
+
+#[test]
+fn subjects_are_named_by_kind_and_id() {
+    let told = [Subject::Volume(ID), Subject::Snapshot(SNAPSHOT), Subject::Attachment(HELD)].map(|subject| subject.to_string());
+    assert_eq!(
+        told,
+        [
+            "volume 00000000-0000-0000-0000-000000000001",
+            "snapshot 00000000-0000-0000-0000-000000000003",
+            "attachment 00000000-0000-0000-0000-000000000004",
+        ]
+    );
+}
