@@ -107,7 +107,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) insecure_no_auth: bool,
     /// Make every backend call take this long, in milliseconds: to watch the statuses pass
-    #[arg(long, hide = true, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) slow_ms: u64,
 }
 
