@@ -3,7 +3,7 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, repeated, since_gone, tagged, waited};
+use crate::lists::{id, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
 use crate::{Api, collection, command};
 use axum::Router;
@@ -32,6 +32,7 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
 async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
     let body = body.without_id()?;
     let new = body.attachment()?;
+    let path = asking.path.clone();
     let caller = asking.idempotent(&body.raw);
     let (now, made) = match api.engine.create_attachment(&caller, new).await {
         Ok(made) => made,
@@ -40,7 +41,8 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
             Subject::Volume(_) | Subject::Snapshot(_) => return Err(Refusal::KeyReused.into()),
         },
     };
-    answer(&api, StatusCode::ACCEPTED, &now, made, &HeaderMap::new()).await
+    let answered = answer(&api, StatusCode::ACCEPTED, &now, made, &HeaderMap::new()).await?;
+    Ok(located(answered, &path, made))
 }
 
 async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId, headers: &HeaderMap) -> Answer {

@@ -21,11 +21,17 @@ const QUERY_MAX: usize = 16 << 10;
 #[derive(Clone)]
 struct RequestId(String);
 
+/// The path as it was asked for: nested routers see only what is below them.
+#[derive(Clone)]
+struct FullPath(String);
+
 /// Names the request, writes the bodies of errors, and refuses absurd query strings.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let given = word(request.headers(), "x-request-id").ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
     let id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
     request.extensions_mut().insert(RequestId(id.clone()));
+    let path = FullPath(request.uri().path().to_owned());
+    request.extensions_mut().insert(path);
     let too_long = request.uri().query().is_some_and(|query| query.len() > QUERY_MAX);
     let mut response = if too_long {
         axum::response::IntoResponse::into_response(ApiError::bad(format!("the query string is longer than {QUERY_MAX} bytes")))
@@ -67,7 +73,7 @@ fn word(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiError> {
 pub(crate) struct Asking {
     pub(crate) caller: Caller,
     key: Option<String>,
-    path: String,
+    pub(crate) path: String,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asking {
@@ -88,8 +94,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
             Some(_) | None => None,
         };
         let actor = tenant.clone();
+        let path = parts.extensions.get::<FullPath>().map(|path| path.0.clone()).unwrap_or_default();
         let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match };
-        Ok(Self { caller, key: word(&parts.headers, "idempotency-key")?, path: parts.uri.path().to_owned() })
+        Ok(Self { caller, key: word(&parts.headers, "idempotency-key")?, path })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, tagged};
+use crate::lists::{id, located, tagged};
 use crate::query::Query;
 use crate::{Api, collection, wire};
 use axum::Router;
@@ -27,7 +27,8 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
 async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
     let body = body.without_id()?;
     let host = api.engine.create_host(&asking.caller, body.host()?).await?;
-    Ok(tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host)))
+    let made = tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host));
+    Ok(located(made, &asking.path, host.id))
 }
 
 async fn show(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, headers: HeaderMap) -> Answer {

@@ -14,6 +14,7 @@ mod caller;
 mod error;
 mod hosts;
 mod lists;
+mod openapi;
 mod pools;
 mod profiles;
 mod query;
@@ -26,6 +27,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use engine::Engine;
+pub use openapi::openapi;
 use std::sync::Arc;
 
 /// How the dialect is spoken.
@@ -71,6 +73,7 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .route("/livez", get(system::live))
         .route("/readyz", get(system::ready))
         .route("/version", get(system::version))
+        .route("/openapi.json", get(system::openapi))
         .route("/{version}", get(system::one_version))
         .nest("/v1beta/{tenant}", tenant)
         .fallback(system::unknown_route)

@@ -62,6 +62,14 @@ pub(crate) fn tagged(status: StatusCode, revision: u64, headers: &HeaderMap, bod
     response
 }
 
+/// Tells where what was made is found: below the path that it was asked for at.
+pub(crate) fn located(mut response: Response, collection: &str, id: impl std::fmt::Display) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&format!("{}/{id}", collection.trim_end_matches('/'))) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
+}
+
 impl Api {
     /// A list as a bare array, sent while it is read.
     pub(crate) async fn list(&self, caller: &Caller, kind: Kind, query: &Query) -> Result<Response, ApiError> {

@@ -3,7 +3,7 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, json, tagged};
+use crate::lists::{id, json, located, tagged};
 use crate::query::Query;
 use crate::{Api, collection, wire};
 use axum::Router;
@@ -30,7 +30,8 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
 async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
     let body = body.without_id()?;
     let profile = api.engine.create_profile(&asking.caller, body.profile()?).await?;
-    Ok(tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile)))
+    let made = tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile));
+    Ok(located(made, &asking.path, profile.id))
 }
 
 async fn show(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>, headers: HeaderMap) -> Answer {

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json as value};
+use std::sync::LazyLock;
 
 /// What OpenSDS tells of its version, to the letter. Source: OpenSDS wire page, section 2.
 fn v1beta() -> Value {
@@ -26,6 +27,11 @@ pub(crate) async fn one_version(Path(version): Path<String>) -> Result<Response,
 
 pub(crate) async fn version() -> Response {
     json(StatusCode::OK, &value!({"name": "berth", "version": env!("CARGO_PKG_VERSION")}))
+}
+
+pub(crate) async fn openapi() -> Response {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(crate::openapi);
+    json(StatusCode::OK, &*DOCUMENT)
 }
 
 pub(crate) async fn live() -> Response {

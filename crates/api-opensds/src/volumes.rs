@@ -3,7 +3,7 @@
 use crate::body::Object;
 use crate::caller::Asking;
 use crate::error::ApiError;
-use crate::lists::{id, json, repeated, since_gone, tagged, waited};
+use crate::lists::{id, json, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
 use crate::{Api, collection, command};
 use axum::Router;
@@ -33,6 +33,7 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
 async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
     let body = body.without_id()?;
     let new = body.volume()?;
+    let path = asking.path.clone();
     let caller = asking.idempotent(&body.raw);
     let now = match api.engine.create_volume(&caller, new).await {
         Ok(now) => now,
@@ -41,7 +42,7 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
             Subject::Snapshot(_) | Subject::Attachment(_) => return Err(Refusal::KeyReused.into()),
         },
     };
-    Ok(accepted(&api, &now))
+    Ok(located(accepted(&api, &now), &path, now.record.state.id()))
 }
 
 fn accepted(api: &Api, now: &VolumeNow) -> Response {

@@ -1,0 +1,291 @@
+//! The API document: `/openapi.json`, OpenAPI 3.1.
+//!
+//! One table of operations; the bodies' schemas are in [`schemas`]. Tests hold it to the routes and to every body that they see:
+//! a route, a status code or a field that is not here fails them.
+
+mod schemas;
+
+use serde_json::{Map, Value, json};
+
+/// One operation of the API.
+struct Operation {
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    /// What may stand in the query, besides filters.
+    query: &'static [&'static str],
+    /// What is read from the request's headers.
+    headers: &'static [&'static str],
+    /// The schema of the request's body.
+    body: &'static str,
+    /// Codes of success with the schema of their body; no schema for an empty body.
+    answers: &'static [(u16, &'static str)],
+    /// Codes of errors.
+    errors: &'static [u16],
+}
+
+const PAGE: &[&str] = &["limit", "offset", "marker", "sortKey", "sortDir"];
+const PLAIN_PAGE: &[&str] = &["limit", "offset", "sortKey", "sortDir"];
+const WAIT: &[&str] = &["waitFor", "timeout"];
+const JOURNAL: &[&str] = &["since", "limit"];
+const NONE: &[&str] = &[];
+const ONCE: &[&str] = &["Idempotency-Key"];
+const MATCH: &[&str] = &["If-Match"];
+const NEWER: &[&str] = &["If-None-Match"];
+
+/// Errors of reading, of making, and of changing.
+const READ: &[u16] = &[400, 404, 503];
+const LIST: &[u16] = &[400, 422, 503];
+const MAKE: &[u16] = &[400, 409, 413, 422, 503];
+const CHANGE: &[u16] = &[400, 404, 409, 412, 413, 503];
+const END: &[u16] = &[400, 403, 404, 409, 412, 503];
+
+const fn read(
+    path: &'static str,
+    summary: &'static str,
+    query: &'static [&'static str],
+    schema: &'static [(u16, &'static str)],
+) -> Operation {
+    Operation { method: "get", path, summary, query, headers: NEWER, body: "", answers: schema, errors: READ }
+}
+
+const fn list(
+    path: &'static str,
+    summary: &'static str,
+    query: &'static [&'static str],
+    schema: &'static [(u16, &'static str)],
+) -> Operation {
+    Operation { method: "get", path, summary, query, headers: NONE, body: "", answers: schema, errors: LIST }
+}
+
+const fn make(path: &'static str, summary: &'static str, body: &'static str, schema: &'static [(u16, &'static str)]) -> Operation {
+    Operation { method: "post", path, summary, query: NONE, headers: ONCE, body, answers: schema, errors: MAKE }
+}
+
+const fn register(
+    path: &'static str,
+    summary: &'static str,
+    body: &'static str,
+    schema: &'static [(u16, &'static str)],
+) -> Operation {
+    Operation { method: "post", path, summary, query: NONE, headers: NONE, body, answers: schema, errors: MAKE }
+}
+
+const fn ask(path: &'static str, summary: &'static str, body: &'static str, schema: &'static [(u16, &'static str)]) -> Operation {
+    Operation { method: "post", path, summary, query: NONE, headers: MATCH, body, answers: schema, errors: CHANGE }
+}
+
+const fn change(
+    path: &'static str,
+    summary: &'static str,
+    body: &'static str,
+    schema: &'static [(u16, &'static str)],
+) -> Operation {
+    Operation { method: "put", path, summary, query: NONE, headers: MATCH, body, answers: schema, errors: CHANGE }
+}
+
+const fn end(
+    path: &'static str,
+    summary: &'static str,
+    query: &'static [&'static str],
+    code: &'static [(u16, &'static str)],
+) -> Operation {
+    Operation { method: "delete", path, summary, query, headers: MATCH, body: "", answers: code, errors: END }
+}
+
+const GONE: &[(u16, &str)] = &[(200, "")];
+const GOING: &[(u16, &str)] = &[(202, "")];
+
+/// Routes below the tenant are written without `/v1beta/{tenant}`, the others begin with `//`.
+const OPERATIONS: &[Operation] = &[
+    read("//", "The versions of the API", NONE, &[(200, "Versions")]),
+    read("//{version}", "One version of the API", NONE, &[(200, "Version")]),
+    read("//livez", "Whether the process lives", NONE, &[(200, "")]),
+    read("//readyz", "Whether the store answers and recovery has been started", NONE, &[(200, "Ready")]),
+    read("//version", "The release of the server", NONE, &[(200, "Release")]),
+    read("//openapi.json", "This document", NONE, &[(200, "Document")]),
+    list("/block/volumes", "Volumes; any field filters", PAGE, &[(200, "Volumes")]),
+    make("/block/volumes", "Create a volume, also from a snapshot", "NewVolume", &[(202, "Volume")]),
+    read("/block/volumes/{id}", "One volume; waits for a status if asked", WAIT, &[(200, "VolumeOrGone"), (304, "")]),
+    change("/block/volumes/{id}", "Change what a volume is called", "Relabel", &[(200, "Volume")]),
+    end("/block/volumes/{id}", "Delete a volume", &["cascade", "forget"], GOING),
+    ask("/block/volumes/{id}/resize", "Grow a volume", "Resize", &[(202, "Volume")]),
+    ask("/block/volumes/{id}/retry", "Do again what failed", "", &[(202, "Volume")]),
+    ask("/block/volumes/{id}/recover", "Ask the backend and follow the evidence", "", &[(202, "Volume")]),
+    read("/block/volumes/{id}/journal", "What happened to a volume, also to one that is gone", JOURNAL, &[(200, "Journal")]),
+    list("/block/snapshots", "Snapshots; any field filters", PAGE, &[(200, "Snapshots")]),
+    make("/block/snapshots", "Take a snapshot", "NewSnapshot", &[(202, "Snapshot")]),
+    read("/block/snapshots/{id}", "One snapshot; waits for a status if asked", WAIT, &[(200, "SnapshotOrGone"), (304, "")]),
+    change("/block/snapshots/{id}", "Change what a snapshot is called", "Relabel", &[(200, "Snapshot")]),
+    end("/block/snapshots/{id}", "Delete a snapshot", NONE, GOING),
+    ask("/block/snapshots/{id}/retry", "Do again what failed", "", &[(202, "Snapshot")]),
+    ask("/block/snapshots/{id}/recover", "Ask the backend and follow the evidence", "", &[(202, "Snapshot")]),
+    read("/block/snapshots/{id}/journal", "What happened to a snapshot", JOURNAL, &[(200, "Journal")]),
+    list("/block/attachments", "Attachments; any field filters", PAGE, &[(200, "Attachments")]),
+    make("/block/attachments", "Export a volume to a host", "NewAttachment", &[(202, "Attachment")]),
+    read("/block/attachments/{id}", "One attachment; waits for a status if asked", WAIT, &[(200, "AttachmentOrGone"), (304, "")]),
+    change("/block/attachments/{id}", "Change the mount point and metadata", "Relabel", &[(200, "Attachment")]),
+    end("/block/attachments/{id}", "Detach; by force if asked", &["force"], GOING),
+    ask("/block/attachments/{id}/retry", "Do again what failed", "", &[(202, "Attachment")]),
+    ask("/block/attachments/{id}/recover", "Ask the exporter and follow the evidence", "", &[(202, "Attachment")]),
+    read("/block/attachments/{id}/journal", "What happened to an attachment", JOURNAL, &[(200, "Journal")]),
+    list("/block/replications", "None: replication is not supported", NONE, &[(200, "Nothing")]),
+    list("/block/volumeGroups", "None: groups are not supported", NONE, &[(200, "Nothing")]),
+    list("/host/hosts", "Hosts; any field filters", PAGE, &[(200, "Hosts")]),
+    register("/host/hosts", "Make a host known", "NewHost", &[(200, "Host")]),
+    read("/host/hosts/{id}", "One host", NONE, &[(200, "Host"), (304, "")]),
+    change("/host/hosts/{id}", "Change a host", "HostChange", &[(200, "Host")]),
+    end("/host/hosts/{id}", "Forget a host that nothing is attached to", NONE, GONE),
+    list("/profiles", "Profiles; any field filters", PAGE, &[(200, "Profiles")]),
+    register("/profiles", "Make a profile", "NewProfile", &[(200, "Profile")]),
+    read("/profiles/{id}", "One profile", NONE, &[(200, "Profile"), (304, "")]),
+    change("/profiles/{id}", "Change a profile", "ProfileChange", &[(200, "Profile")]),
+    end("/profiles/{id}", "Delete a profile that nothing uses", NONE, GONE),
+    read("/profiles/{id}/customProperties", "A profile's custom properties", NONE, &[(200, "Custom")]),
+    ask("/profiles/{id}/customProperties", "Add or change custom properties", "Custom", &[(200, "Custom")]),
+    end("/profiles/{id}/customProperties/{key}", "Remove a custom property", NONE, GONE),
+    list("/pools", "Pools, as the configuration names them", PLAIN_PAGE, &[(200, "Pools")]),
+    read("/pools/{id}", "One pool", NONE, &[(200, "Pool")]),
+    list("/docks", "Docks: one a pool", PLAIN_PAGE, &[(200, "Docks")]),
+    read("/docks/{id}", "One dock", NONE, &[(200, "Dock")]),
+    list("/availabilityZones", "The pools' availability zones", NONE, &[(200, "Zones")]),
+];
+
+/// The document.
+#[must_use]
+pub fn openapi() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for operation in OPERATIONS {
+        let path = match operation.path.strip_prefix("//") {
+            Some(rest) => format!("/{rest}"),
+            None => format!("/v1beta/{{tenant}}{}", operation.path),
+        };
+        let item = paths.entry(path.clone()).or_insert_with(|| json!({}));
+        item[operation.method] = described(operation, &path);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Berth",
+            "summary": "Block storage whose statuses are always true: OpenSDS v1beta and what stands beside it.",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": schemas::all(), "responses": errors()},
+    })
+}
+
+/// The answers that tell of errors, by their codes.
+fn errors() -> Value {
+    let codes = [READ, LIST, MAKE, CHANGE, END].concat();
+    Value::Object(codes.into_iter().map(|code| (code.to_string(), answer(code, "Error"))).collect())
+}
+
+fn described(operation: &Operation, path: &str) -> Value {
+    let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let mut parameters: Vec<Value> = in_path
+        .map(|name| json!({"name": name, "in": "path", "required": true, "description": about(name), "schema": {"type": "string"}}))
+        .collect();
+    parameters.extend(
+        operation.query.iter().map(|name| json!({"name": name, "in": "query", "description": about(name), "schema": query(name)})),
+    );
+    let headers = operation.headers.iter().chain(&["X-Request-Id"]);
+    parameters.extend(
+        headers.map(|name| json!({"name": name, "in": "header", "description": about(name), "schema": {"type": "string"}})),
+    );
+    let mut responses = Map::new();
+    for (code, schema) in operation.answers {
+        responses.insert(code.to_string(), success(*code, schema, operation));
+    }
+    for code in operation.errors {
+        responses.insert(code.to_string(), json!({"$ref": format!("#/components/responses/{code}")}));
+    }
+    let mut described = json!({"summary": operation.summary, "parameters": parameters, "responses": responses});
+    if !operation.body.is_empty() {
+        described["requestBody"] =
+            json!({"required": true, "content": {"application/json": {"schema": reference(operation.body)}}});
+    }
+    described
+}
+
+fn answer(code: u16, schema: &str) -> Value {
+    let mut answer = json!({"description": meaning(code), "headers": {"X-Request-Id": header(about("X-Request-Id"))}});
+    if code == 503 {
+        answer["headers"]["Retry-After"] = header("seconds after which to ask again");
+    }
+    if !schema.is_empty() {
+        answer["content"] = json!({"application/json": {"schema": reference(schema)}});
+    }
+    answer
+}
+
+/// What a success tells in its headers besides what every answer does.
+fn success(code: u16, schema: &str, operation: &Operation) -> Value {
+    let mut answer = answer(code, schema);
+    if operation.query == WAIT && code == 200 {
+        answer["headers"]["X-Wait"] = header("`reached` or `timeout`, if a status was waited for");
+    }
+    if operation.method == "post" && !operation.path.contains('{') {
+        answer["headers"]["Location"] = header("where what was made is found");
+    }
+    answer
+}
+
+fn header(description: &str) -> Value {
+    json!({"description": description, "schema": {"type": "string"}})
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+const fn meaning(code: u16) -> &'static str {
+    match code {
+        200 => "done",
+        202 => "accepted: durable, and being done",
+        304 => "not changed since",
+        400 => "malformed, or refers to what does not exist; the message names it",
+        403 => "for administrators",
+        404 => "there is no such resource for this tenant",
+        409 => "not allowed now; the message tells what stands in the way, `allowed` what can be done",
+        412 => "changed since the revision in If-Match",
+        413 => "the body is too large",
+        422 => "the idempotency key was used for another request, or the list would look at too much",
+        _ => "the store or the backend cannot answer now",
+    }
+}
+
+/// What a parameter means.
+fn about(name: &str) -> &'static str {
+    match name {
+        "tenant" => "the tenant's id; the default one is the administrator",
+        "id" => "the resource's id",
+        "key" => "the property's name",
+        "version" => "`v1beta`",
+        "limit" => "how many at most",
+        "offset" => "how many to leave out first, at most 10,000; beyond that use `marker`",
+        "marker" => "go on behind the resource with this id",
+        "sortKey" => "the field to sort by",
+        "sortDir" => "`asc` or `desc`",
+        "waitFor" => "answer when the status is one of these, separated by commas",
+        "timeout" => "how long to wait at most, in seconds; at most 60",
+        "since" => "only entries of later revisions",
+        "cascade" => "delete its snapshots first",
+        "forget" => "drop the record of a volume in a retired pool and leave its data",
+        "force" => "cut clients off",
+        "Idempotency-Key" => "a request with the same key and body is done once",
+        "If-Match" => "only if the resource still has this revision",
+        "If-None-Match" => "304 if the resource still has this revision",
+        _ => "names the request in the log and the journal; made up if it is not given, and always answered",
+    }
+}
+
+fn query(name: &str) -> Value {
+    match name {
+        "limit" | "offset" | "timeout" | "since" => json!({"type": "integer", "minimum": 0}),
+        "cascade" | "forget" | "force" => json!({"type": "boolean"}),
+        "sortDir" => json!({"enum": ["asc", "desc"]}),
+        _ => json!({"type": "string"}),
+    }
+}

@@ -1,0 +1,211 @@
+//! Exchanges with the router on the ports in memory: each is held to the API document and written down.
+
+use crate::schema;
+use api_opensds::{AttachmentWords, Settings, openapi, router};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, header};
+use engine::{Engine, PoolSetup};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use sim::{MemDriver, MemExporter, MemStore, SteppedClock};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tower::ServiceExt;
+
+pub(crate) const ADMIN: &str = "e93b4c0934da416eb9c8d120c5d04d96";
+
+/// A router, what lies under it, and what was said so far.
+pub(crate) struct Wire {
+    pub(crate) driver: Arc<MemDriver>,
+    pub(crate) exporter: Arc<MemExporter>,
+    pub(crate) store: Arc<MemStore>,
+    pub(crate) tenant: String,
+    router: Router,
+    document: Value,
+    name: String,
+    said: String,
+    /// Ids in the order in which they were first seen, so that the files stay the same.
+    ids: BTreeMap<String, usize>,
+}
+
+impl Wire {
+    pub(crate) async fn new(name: &str, attachment_words: AttachmentWords) -> Self {
+        let (store, driver, exporter) =
+            (Arc::new(MemStore::default()), Arc::new(MemDriver::able()), Arc::new(MemExporter::default()));
+        let setup = PoolSetup {
+            name: "default".into(),
+            description: "a pool".into(),
+            zone: "default".into(),
+            overcommit: 20.0,
+            retired: false,
+            driver: driver.clone(),
+        };
+        let clock = Arc::new(SteppedClock::default());
+        let settings = engine::Settings::default();
+        let engine = Engine::start(store.clone(), exporter.clone(), clock, vec![setup], settings).await.unwrap();
+        let router = router(Arc::new(engine), Settings { attachment_words });
+        let (tenant, name, said, ids) = (ADMIN.to_owned(), name.to_owned(), String::new(), BTreeMap::new());
+        Self { driver, exporter, store, tenant, router, document: openapi(), name, said, ids }
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Value {
+        self.send("GET", path, &Value::Null).await
+    }
+
+    /// Creates something; gives its id.
+    pub(crate) async fn make(&mut self, path: &str, body: &Value) -> String {
+        let made = self.send("POST", path, body).await;
+        made["id"].as_str().unwrap_or_else(|| panic!("{path}: {made}")).to_owned()
+    }
+
+    /// Waits for a status; the answer is written down.
+    pub(crate) async fn until(&mut self, path: &str, status: &str) {
+        let body = self.get(&format!("{path}?waitFor={status}&timeout=60")).await;
+        let body = if body["status"] == status { body } else { self.get(&format!("{path}?waitFor={status}&timeout=60")).await };
+        // A deadline may be longer than a long poll.
+        let body = if body["status"] == status { body } else { self.get(&format!("{path}?waitFor={status}&timeout=60")).await };
+        assert_eq!(body["status"], status, "{body}");
+    }
+
+    /// Waits until nothing runs on the resource; nothing is written down.
+    pub(crate) async fn settled(&self, path: &str) {
+        let uri = format!("/v1beta/{}{path}", self.tenant);
+        for _ in 0..10_000 {
+            let answer = self.router.clone().oneshot(Request::get(&uri).body(Body::empty()).unwrap()).await.unwrap();
+            let body: Value = serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+            if body.get("operation").is_none() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{path} does not settle");
+    }
+
+    pub(crate) async fn send(&mut self, method: &str, path: &str, body: &Value) -> Value {
+        self.with(method, path, body, &[]).await
+    }
+
+    /// Sends a request; `path` begins after the tenant, or with `//` where there is none.
+    pub(crate) async fn with(&mut self, method: &str, path: &str, body: &Value, headers: &[(&str, &str)]) -> Value {
+        let full = match path.strip_prefix("//") {
+            Some(rest) => format!("/{rest}"),
+            None => format!("/v1beta/{}{path}", self.tenant),
+        };
+        let mut request = Request::builder().method(method).uri(&full).header("x-request-id", "request");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let sent = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = self.router.clone().oneshot(request.body(Body::from(sent)).unwrap()).await.unwrap();
+        let (parts, answered) = answer.into_parts();
+        let bytes = answered.collect().await.unwrap().to_bytes();
+        let answered = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        assert_eq!(parts.headers["x-request-id"], "request");
+        self.hold(method, full.split('?').next().unwrap(), parts.status.as_u16(), bytes.is_empty(), &answered);
+        if method == "POST" && parts.status.is_success() && !path.trim_start_matches('/').contains("/retry") {
+            let place = parts.headers.get(header::LOCATION).map(|place| place.to_str().unwrap().to_owned());
+            let made = answered["id"].as_str().map(|id| format!("{full}/{id}"));
+            assert!(place.is_none() || place == made, "{place:?} instead of {made:?}");
+        }
+        self.note(method, path, body, headers, parts.status.as_u16(), &answered);
+        answered
+    }
+
+    /// Holds an answer to the document.
+    fn hold(&self, method: &str, path: &str, code: u16, is_empty: bool, body: &Value) {
+        let fits = |template: &str| {
+            let (one, other): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+            one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.starts_with('{') || one == other)
+        };
+        let paths = self.document["paths"].as_object().unwrap();
+        // What is spelled out comes before what stands for anything.
+        let template = paths.keys().filter(|template| fits(template)).max_by_key(|template| template.matches('{').count() == 0);
+        let template = template.unwrap_or_else(|| panic!("{path} is not in the document"));
+        let operation = &paths[template][method.to_lowercase()];
+        let mut answer = &operation["responses"][code.to_string()];
+        if let Some(shared) = answer["$ref"].as_str() {
+            answer = self.document.pointer(shared.trim_start_matches('#')).unwrap();
+        }
+        assert!(answer.is_object(), "{method} {template} answered {code}, which is not in the document: {body}");
+        let schema = &answer["content"]["application/json"]["schema"];
+        assert_eq!(schema.is_null(), is_empty, "{method} {template} {code}: {body}");
+        if !is_empty && let Err(wrong) = schema::check(&self.document, schema, body, "body") {
+            panic!("{method} {template} {code}: {wrong}\n{body:#}");
+        }
+    }
+
+    fn note(&mut self, method: &str, path: &str, body: &Value, headers: &[(&str, &str)], code: u16, answered: &Value) {
+        let path = self.plain_text(path);
+        let given: String = headers.iter().map(|(name, value)| format!(" [{name}: {value}]")).collect();
+        let text = body.to_string();
+        let sent = if body.is_null() {
+            String::new()
+        } else if text.len() > 2000 {
+            " (a large body)".into()
+        } else {
+            format!(" {}", self.plain_text(&text))
+        };
+        writeln!(self.said, "{method} {path}{given}{sent}\n{code}").unwrap();
+        if !answered.is_null() {
+            let pretty = serde_json::to_string_pretty(answered).unwrap();
+            let plain = self.plain_text(&pretty);
+            writeln!(self.said, "{plain}").unwrap();
+        }
+        self.said.push('\n');
+    }
+
+    /// Ids become numbers, in the order in which they are first seen, and times `TIME`.
+    fn plain_text(&mut self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            if let Some(id) = rest.get(..36).filter(|id| uuid::Uuid::try_parse(id).is_ok() && id.contains('-')) {
+                let next = self.ids.len() + 1;
+                let number = *self.ids.entry(id.to_owned()).or_insert(next);
+                write!(out, "id-{number}").unwrap();
+                rest = &rest[36..];
+            } else if let Some(time) = rest.get(..20).filter(|time| is_time(time)) {
+                out.push_str("TIME");
+                rest = &rest[time.len()..];
+            } else {
+                let letter = rest.chars().next().unwrap();
+                out.push(letter);
+                rest = &rest[letter.len_utf8()..];
+            }
+        }
+        out
+    }
+
+    /// Compares what was said with the golden file.
+    pub(crate) fn done(self) {
+        golden(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/{}.txt", self.name)), &self.said);
+    }
+}
+
+fn is_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes[10] == b'T' && bytes[19] == b'Z' && bytes[4] == b'-' && bytes[..4].iter().all(u8::is_ascii_digit)
+}
+
+/// Compares a text with a file, or writes the file.
+pub(crate) fn golden(path: PathBuf, text: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = kept.lines().zip(text.lines()).enumerate().find(|(_, (kept, now))| kept != now);
+    assert!(kept == text, "{} is stale (UPDATE_GOLDEN=1 rewrites it); first difference: {differs:#?}", path.display());
+}
+
+#[test]
+fn the_checker_bites() {
+    let schema =
+        json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": false});
+    let fits = |body: Value| schema::check(&Value::Null, &schema, &body, "body").is_ok();
+    assert!(fits(json!({"a": 1})));
+    assert!(!fits(json!({})) && !fits(json!({"a": "1"})) && !fits(json!({"a": 1, "b": 2})) && !fits(json!([])));
+}

@@ -1,0 +1,188 @@
+//! Every body that the API sends, as golden files, each held to the API document; and the document held to the routes.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p api-opensds --test golden` rewrites `testdata` and `docs/openapi.json`; the diff is read like code.
+
+mod exchange;
+mod routes;
+mod schema;
+
+use api_opensds::AttachmentWords;
+use exchange::Wire;
+use serde_json::json;
+use sim::Fault;
+
+#[tokio::test(start_paused = true)]
+async fn volumes() {
+    let mut wire = Wire::new("volumes", AttachmentWords::Seed).await;
+    let body = json!({"name": "data", "description": "words", "size": 1, "multiAttach": true, "metadata": {"key": "value"}});
+    let id = wire.make("/block/volumes", &body).await;
+    let path = format!("/block/volumes/{id}");
+    wire.until(&path, "available").await;
+    wire.send("PUT", &path, &json!({"name": "renamed", "status": "error", "size": 9})).await;
+    wire.send("POST", &format!("{path}/resize"), &json!({"newSize": 2})).await;
+    wire.until(&path, "available").await;
+    wire.get("/block/volumes?name=renamed").await;
+    wire.get("/block/volumes?status=error").await;
+    wire.send("DELETE", &path, &json!(null)).await;
+    wire.get(&format!("{path}?waitFor=deleted&timeout=5")).await;
+    wire.get(&format!("{path}/journal")).await;
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_volumes() {
+    let mut wire = Wire::new("failed-volumes", AttachmentWords::Seed).await;
+    wire.driver.script.next("create", Fault::Refuse);
+    let id = wire.make("/block/volumes", &json!({"name": "data", "size": 1})).await;
+    let path = format!("/block/volumes/{id}");
+    wire.until(&path, "error").await;
+    wire.send("POST", &format!("{path}/resize"), &json!({"newSize": 2})).await;
+    wire.send("POST", &format!("{path}/recover"), &json!(null)).await;
+    wire.settled(&path).await;
+    wire.send("POST", &format!("{path}/retry"), &json!(null)).await;
+    wire.until(&path, "available").await;
+    wire.send("POST", &format!("{path}/retry"), &json!(null)).await;
+    wire.driver.script.next("delete", Fault::Hang);
+    wire.send("DELETE", &format!("{path}?cascade=true"), &json!(null)).await;
+    wire.until(&path, "errorDeleting").await;
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_and_clones() {
+    let mut wire = Wire::new("snapshots", AttachmentWords::Seed).await;
+    let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 2})).await;
+    wire.until(&format!("/block/volumes/{volume}"), "available").await;
+    let id = wire.make("/block/snapshots", &json!({"name": "nightly", "volumeId": volume, "metadata": {"a": "b"}})).await;
+    let path = format!("/block/snapshots/{id}");
+    wire.until(&path, "available").await;
+    wire.send("PUT", &path, &json!({"description": "kept"})).await;
+    wire.get("/block/snapshots").await;
+    let clone = wire.make("/block/volumes", &json!({"name": "copy", "size": 3, "snapshotId": id})).await;
+    wire.until(&format!("/block/volumes/{clone}"), "available").await;
+    wire.send("POST", "/block/volumes", &json!({"name": "small", "size": 1, "snapshotId": id})).await;
+    wire.send("DELETE", &format!("/block/volumes/{volume}"), &json!(null)).await;
+    wire.send("POST", &format!("{path}/retry"), &json!(null)).await;
+    wire.send("POST", &format!("{path}/recover"), &json!(null)).await;
+    wire.send("DELETE", &path, &json!(null)).await;
+    wire.get(&format!("{path}?waitFor=deleted&timeout=5")).await;
+    wire.get(&format!("{path}/journal")).await;
+    wire.done();
+}
+
+async fn attachments_in(name: &str, words: AttachmentWords, attached: &str) {
+    let mut wire = Wire::new(name, words).await;
+    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+    let host = wire.make("/host/hosts", &host).await;
+    let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 1})).await;
+    wire.until(&format!("/block/volumes/{volume}"), "available").await;
+    let body = json!({"volumeId": volume, "hostId": host, "attachMode": "rw", "mountpoint": "/mnt"});
+    let id = wire.make("/block/attachments", &body).await;
+    let path = format!("/block/attachments/{id}");
+    wire.until(&path, attached).await;
+    wire.get(&format!("/block/volumes/{volume}")).await;
+    wire.send("PUT", &path, &json!({"mountpoint": "/srv"})).await;
+    wire.get("/block/attachments").await;
+    wire.send("POST", "/block/attachments", &body).await;
+    wire.send("DELETE", &format!("/block/volumes/{volume}"), &json!(null)).await;
+    wire.send("DELETE", &format!("/host/hosts/{host}"), &json!(null)).await;
+    wire.exporter.script.next("unexport", Fault::Refuse);
+    wire.send("DELETE", &path, &json!(null)).await;
+    wire.until(&path, if attached == "attached" { "errorDetaching" } else { "errorDeleting" }).await;
+    wire.send("POST", &format!("{path}/recover"), &json!(null)).await;
+    wire.until(&path, attached).await;
+    wire.send("POST", &format!("{path}/retry"), &json!(null)).await;
+    wire.send("DELETE", &format!("{path}?force=true"), &json!(null)).await;
+    wire.get(&format!("{path}?waitFor=deleted&timeout=5")).await;
+    wire.get(&format!("{path}/journal")).await;
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn attachments() {
+    attachments_in("attachments", AttachmentWords::Seed, "attached").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn attachments_in_legacy_words() {
+    attachments_in("attachments-legacy", AttachmentWords::Legacy, "available").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_and_profiles() {
+    let mut wire = Wire::new("hosts-and-profiles", AttachmentWords::Seed).await;
+    let host = json!({"hostName": "db-1", "ip": "192.0.2.7", "port": 22, "osType": "linux", "accessMode": "agent",
+        "username": "root", "password": "secret", "availabilityZones": ["default"],
+        "initiators": [{"portName": "iqn.2017-08.org.example:x", "protocol": "iscsi"}]});
+    let id = wire.make("/host/hosts", &host).await;
+    wire.send("POST", "/host/hosts", &host).await;
+    wire.get(&format!("/host/hosts/{id}")).await;
+    wire.send("PUT", &format!("/host/hosts/{id}"), &json!({"ip": "192.0.2.8"})).await;
+    wire.get("/host/hosts").await;
+    wire.send("DELETE", &format!("/host/hosts/{id}"), &json!(null)).await;
+    wire.get(&format!("/host/hosts/{id}")).await;
+
+    let profile = json!({"name": "fast", "storageType": "block", "customProperties": {"diskType": "SSD"},
+        "provisioningProperties": {"dataStorage": {"provisioningPolicy": "Thin"}}});
+    let id = wire.make("/profiles", &profile).await;
+    let path = format!("/profiles/{id}");
+    wire.get(&path).await;
+    wire.send("PUT", &path, &json!({"description": "very"})).await;
+    wire.send("POST", &format!("{path}/customProperties"), &json!({"iops": 1000})).await;
+    wire.get(&format!("{path}/customProperties")).await;
+    wire.send("DELETE", &format!("{path}/customProperties/iops"), &json!(null)).await;
+    wire.get("/profiles?sortKey=name&sortDir=asc").await;
+    wire.send("DELETE", &path, &json!(null)).await;
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn pools_and_the_rest() {
+    let mut wire = Wire::new("pools-and-the-rest", AttachmentWords::Seed).await;
+    let pools = wire.get("/pools").await;
+    let (pool, dock) = (pools[0]["id"].as_str().unwrap().to_owned(), pools[0]["dockId"].as_str().unwrap().to_owned());
+    wire.get(&format!("/pools/{pool}")).await;
+    wire.get("/docks").await;
+    wire.get(&format!("/docks/{dock}")).await;
+    for path in ["/availabilityZones", "/block/replications", "/block/volumeGroups", "/pools/none", "/docks/none"] {
+        wire.get(path).await;
+    }
+    for path in ["//", "//v1beta", "//v9", "//version", "//livez", "//readyz"] {
+        wire.get(path).await;
+    }
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors() {
+    let mut wire = Wire::new("errors", AttachmentWords::Seed).await;
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    wire.get(&format!("/block/volumes/{nobody}")).await;
+    wire.get("/block/volumes/not-an-id").await;
+    wire.send("POST", "/block/volumes", &json!([1])).await;
+    wire.send("POST", "/block/volumes", &json!({"name": "v"})).await;
+    wire.send("POST", "/block/volumes", &json!({"name": "v", "size": 1, "id": nobody})).await;
+    wire.send("POST", "/block/volumes", &json!({"name": "v", "size": 1, "profileId": nobody})).await;
+    wire.send("POST", "/block/volumes", &json!({"name": "v", "size": 1_000_000})).await;
+    wire.send("POST", "/block/attachments", &json!({"volumeId": nobody, "hostId": nobody})).await;
+    wire.send("POST", "/block/volumes", &json!({"name": "v", "size": 1, "description": "x".repeat(1 << 20)})).await;
+    wire.get("/block/volumes?offset=10001").await;
+    wire.get("/block/volumes?marker=x").await;
+    let id = wire.make("/block/volumes", &json!({"name": "v", "size": 1})).await;
+    let path = format!("/block/volumes/{id}");
+    wire.until(&path, "available").await;
+    wire.get(&format!("{path}?waitFor=blue")).await;
+    wire.with("PUT", &path, &json!({"name": "w"}), &[("if-match", "\"1\"")]).await;
+    wire.with("GET", &path, &json!(null), &[("if-none-match", "\"4\"")]).await;
+    for body in [json!({"name": "a", "size": 1}), json!({"name": "b", "size": 1})] {
+        wire.with("POST", "/block/volumes", &body, &[("idempotency-key", "once")]).await;
+    }
+    wire.tenant = "another".into();
+    wire.get(&path).await;
+    wire.send("DELETE", &format!("{path}?forget=true"), &json!(null)).await;
+    wire.tenant = exchange::ADMIN.into();
+    wire.send("DELETE", &format!("{path}?forget=true"), &json!(null)).await;
+    wire.store.refuse_next(engine::store::CommitError::Unavailable("the disk is on fire".into()));
+    wire.send("POST", "/block/volumes", &json!({"name": "v", "size": 1})).await;
+    wire.done();
+}
