@@ -176,3 +176,97 @@ fn subjects_are_named_by_kind_and_id() {
         ]
     );
 }
+
+#[test]
+fn what_is_allowed_is_what_would_be_accepted() {
+    use lifecycle::CommandKind::{Attach, Clone, Delete, Detach, Extend, Forget, Recover, Retry, Snapshot};
+    let end = Work::Unexport { attachment: HELD, force: false };
+    let allowed = |life: &Life, subject| {
+        let capabilities = Capabilities { attached_snapshot: true, online_extend: true };
+        life.volume.allowed(subject, &Context { now: Timestamp(99), capabilities, retired: false })
+    };
+    let volume = Subject::Volume(ID);
+    let failed = Life::new().refused(Work::Create).done(Work::CleanUp, Facts::Object(Seen::Absent));
+    let grown = Life::available().ask(Command::Extend { size: GROWN }).refused(Work::Extend { target: GROWN });
+    let held = Life::available().attached(HELD).ask(Command::Detach { id: HELD, force: false }).refused(end);
+    let snapped = Life::available().snapshot();
+    let rows = [
+        (&Life::new(), volume, vec![Delete]),
+        (&Life::available(), volume, vec![Extend, Attach, Snapshot, Delete]),
+        (&failed, volume, vec![Retry, Recover, Delete]),
+        (&grown, volume, vec![Extend, Retry, Recover, Delete]),
+        (&Life::available().attached(HELD), volume, vec![Extend, Attach, Detach, Snapshot]),
+        (&Life::available().attached(HELD), Subject::Attachment(HELD), vec![Detach]),
+        (&held, Subject::Attachment(HELD), vec![Detach, Retry, Recover]),
+        (&snapped, Subject::Snapshot(SNAPSHOT), vec![Clone, Delete]),
+        (&Life::available().snapshot().snapshot_deleted(), Subject::Snapshot(SNAPSHOT), vec![]),
+    ];
+    for (life, subject, wanted) in rows {
+        assert_eq!(allowed(life, subject), wanted, "{subject}: {:?}", life.volume);
+    }
+    let context = Context { now: Timestamp(99), capabilities: Capabilities::default(), retired: true };
+    assert!(Life::available().volume.allowed(volume, &context).contains(&Forget));
+}
+
+#[test]
+fn reasons_and_operations_are_told_per_resource() {
+    use lifecycle::{OperationKind, ReasonCode};
+    let code = |life: &Life, subject| life.volume.reason(subject).map(|reason| reason.code);
+    let runs = |life: &Life, subject| life.volume.operation(subject).map(|operation| operation.kind);
+    let (volume, snapshot, held) = (Subject::Volume(ID), Subject::Snapshot(SNAPSHOT), Subject::Attachment(HELD));
+    let failed = Life::new().refused(Work::Create).done(Work::CleanUp, Facts::Object(Seen::Absent));
+    assert_eq!((code(&failed, volume), runs(&failed, volume)), (Some(ReasonCode::Refused), None));
+    assert_eq!(runs(&Life::new(), volume), Some(OperationKind::Create));
+    assert_eq!(code(&Life::available(), volume), None);
+    let snapping = Life::available().ask(Command::Snapshot { id: SNAPSHOT });
+    assert_eq!((code(&snapping, snapshot), runs(&snapping, snapshot)), (None, Some(OperationKind::Create)));
+    let late = snapping.hear(Input::Deadline(Work::Snapshot(SNAPSHOT)));
+    assert_eq!(code(&late, snapshot), Some(ReasonCode::OutcomeUnknown));
+    let end = Work::Unexport { attachment: HELD, force: false };
+    let detaching = Life::available().attached(HELD).ask(Command::Detach { id: HELD, force: false });
+    assert_eq!((code(&detaching, held), runs(&detaching, held)), (None, Some(OperationKind::Detach)));
+    let refused = detaching.refused(end);
+    assert!(code(&refused, held).is_some() && runs(&refused, held).is_none());
+    assert_eq!((code(&refused, Subject::Attachment(AttachmentId(Uuid::nil()))), code(&refused, snapshot)), (None, None));
+}
+
+#[test]
+fn an_aggregate_has_bounds() {
+    let capabilities = Capabilities { attached_snapshot: true, online_extend: true };
+    let context = Context { now: Timestamp(99), capabilities, retired: false };
+    let number = |number: usize| Uuid::from_u128(5000 + number as u128);
+    let attached = (0..lifecycle::MAX_ATTACHMENTS).fold(Life::available(), |life, at| life.attaching(AttachmentId(number(at))));
+    let more = Input::Command(Command::Attach { id: HELD, host: HOST, mode: Mode::ReadOnly });
+    assert!(attached.volume.decide(&more, &context).is_err());
+    let one = |life: Life, at: usize| {
+        let id = SnapshotId(number(at));
+        life.ask(Command::Snapshot { id }).done(Work::Snapshot(id), Facts::Object(WHOLE))
+    };
+    let snapped = (0..lifecycle::MAX_SNAPSHOTS).fold(Life::available(), one);
+    let more = Input::Command(Command::Snapshot { id: SNAPSHOT });
+    assert!(snapped.volume.decide(&more, &context).is_err());
+    let fewer = Life { volume: snapped.volume, now: snapped.now }
+        .ask(Command::DeleteSnapshot { id: SnapshotId(number(0)) })
+        .done(Work::DeleteSnapshot(SnapshotId(number(0))), Facts::Object(Seen::Absent));
+    assert!(fewer.volume.decide(&more, &context).is_ok(), "tombstones do not count");
+}
+
+#[test]
+fn a_deadline_of_an_earlier_target_says_nothing() {
+    let growing = Life::available().ask(Command::Extend { size: GROWN });
+    let before = growing.volume.clone();
+    assert_eq!(growing.hear(Input::Deadline(Work::Extend { target: Bytes(24) })).volume, before);
+}
+
+#[test]
+fn a_gentle_detach_can_be_made_a_forced_one_and_not_the_other_way_round() {
+    let owed = |life: &Life| life.volume.owed(Capabilities::default()).into_iter().map(|owed| owed.work).collect::<Vec<_>>();
+    let gentle = Life::available().attached(HELD).ask(Command::Detach { id: HELD, force: false });
+    assert_eq!(owed(&gentle), [Work::Unexport { attachment: HELD, force: false }]);
+    let again = gentle.ask(Command::Detach { id: HELD, force: false });
+    assert_eq!(owed(&again), [Work::Unexport { attachment: HELD, force: false }]);
+    let forced = again.ask(Command::Detach { id: HELD, force: true });
+    assert_eq!(owed(&forced), [Work::Unexport { attachment: HELD, force: true }]);
+    let still = forced.ask(Command::Detach { id: HELD, force: false });
+    assert_eq!(owed(&still), [Work::Unexport { attachment: HELD, force: true }]);
+}
