@@ -217,6 +217,21 @@ mod tests {
     }
 
     #[test]
+    fn the_page_tells_the_defaults() {
+        let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md")).unwrap();
+        let told = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let (told, bare) = (read(told).unwrap(), read("").unwrap());
+        assert_eq!(format!("{:?}", told.settings()), format!("{:?}", bare.settings()));
+        assert_eq!(told.header_timeout(), bare.header_timeout());
+        assert_eq!(told.opensds.attachment_words, bare.opensds.attachment_words);
+        assert_eq!(told.times.detach_grace.map(Duration::from_secs), Some(exporter::Options::default().grace));
+        let (pool, default) = (&told.pools[0], &bare.pools[0]);
+        assert_eq!(pool.folder(Path::new("d")), default.folder(Path::new("d")));
+        let folder = default.folder.clone();
+        assert_eq!(format!("{:?}", PoolConfig { folder, ..pool.clone() }), format!("{default:?}"));
+    }
+
+    #[test]
     fn the_legacy_words_can_be_asked_for() {
         let config = read("[opensds]\nattachment-words = \"legacy\"\n[times]\ncall-timeout = 3").unwrap();
         assert_eq!(config.opensds.attachment_words, Words::Legacy);
