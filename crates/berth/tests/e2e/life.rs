@@ -99,8 +99,8 @@ fn eight_deletes_are_one() {
     }
 }
 
-/// Every `.raw` file below a folder, as the ids in its name.
-fn files(folder: &Path) -> BTreeSet<String> {
+/// Every volume's and snapshot's file below a folder, with its size.
+fn files(folder: &Path) -> BTreeSet<(String, Option<u64>)> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -111,7 +111,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
             } else {
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
                 if name.len() > 36 && name.as_bytes()[8] == b'-' {
-                    found.insert(name);
+                    found.insert((name, Some(path.metadata().unwrap().len())));
                 }
             }
         }
@@ -149,16 +149,8 @@ fn a_kill_with_everything_in_flight_settles_within_five_seconds_of_the_restart()
     server.kill();
 
     let server = Server::start(folder.path(), &[]);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        let moving = transient(&server);
-        if moving.is_empty() {
-            break;
-        }
-        assert!(Instant::now() < deadline, "still transient: {moving:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    agrees(&server, folder.path());
+    settle(&server, Duration::from_secs(5));
+    assert_eq!(disagreements(&server, folder.path()), [""; 0]);
 }
 
 fn transient(server: &Server) -> Vec<String> {
@@ -174,20 +166,38 @@ fn transient(server: &Server) -> Vec<String> {
     moving
 }
 
-/// No status is wrong against the files, and no file is without a record.
-fn agrees(server: &Server, folder: &Path) {
+/// Waits until nothing is transient and nothing runs.
+#[track_caller]
+pub(crate) fn settle(server: &Server, within: Duration) {
+    let deadline = Instant::now() + within;
+    loop {
+        let moving = transient(server);
+        if moving.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still transient: {moving:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Where a status is wrong against the files, or a file is without a record.
+pub(crate) fn disagreements(server: &Server, folder: &Path) -> Vec<String> {
     let on_disk = files(&folder.join("pools"));
-    let mut recorded = BTreeSet::new();
-    for volume in server.get("/block/volumes?limit=1000").expect(200).body.as_array().unwrap() {
-        let id = volume["id"].as_str().unwrap();
-        assert!(["available", "inUse"].contains(&volume["status"].as_str().unwrap()), "{volume}");
-        recorded.insert(format!("{id}.raw"));
-        let path = on_disk.iter().find(|name| **name == format!("{id}.raw"));
-        assert!(path.is_some(), "{volume} has no file in {on_disk:?}");
+    let (mut recorded, mut wrong) = (BTreeSet::new(), Vec::new());
+    for volume in server.get("/block/volumes?limit=10000").expect(200).body.as_array().unwrap() {
+        if !["available", "inUse"].contains(&volume["status"].as_str().unwrap()) {
+            wrong.push(format!("status of {volume}"));
+        }
+        recorded.insert((format!("{}.raw", volume["id"].as_str().unwrap()), volume["sizeBytes"].as_u64()));
     }
-    for snapshot in server.get("/block/snapshots?limit=1000").expect(200).body.as_array().unwrap() {
-        assert_eq!(snapshot["status"], "available", "{snapshot}");
-        recorded.insert(format!("{}@{}.raw", snapshot["volumeId"].as_str().unwrap(), snapshot["id"].as_str().unwrap()));
+    for snapshot in server.get("/block/snapshots?limit=10000").expect(200).body.as_array().unwrap() {
+        if snapshot["status"] != "available" {
+            wrong.push(format!("status of {snapshot}"));
+        }
+        let name = format!("{}@{}.raw", snapshot["volumeId"].as_str().unwrap(), snapshot["id"].as_str().unwrap());
+        // Of a snapshot the wire tells GiB only; that is all it ever has here.
+        recorded.insert((name, snapshot["size"].as_u64().map(|gib| gib << 30)));
     }
-    assert_eq!(on_disk, recorded, "files and records differ");
+    wrong.extend(on_disk.symmetric_difference(&recorded).map(|(name, size)| format!("{name} of {size:?} bytes")));
+    wrong
 }

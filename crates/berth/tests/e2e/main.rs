@@ -4,4 +4,5 @@ mod data;
 mod life;
 mod readme;
 mod server;
+mod storm;
 mod trouble;

@@ -80,6 +80,16 @@ impl Server {
         self.child.wait().expect("it dies");
     }
 
+    /// kill -9 while others still talk to it.
+    pub(crate) fn kill_now(&self) {
+        run("kill", &["-KILL", &self.pid().to_string()]);
+    }
+
+    /// As [`Server::call`]; nothing if the server is gone.
+    pub(crate) fn try_call(&self, method: &str, path: &str, body: &Value) -> Option<Answer> {
+        self.try_raw(method, &format!("{}/v1beta/{TENANT}{path}", self.base), &body.to_string()).ok()
+    }
+
     /// Sends a request of the default tenant; `path` begins after the tenant.
     pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.call_as(TENANT, method, path, body)
@@ -92,15 +102,18 @@ impl Server {
 
     /// Sends any text as a request's body.
     pub(crate) fn raw(&self, method: &str, url: &str, body: &str) -> Answer {
+        self.try_raw(method, url, body).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+    }
+
+    fn try_raw(&self, method: &str, url: &str, body: &str) -> Result<Answer, ureq::Error> {
         let request = ureq::http::Request::builder().method(method).uri(url).header("content-type", "application/json");
-        let sent = match (method, body) {
-            ("GET", _) | (_, "null") => self.agent.run(request.body(()).expect("a request")),
-            _ => self.agent.run(request.body(body.to_owned()).expect("a request")),
+        let mut answer = match (method, body) {
+            ("GET", _) | (_, "null") => self.agent.run(request.body(()).expect("a request"))?,
+            _ => self.agent.run(request.body(body.to_owned()).expect("a request"))?,
         };
-        let mut answer = sent.unwrap_or_else(|error| panic!("{method} {url}: {error}"));
-        let text = answer.body_mut().read_to_string().expect("a body");
+        let text = answer.body_mut().read_to_string()?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer { code: answer.status().as_u16(), body }
+        Ok(Answer { code: answer.status().as_u16(), body })
     }
 
     /// GET.
