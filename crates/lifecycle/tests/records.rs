@@ -270,3 +270,77 @@ fn a_gentle_detach_can_be_made_a_forced_one_and_not_the_other_way_round() {
     let still = forced.ask(Command::Detach { id: HELD, force: false });
     assert_eq!(owed(&still), [Work::Unexport { attachment: HELD, force: true }]);
 }
+
+fn none_new(life: &Life, command: Command) -> bool {
+    let capabilities = Capabilities { attached_snapshot: true, online_extend: true };
+    let context = Context { now: Timestamp(99), capabilities, retired: false };
+    life.volume.decide(&Input::Command(command), &context).expect("accepted").is_empty()
+}
+
+#[test]
+fn what_runs_already_is_accepted_and_nothing_new() {
+    let detaching = Life::available().attached(HELD).ask(Command::Detach { id: HELD, force: false });
+    assert!(none_new(&detaching, Command::Detach { id: HELD, force: false }));
+    assert!(!none_new(&detaching, Command::Detach { id: HELD, force: true }));
+    let late = Life::available().ask(Command::Snapshot { id: SNAPSHOT }).hear(Input::Deadline(Work::Snapshot(SNAPSHOT)));
+    let recovering = late.ask(Command::Recover(Subject::Snapshot(SNAPSHOT)));
+    assert!(none_new(&recovering, Command::Recover(Subject::Snapshot(SNAPSHOT))));
+}
+
+#[test]
+fn a_delete_waits_for_its_snapshots_and_then_nothing_is_left() {
+    let cascade = Life::available().snapshot().ask(Command::Delete { cascade: true });
+    let waits = |life: &Life| {
+        let owed = life.volume.owed(Capabilities::default());
+        owed.into_iter().find(|owed| owed.work == Work::Delete).and_then(|owed| owed.waiting)
+    };
+    assert_eq!(waits(&cascade), Some(lifecycle::Waiting::Snapshots));
+    let free = cascade.done(Work::DeleteSnapshot(SNAPSHOT), Facts::Object(Seen::Absent));
+    assert_eq!(waits(&free), None);
+    assert!(!free.volume.is_gone());
+    let gone = free.done(Work::Delete, Facts::Object(Seen::Absent));
+    assert!(gone.volume.is_gone() && gone.volume.status().is_none());
+}
+
+#[test]
+fn words_and_connections_are_told_per_resource() {
+    let attached = Life::available().snapshot().attached(HELD);
+    let word = |subject| attached.volume.word(subject);
+    let words = [Subject::Volume(ID), Subject::Snapshot(SNAPSHOT), Subject::Attachment(HELD)].map(word);
+    assert_eq!(words, ["inUse", "available", "attached"]);
+    assert_eq!(word(Subject::Snapshot(SnapshotId(Uuid::nil()))), "");
+    assert_eq!(attached.volume.attachments()[&HELD].connection(), Some(&Connection::default()));
+    assert_eq!(Life::available().attaching(HELD).volume.attachments()[&HELD].connection(), None);
+}
+
+#[test]
+fn while_an_attachment_moves_a_failed_extend_is_not_tried_again() {
+    let failed = Life::available().attached(HELD).ask(Command::Extend { size: GROWN }).refused(Work::Extend { target: GROWN });
+    let moving = failed.ask(Command::Detach { id: HELD, force: false });
+    let capabilities = Capabilities { attached_snapshot: true, online_extend: true };
+    let context = Context { now: Timestamp(99), capabilities, retired: false };
+    assert!(moving.volume.decide(&Input::Command(Command::Extend { size: GROWN }), &context).is_err());
+}
+
+#[test]
+fn a_damaged_volume_says_how() {
+    let told = |seen| {
+        let look = lifecycle::Look { volume: seen, ..lifecycle::Look::default() };
+        let damaged = Life::available().hear(Input::Drift(look));
+        damaged.volume.reason(Subject::Volume(ID)).map(|reason| reason.message.clone()).unwrap_or_default()
+    };
+    assert!(told(Seen::Present { size: Bytes(9), content: Content::Partial }).contains("partly there"));
+    assert!(told(Seen::Present { size: Bytes(9), content: Content::Whole }).contains("smaller than recorded"));
+}
+
+#[test]
+fn a_recover_that_runs_is_ended_by_its_own_look_alone() {
+    let stray = lifecycle::Look { volume: WHOLE, stranger: Some("somebody".into()), ..lifecycle::Look::default() };
+    let recovering = Life::available().hear(Input::Drift(stray)).ask(Command::Recover(Subject::Volume(ID)));
+    let missing = lifecycle::Look { volume: Seen::Absent, ..lifecycle::Look::default() };
+    let passed = recovering.hear(Input::Drift(missing));
+    assert_eq!(passed.volume.word(Subject::Volume(ID)), "inUse", "a passing look leaves it to the one that was asked for");
+    let unknown = lifecycle::Look::default();
+    let looked = passed.hear(Input::Report { work: Work::Look, outcome: Outcome::Done(Facts::Look(unknown)) });
+    assert!(looked.volume.owes_work(), "a look that could not tell is owed still");
+}
