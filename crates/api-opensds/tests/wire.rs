@@ -189,6 +189,53 @@ async fn tenants_see_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_tenant_can_do_nothing_and_learns_nothing() {
+    let app = app(AttachmentWords::Seed).await;
+    let mine = async |method: &str, path: &str, body: Value| {
+        send(&app, method, &format!("/v1beta/a{path}"), &[], &body.to_string()).await.1
+    };
+    let id = |body: &Value| body["id"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
+    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+    let host = id(&mine("POST", "/host/hosts", host).await);
+    let volume = id(&mine("POST", "/block/volumes", json!({"name": "v", "size": 1})).await);
+    mine("GET", &format!("/block/volumes/{volume}?waitFor=available"), Value::Null).await;
+    let snapshot = id(&mine("POST", "/block/snapshots", json!({"name": "s", "volumeId": volume})).await);
+    mine("GET", &format!("/block/snapshots/{snapshot}?waitFor=available"), Value::Null).await;
+    let attachment = id(&mine("POST", "/block/attachments", json!({"volumeId": volume, "hostId": host})).await);
+    mine("GET", &format!("/block/attachments/{attachment}?waitFor=attached"), Value::Null).await;
+    let before = mine("GET", "/block/volumes", Value::Null).await;
+
+    let mut asked = Vec::new();
+    for path in
+        [format!("/block/volumes/{volume}"), format!("/block/snapshots/{snapshot}"), format!("/block/attachments/{attachment}")]
+    {
+        for (method, more) in
+            [("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/retry"), ("POST", "/recover"), ("GET", "/journal")]
+        {
+            asked.push((method, format!("{path}{more}"), json!({"name": "theirs"}), 404));
+        }
+        asked.push(("GET", format!("{path}?waitFor=deleted&timeout=1"), Value::Null, 404));
+    }
+    asked.push(("POST", format!("/block/volumes/{volume}/resize"), json!({"newSize": 2}), 404));
+    for method in ["GET", "PUT", "DELETE"] {
+        asked.push((method, format!("/host/hosts/{host}"), json!({"ip": "127.0.0.9"}), 404));
+    }
+    asked.push(("POST", "/block/snapshots".into(), json!({"name": "s", "volumeId": volume}), 400));
+    asked.push(("POST", "/block/attachments".into(), json!({"volumeId": volume, "hostId": host}), 400));
+    asked.push(("POST", "/block/volumes".into(), json!({"name": "c", "size": 1, "snapshotId": snapshot}), 400));
+    for (method, path, body, wanted) in asked {
+        let (code, answer) = send(&app, method, &format!("/v1beta/b{path}"), &[], &body.to_string()).await;
+        assert_eq!(code, wanted, "{method} {path}: {answer}");
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(message.contains("does not exist"), "{method} {path} tells more than that it is not there: {answer}");
+    }
+    for kind in ["block/volumes", "block/snapshots", "block/attachments", "host/hosts"] {
+        assert_eq!(send(&app, "GET", &format!("/v1beta/b/{kind}"), &[], "").await.1, json!([]), "{kind}");
+    }
+    assert_eq!(mine("GET", "/block/volumes", Value::Null).await, before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pools_profiles_zones_and_what_is_always_empty() {
     let app = app(AttachmentWords::Seed).await;
     let (_, pools) = get(&app, "/pools").await;
