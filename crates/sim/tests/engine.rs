@@ -188,6 +188,30 @@ async fn a_lost_answer_is_no_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_in_a_driver_ends_that_call_and_nothing_else() {
+    let world = World::new().await;
+    world.driver.script.next("create", Fault::Panic);
+    let (first, second) = (world.create(1).await, world.create(1).await);
+    world.until(second, "available").await;
+    world.until(first, "available").await;
+    world.driver.script.next("delete", Fault::Panic);
+    world.command(first, Command::Delete { cascade: false }).await.expect("accepted");
+    world.until(first, "gone").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_always_panics_ends_truthfully() {
+    let world = World::new().await;
+    (0..1000).for_each(|_| world.driver.script.next("create", Fault::Panic));
+    let id = world.create(1).await;
+    let ended = world.until(id, "error").await.expect("it is there");
+    let reason = ended.state.reason(Subject::Volume(id)).expect("it says why");
+    // The look that follows may have come already.
+    use lifecycle::ReasonCode::{OutcomeUnknown, ProvenAbsent};
+    assert!([OutcomeUnknown, ProvenAbsent].contains(&reason.code), "{reason:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_create_cleans_up_and_can_be_retried() {
     let world = World::new().await;
     world.driver.script.next("create", Fault::HalfThenUnknown);

@@ -39,6 +39,20 @@ fn an_attachment_is_served_again_after_a_kill_with_the_same_connection() {
     run("qemu-io", &["-r", "-f", "raw", "-c", "read 0 64k", &uri(&after)]);
 }
 
+#[test]
+fn the_demo_tells_a_whole_life() {
+    let begun = Instant::now();
+    let told = run(env!("CARGO_BIN_EXE_berth"), &["demo"]);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    let mut rest = told.as_str();
+    for word in
+        ["creating", "available", "attaching", "attached", "nbd://", "inUse", "cannot delete", "extending", "clone", "deleted"]
+    {
+        let at = rest.find(word).unwrap_or_else(|| panic!("{word} is not told in its turn: {told}"));
+        rest = &rest[at..];
+    }
+}
+
 /// Eight at once: exactly one wins, and the backend is asked once.
 fn race(rounds: usize, set_up: impl Fn(&Server) -> (String, Value, &'static str), won: impl Fn(u16) -> bool) {
     let folder = tempfile::tempdir().unwrap();
