@@ -21,6 +21,12 @@ fn decide(volume: &Volume, input: &Input) -> Vec<Transition> {
     volume.decide(input, &context).unwrap_or_else(|no| panic!("{input:?}: {no}"))
 }
 
+/// As [`hear`], a second later.
+fn hear_later(volume: &Volume, input: &Input) -> Volume {
+    let context = Context { now: Timestamp(1007), capabilities: Capabilities::default(), retired: false };
+    volume.apply(&volume.decide(input, &context).unwrap(), Timestamp(1007))
+}
+
 fn hear(volume: &Volume, input: &Input) -> Volume {
     volume.apply(&decide(volume, input), Timestamp(7))
 }
@@ -113,6 +119,8 @@ fn a_reason_is_sharpened_once_and_again_when_it_is_another() {
     let half = hear(&late, &look(part(5)));
     assert_eq!(code(&half), Some(ReasonCode::ProvenPresent));
     let message = half.reason(Subject::Volume(ID)).unwrap().message.clone();
+    let same = hear_later(&hear(&half, &Input::Command(Command::Recover(Subject::Volume(ID)))), &look(part(5)));
+    assert_eq!(same.reason(Subject::Volume(ID)), half.reason(Subject::Volume(ID)), "the same evidence is no news");
     let again = hear(&hear(&half, &Input::Command(Command::Recover(Subject::Volume(ID)))), &look(part(7)));
     assert_eq!(code(&again), Some(ReasonCode::ProvenPresent));
     assert_ne!(again.reason(Subject::Volume(ID)).unwrap().message, message, "it has grown meanwhile");
