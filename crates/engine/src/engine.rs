@@ -267,7 +267,7 @@ impl Engine {
         let zone = if new.zone.is_empty() { DEFAULT_ZONE.to_owned() } else { new.zone };
         for _ in 0..STALE_RETRIES {
             let source = self.source_for(caller, new.source).await?;
-            let pool = self.pool_for(new.pool, &zone, source.as_ref().map(|(held, _)| held.record.pool))?;
+            let pool = self.pool_for(new.pool, &zone, source.as_ref().map(|(held, _)| held.record.pool)).await?;
             let pinned = source.as_ref().map(|(held, snapshot)| Source { volume: held.record.state.id(), snapshot: *snapshot });
             let record = VolumeRecord {
                 state: Volume::create(id, new.size, new.multi_attach, pinned, now),
@@ -310,8 +310,8 @@ impl Engine {
         }
     }
 
-    /// The pool for a new volume: the one asked for, the source's, or the first that fits.
-    fn pool_for(&self, asked: Option<PoolId>, zone: &str, source: Option<PoolId>) -> Result<PoolId, Refusal> {
+    /// The pool for a new volume: the one asked for, the source's, or of those that fit the one with the most left to promise.
+    async fn pool_for(&self, asked: Option<PoolId>, zone: &str, source: Option<PoolId>) -> Result<PoolId, Refusal> {
         if let (Some(asked), Some(source)) = (asked, source)
             && asked != source
         {
@@ -325,11 +325,25 @@ impl Engine {
             let asked = asked.or(source).map(|id| id.to_string()).unwrap_or_default();
             return Err(Refusal::BadReference(format!("pool {asked} does not exist")));
         }
-        let usable = candidates.find(|pool| !pool.setup.retired && pool.setup.zone == zone);
-        usable.map(|pool| pool.id).ok_or_else(|| {
+        let usable: Vec<&Pool> = candidates.filter(|pool| !pool.setup.retired && pool.setup.zone == zone).collect();
+        let mut roomiest: Option<(u64, PoolId)> = None;
+        for pool in &usable {
+            // A lone pool is not asked: whether it has room is found out by the commit.
+            let left = if usable.len() > 1 { self.left(pool).await? } else { 0 };
+            if roomiest.is_none_or(|(most, _)| left > most) {
+                roomiest = Some((left, pool.id));
+            }
+        }
+        roomiest.map(|(_, id)| id).ok_or_else(|| {
             let zones = self.zones().join(", ");
             Refusal::BadReference(format!("no pool that takes new volumes is in availability zone {zone} (there are: {zones})"))
         })
+    }
+
+    /// How much the pool may still promise, in bytes; nothing if it does not tell.
+    async fn left(&self, pool: &Pool) -> Result<u64, Refusal> {
+        let reserved = self.shared.store.counted(Key::Pool(pool.id)).await.map_err(unavailable)?;
+        Ok(self.shared.reservable(pool).await.unwrap_or(0).saturating_sub(reserved))
     }
 
     async fn profile_for(&self, asked: Option<ProfileId>) -> Result<ProfileId, Refusal> {

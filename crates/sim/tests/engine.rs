@@ -360,6 +360,29 @@ async fn twenty_creates_cannot_overshoot_the_pool() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_pools_the_one_with_more_left_is_taken() {
+    let pool = |name: &str, overcommit, driver: &Arc<MemDriver>| PoolSetup {
+        name: name.into(),
+        description: String::new(),
+        zone: "default".into(),
+        overcommit,
+        retired: false,
+        driver: driver.clone(),
+    };
+    let (small, large) = (Arc::new(MemDriver::able()), Arc::new(MemDriver::able()));
+    let setups = vec![pool("small", 0.5, &small), pool("large", 1.0, &large)];
+    let (store, exporter, clock) = (Arc::<MemStore>::default(), Arc::<MemExporter>::default(), Arc::<SteppedClock>::default());
+    let engine = Engine::start(store, exporter, clock, setups, Settings::default()).await.expect("started");
+    let caller = Caller { tenant: "t".into(), ..Caller::default() };
+    let make = async |gib| engine.create_volume(&caller, new_volume(gib)).await.expect("accepted").record.pool;
+    // 100 GiB each: 50 and 100 may be promised.
+    let (first, second, third) = (make(60).await, make(45).await, make(39).await);
+    let named = engine.pools().await.expect("told");
+    let name = |id| named.iter().find(|pool| pool.id == id).map(|pool| pool.name.as_str());
+    assert_eq!([first, second, third].map(name), [Some("large"), Some("small"), Some("large")]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn tenants_do_not_see_one_another() {
     let world = World::new().await;
     let id = world.create(1).await;
