@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod demo;
 mod http;
+mod mark;
 mod serve;
 
 use clap::Parser;

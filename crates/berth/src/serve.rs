@@ -5,7 +5,7 @@
 
 use crate::cli::ServeArgs;
 use crate::config::{Config, PoolConfig, Words};
-use crate::http;
+use crate::{http, mark};
 use anyhow::{Context, Result, bail};
 use api_opensds::{AttachmentWords, Settings as ApiSettings};
 use driver_file::{FileDriver, Options as DriverOptions};
@@ -138,7 +138,9 @@ fn open_pool(pool: &PoolConfig, args: &ServeArgs) -> Result<PoolSetup> {
         copy_chunk_delay: delay,
         ..DriverOptions::default()
     };
-    let driver = FileDriver::open(&pool.folder(&args.data), options)?;
+    let folder = pool.folder(&args.data);
+    mark::check(&args.data, &pool.name, &folder)?;
+    let driver = FileDriver::open(&folder, options)?;
     Ok(PoolSetup {
         name: pool.name.clone(),
         description: pool.description.clone(),
