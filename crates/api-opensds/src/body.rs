@@ -20,7 +20,7 @@ const NAME_MAX: usize = 255;
 /// The longest description or other free text.
 const TEXT_MAX: usize = 4096;
 /// How many free words a resource may have.
-const METADATA_MAX: usize = 256;
+pub(crate) const METADATA_MAX: usize = 256;
 
 /// A JSON object from a request's body, with its raw bytes.
 pub(crate) struct Object {

@@ -37,7 +37,8 @@ const NEWER: &[&str] = &["If-None-Match"];
 const READ: &[u16] = &[400, 404, 503];
 const LIST: &[u16] = &[400, 422, 503];
 const MAKE: &[u16] = &[400, 409, 413, 422, 503];
-const CHANGE: &[u16] = &[400, 404, 409, 412, 413, 503];
+const REGISTER: &[u16] = &[400, 403, 409, 413, 503];
+const CHANGE: &[u16] = &[400, 403, 404, 409, 412, 413, 503];
 const END: &[u16] = &[400, 403, 404, 409, 412, 503];
 
 const fn read(
@@ -68,7 +69,7 @@ const fn register(
     body: &'static str,
     schema: &'static [(u16, &'static str)],
 ) -> Operation {
-    Operation { method: "post", path, summary, query: NONE, headers: NONE, body, answers: schema, errors: MAKE }
+    Operation { method: "post", path, summary, query: NONE, headers: NONE, body, answers: schema, errors: REGISTER }
 }
 
 const fn ask(path: &'static str, summary: &'static str, body: &'static str, schema: &'static [(u16, &'static str)]) -> Operation {
@@ -178,7 +179,7 @@ pub fn openapi() -> Value {
 
 /// The answers that tell of errors, by their codes.
 fn errors() -> Value {
-    let codes = [READ, LIST, MAKE, CHANGE, END].concat();
+    let codes = [READ, LIST, MAKE, REGISTER, CHANGE, END].concat();
     Value::Object(codes.into_iter().map(|code| (code.to_string(), answer(code, "Error"))).collect())
 }
 

@@ -57,11 +57,13 @@ async fn custom(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(
 }
 
 async fn set_custom(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+    asking.unconditional("profile")?;
     let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.custom_properties()?).await?;
     Ok(json(StatusCode::OK, &wire::custom(&profile)))
 }
 
 async fn remove_custom(State(api): State<Api>, asking: Asking, Path((_, text, key)): Path<(String, String, String)>) -> Answer {
+    asking.unconditional("profile")?;
     let fields = ProfileFields { remove_custom: vec![key], ..ProfileFields::default() };
     api.engine.update_profile(&asking.caller, id("profile", &text)?, fields).await?;
     Ok(StatusCode::OK.into_response())

@@ -1,6 +1,6 @@
 //! The whole router on the ports in memory: bodies, codes, hostile input.
 
-use api_opensds::{AttachmentWords, Settings, router};
+use api_opensds::{AttachmentWords, Settings, openapi, router};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -251,4 +251,81 @@ async fn pools_profiles_zones_and_what_is_always_empty() {
     for path in ["/block/replications", "/block/volumeGroups"] {
         assert_eq!(get(&app, path).await, (StatusCode::OK, json!([])));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_described_operation_is_answered_by_a_route() {
+    let app = app(AttachmentWords::Seed).await;
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    for (template, item) in openapi()["paths"].as_object().expect("paths") {
+        let filled = [("{tenant}", "t"), ("{id}", nobody), ("{key}", "k"), ("{version}", "v1beta")];
+        let path = filled.iter().fold(template.clone(), |path, (name, value)| path.replace(name, value));
+        for method in item.as_object().expect("methods").keys() {
+            let (_, answer) = send(&app, &method.to_uppercase(), &path, &[], "{}").await;
+            let message = answer["message"].as_str().unwrap_or_default();
+            assert!(!message.starts_with("there is no "), "{method} {template}: {answer}");
+        }
+    }
+    let (code, answer) = send(&app, "PATCH", &format!("{ADMIN}/block/volumes"), &[], "{}").await;
+    assert_eq!((code.as_u16(), answer["message"].as_str().map(|text| text.starts_with("there is no "))), (404, Some(true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_field_of_the_wrong_type_is_refused_and_leaves_nothing() {
+    let app = app(AttachmentWords::Seed).await;
+    let (_, volume) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1})).await;
+    until(&app, &format!("/block/volumes/{}", volume["id"].as_str().expect("an id")), "available").await;
+    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+    let (_, host) = post(&app, "/host/hosts", &host).await;
+    let lists = ["/block/volumes", "/block/snapshots", "/block/attachments", "/host/hosts", "/profiles", "/pools"];
+    let held = async || {
+        let mut held = Vec::new();
+        for list in lists {
+            held.push(get(&app, list).await.1);
+        }
+        held
+    };
+    let before = held().await;
+    let volume_fields = "name size description availabilityZone profileId poolId snapshotId multiAttach metadata groupId id";
+    let host_fields = "hostName ip osType accessMode port username availabilityZones initiators id";
+    let bodies = [
+        ("/block/volumes", json!({"name": "w", "size": 1}), volume_fields),
+        ("/block/snapshots", json!({"name": "s", "volumeId": volume["id"]}), "name volumeId description profileId metadata id"),
+        (
+            "/block/attachments",
+            json!({"volumeId": volume["id"], "hostId": host["id"]}),
+            "volumeId hostId attachMode mountpoint accessProtocol metadata id",
+        ),
+        ("/host/hosts", json!({"hostName": "g", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agent"}), host_fields),
+        ("/profiles", json!({"name": "p", "storageType": "block"}), "name storageType description customProperties id"),
+    ];
+    for (path, base, fields) in bodies {
+        for field in fields.split(' ') {
+            for wrong in [json!(-7), json!(1.5), json!(1e300), json!([1]), json!("x".repeat(5000))] {
+                let mut body = base.clone();
+                body[field] = wrong.clone();
+                let (code, answer) = post(&app, path, &body).await;
+                assert_eq!(code, 400, "{path} with {field} {wrong}: {answer}");
+            }
+        }
+    }
+    assert_eq!(held().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn updates_that_merge_have_a_bound() {
+    let app = app(AttachmentWords::Seed).await;
+    let words = |from: usize| -> Value {
+        (from..from + 200).map(|at| (format!("k{at}"), json!("v"))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let (_, made) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1, "metadata": words(0)})).await;
+    let path = format!("{ADMIN}/block/volumes/{}", made["id"].as_str().expect("an id"));
+    let put = |metadata: Value| json!({"metadata": metadata}).to_string();
+    assert_eq!(send(&app, "PUT", &path, &[], &put(words(0))).await.0, 200, "the same words again");
+    let (code, told) = send(&app, "PUT", &path, &[], &put(words(200))).await;
+    assert_eq!(code, 400, "{told}");
+    let (_, made) = post(&app, "/profiles", &json!({"name": "p", "storageType": "block", "customProperties": words(0)})).await;
+    let path = format!("/profiles/{}/customProperties", made["id"].as_str().expect("an id"));
+    let (code, told) = post(&app, &path, &words(200)).await;
+    assert_eq!(code, 400, "{told}");
 }

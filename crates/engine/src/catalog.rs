@@ -1,6 +1,6 @@
 //! Hosts and profiles: small records that tenants and administrators keep, with no lifecycle of their own.
 
-use crate::engine::{DEFAULT_PROFILE, Engine, STALE_RETRIES, not_found};
+use crate::engine::{DEFAULT_PROFILE, Engine, STALE_RETRIES, WORDS_MAX, not_found};
 use crate::records::{About, HostRecord, Key, ProfileRecord, Record};
 use crate::requests::{Caller, HostFields, ProfileFields, Refusal};
 use crate::shared::{refusal, unavailable};
@@ -120,6 +120,9 @@ impl Engine {
         for _ in 0..STALE_RETRIES {
             let Versioned { mut record, version } = self.profile_version(id).await?;
             fill_profile(&mut record, fields.clone());
+            if record.custom.len() > WORDS_MAX {
+                return Err(Refusal::BadReference(format!("at most {WORDS_MAX} custom properties are kept; remove some first")));
+            }
             record.about.updated_at = Some(self.shared.clock.now());
             match self.put(Key::Profile(id), Expected::Version(version), Some(Record::Profile(record))).await {
                 Ok(()) => return self.profile(id).await,

@@ -516,6 +516,7 @@ impl Engine {
             matches_revision(caller, &now.record, subject)?;
             let mut after = now.record.clone();
             rename(&mut after, subject, &relabel);
+            bounded(subject, &after)?;
             let id = after.state.id();
             let step = Step { before: Some((&now.record, now.version)), after };
             match self.shared.commit(vec![step], Commit::default(), &cause(caller, "update")).await {
@@ -585,6 +586,22 @@ fn matches_revision(caller: &Caller, record: &VolumeRecord, subject: Subject) ->
     match (caller.if_match, revision) {
         (Some(wanted), Some(revision)) if wanted != revision => Err(Refusal::Changed(revision)),
         (Some(_) | None, Some(_) | None) => Ok(()),
+    }
+}
+
+/// How many words of metadata or custom properties one resource may hold: as many as one request may bring. Updates merge, so
+/// that without a bound a record would grow for ever.
+pub(crate) const WORDS_MAX: usize = 256;
+
+fn bounded(subject: Subject, record: &VolumeRecord) -> Result<(), Refusal> {
+    let about = match subject {
+        Subject::Volume(_) => Some(&record.about),
+        Subject::Snapshot(id) => record.snapshots.get(&id).map(|held| &held.about),
+        Subject::Attachment(id) => record.attachments.get(&id).map(|held| &held.about),
+    };
+    match about.map_or(0, |about| about.metadata.len()) {
+        0..=WORDS_MAX => Ok(()),
+        many => Err(Refusal::BadReference(format!("metadata would hold {many} words; at most {WORDS_MAX} are kept"))),
     }
 }
 

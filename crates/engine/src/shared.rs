@@ -245,7 +245,8 @@ pub(crate) fn refusal(error: CommitError) -> Refusal {
         )),
         CommitError::NoSuch(key) => Refusal::BadReference(format!("{key} does not exist")),
         CommitError::InUse { key, counted } => Refusal::Conflict(format!("{key} is in use {counted} times; end those uses first")),
-        CommitError::NameTaken(key) => Refusal::Conflict(format!("the name is taken by {key}; use another name")),
+        // Not by whom: names are unique across tenants, and another tenant's ids are not told.
+        CommitError::NameTaken(_) => Refusal::Conflict("the name is taken; use another name".into()),
         CommitError::Repeated(made) => Refusal::Repeated(made),
         CommitError::DiskFull => Refusal::Unavailable(
             "the disk of the store is full: only delete and detach are done now; free space on it, then try again".into(),

@@ -132,6 +132,17 @@ async fn hosts_and_profiles() {
     wire.get(&format!("{path}/customProperties")).await;
     wire.send("DELETE", &format!("{path}/customProperties/iops"), &json!(null)).await;
     wire.get("/profiles?sortKey=name&sortDir=asc").await;
+    wire.tenant = "another".into();
+    wire.send("POST", "/profiles", &json!({"name": "theirs", "storageType": "block"})).await;
+    wire.send("PUT", &path, &json!({"description": "theirs"})).await;
+    wire.send("POST", &format!("{path}/customProperties"), &json!({"iops": 1})).await;
+    wire.send("DELETE", &format!("{path}/customProperties/diskType"), &json!(null)).await;
+    wire.send("DELETE", &path, &json!(null)).await;
+    wire.tenant = exchange::ADMIN.into();
+    let stale = [("if-match", "\"1\"")];
+    wire.with("POST", &format!("{path}/customProperties"), &json!({"iops": 1}), &stale).await;
+    wire.with("DELETE", &format!("{path}/customProperties/diskType"), &json!(null), &stale).await;
+    wire.get(&format!("{path}/customProperties")).await;
     wire.send("DELETE", &path, &json!(null)).await;
     wire.done();
 }

@@ -54,6 +54,18 @@ pub(crate) fn check(document: &Value, schema: &Value, body: &Value, at: &str) ->
     {
         return Err(format!("{at}: {number} is below {least}"));
     }
+    if let (Some(most), Some(number)) = (words.get("maximum").and_then(Value::as_u64), body.as_u64())
+        && number > most
+    {
+        return Err(format!("{at}: {number} is above {most}"));
+    }
+    if let Some(text) = body.as_str() {
+        let bound = |word: &str| words.get(word).and_then(Value::as_u64);
+        let length = text.chars().count() as u64;
+        if bound("minLength").is_some_and(|least| length < least) || bound("maxLength").is_some_and(|most| length > most) {
+            return Err(format!("{at}: a text of {length} characters"));
+        }
+    }
     if let (Some(0), Some(items)) = (words.get("maxItems").and_then(Value::as_u64), body.as_array())
         && !items.is_empty()
     {
