@@ -49,7 +49,7 @@ async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId
     let gone = || ApiError::not_found(format!("attachment {id} does not exist"));
     let state = now.record.state.attachments().get(&id).filter(|_| !api.hides(&now.record, Subject::Attachment(id)));
     let clients = match state.ok_or_else(gone)?.connection() {
-        Some(_) => api.clients(id).await,
+        Some(_) => api.clients(&now.record, id).await,
         None => None,
     };
     let shown = api.attachment(&now.record, id, clients).ok_or_else(gone)?;

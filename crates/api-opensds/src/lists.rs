@@ -222,8 +222,8 @@ impl Api {
     }
 
     /// The clients connected to an export. An exporter that does not tell soon is one that cannot tell: no answer waits for it.
-    pub(crate) async fn clients(&self, attachment: AttachmentId) -> Option<Vec<Client>> {
-        tokio::time::timeout(CLIENTS_TIMEOUT, self.engine.clients(attachment)).await.ok().flatten()
+    pub(crate) async fn clients(&self, record: &VolumeRecord, attachment: AttachmentId) -> Option<Vec<Client>> {
+        tokio::time::timeout(CLIENTS_TIMEOUT, self.engine.clients(record, attachment)).await.ok().flatten()
     }
 
     pub(crate) async fn journal(&self, caller: &Caller, subject: Subject, query: &Query) -> Result<Response, ApiError> {

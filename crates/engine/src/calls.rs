@@ -3,7 +3,7 @@
 //! A panic in a driver ends that call with an unknown outcome, not the process. A call that is dropped is aborted.
 
 use crate::ports::{Call, ExportSpec, Progress, Unanswered};
-use crate::records::{Key, Record, VolumeRecord};
+use crate::records::{Initiator, Key, Record, VolumeRecord};
 use crate::shared::Shared;
 use crate::store::Versioned;
 use lifecycle::{AttachmentId, Facts, Outcome, Slot, Token, Work};
@@ -92,10 +92,14 @@ const fn takes_place(work: Work) -> bool {
 async fn perform(shared: &Shared, record: &VolumeRecord, work: Work, call: Call) -> Outcome {
     let volume = record.state.id();
     if let Work::Unexport { attachment, force } = work {
-        return shared.exporter.unexport(call.token, attachment, force).await;
+        return match shared.exporters.of(record, attachment) {
+            Some(exporter) => exporter.unexport(call.token, attachment, force).await,
+            None => not_spoken(record, attachment),
+        };
     }
     if let Work::LookExport(attachment) = work {
-        let seen = shared.exporter.inspect(attachment, Some(call.token)).await;
+        let Some(exporter) = shared.exporters.of(record, attachment) else { return not_spoken(record, attachment) };
+        let seen = exporter.inspect(attachment, Some(call.token)).await;
         return seen.map_or_else(unknown, |seen| Outcome::Done(Facts::Export(seen)));
     }
     let Some(pool) = shared.pools.get(&record.pool) else {
@@ -105,7 +109,7 @@ async fn perform(shared: &Shared, record: &VolumeRecord, work: Work, call: Call)
     match work {
         Work::Create => driver.create(call, volume, record.state.size(), record.state.source()).await,
         Work::CleanUp | Work::Delete => driver.delete(call, volume).await,
-        Work::Extend { target } => driver.extend(call, volume, target).await,
+        Work::Extend { target } => refresh(shared, record, driver.extend(call, volume, target).await).await,
         Work::Snapshot(id) => driver.snapshot(call, volume, id).await,
         Work::CleanUpSnapshot(id) | Work::DeleteSnapshot(id) => driver.delete_snapshot(call, volume, id).await,
         Work::Look => driver.inspect(volume, Some(call.token)).await.map_or_else(unknown, |look| Outcome::Done(Facts::Look(look))),
@@ -121,13 +125,48 @@ async fn export(shared: &Shared, record: &VolumeRecord, id: AttachmentId, backin
     let (Some(held), Some(about)) = (record.state.attachments().get(&id), record.attachments.get(&id)) else {
         return Outcome::Failed("the attachment is gone".into());
     };
-    let address = match shared.store.read(Key::Host(held.host)).await {
-        Ok(Some(Versioned { record: Record::Host(host), .. })) => host.ip,
+    let Some(exporter) = shared.exporters.of(record, id) else { return not_spoken(record, id) };
+    let host = match shared.store.read(Key::Host(held.host)).await {
+        Ok(Some(Versioned { record: Record::Host(host), .. })) => host,
         Ok(_) => return Outcome::Refused(format!("host {} does not exist", held.host)),
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    let (host, mode, protocol, volume) = (held.host, held.mode, about.protocol.clone(), record.state.id());
-    shared.exporter.export(token, ExportSpec { attachment: id, volume, backing, host, address, mode, protocol }).await
+    let of_protocol = |initiator: &&Initiator| initiator.protocol.eq_ignore_ascii_case(&about.protocol);
+    let initiators = host.initiators.iter().flatten().filter(of_protocol).map(|initiator| initiator.port_name.clone()).collect();
+    let spec = ExportSpec {
+        attachment: id,
+        volume: record.state.id(),
+        backing,
+        host: held.host,
+        address: host.ip,
+        initiators,
+        mode: held.mode,
+        shared: record.state.multi_attach(),
+        protocol: about.protocol.clone(),
+    };
+    exporter.export(token, spec).await
+}
+
+/// The volume has grown: tells the exporters of what is attached, so that the new size is offered before the extend is done.
+async fn refresh(shared: &Shared, record: &VolumeRecord, extended: Outcome) -> Outcome {
+    if !matches!(extended, Outcome::Done(_)) {
+        return extended;
+    }
+    for id in record.state.attachments().keys() {
+        if let Some(exporter) = shared.exporters.of(record, *id)
+            && let Err(error) = exporter.refresh(*id).await
+        {
+            return Outcome::Failed(format!("the volume has grown, but attachment {id} does not offer the new size yet: {error}"));
+        }
+    }
+    extended
+}
+
+fn not_spoken(record: &VolumeRecord, id: AttachmentId) -> Outcome {
+    let protocol = record.attachments.get(&id).map_or("", |about| &about.protocol);
+    Outcome::Failed(format!(
+        "nothing here speaks access protocol {protocol} now; start the controller as it was when this was attached"
+    ))
 }
 
 fn unknown(error: Unanswered) -> Outcome {

@@ -4,8 +4,9 @@
 //! allowed (the rules do), and nothing here sets a status.
 
 use crate::change::{Cause, Step};
+use crate::exporters::Exporters;
 use crate::places::Places;
-use crate::ports::{Client, Clock, Exporter};
+use crate::ports::{Client, Clock};
 use crate::records::{About, AttachmentAbout, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
 use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolNow, Refusal, Relabel, VolumeNow};
 use crate::settings::Settings;
@@ -55,11 +56,12 @@ impl Engine {
     /// [`Refusal::Unavailable`] if the store or its first commits fail. A backend that does not answer is no error.
     pub async fn start(
         store: Arc<dyn Store>,
-        exporter: Arc<dyn Exporter>,
+        exporters: impl Into<Exporters>,
         clock: Arc<dyn Clock>,
         pools: Vec<PoolSetup>,
         settings: Settings,
     ) -> Result<Self, Refusal> {
+        let exporters = exporters.into();
         let incarnation = store.begin_incarnation().await.map_err(refusal)?;
         let mut known = pool_records(&*store).await?;
         let mut held = BTreeMap::new();
@@ -84,7 +86,7 @@ impl Engine {
         }
         let shared = Arc::new(Shared {
             store,
-            exporter,
+            exporters,
             clock,
             settings,
             pools: held,
@@ -135,8 +137,8 @@ impl Engine {
     }
 
     /// The clients connected to an attachment's export, if the exporter can tell.
-    pub async fn clients(&self, attachment: AttachmentId) -> Option<Vec<Client>> {
-        self.shared.exporter.clients(attachment).await.ok()
+    pub async fn clients(&self, record: &VolumeRecord, attachment: AttachmentId) -> Option<Vec<Client>> {
+        self.shared.exporters.clients(record, attachment).await
     }
 
     /// The availability zones of the configured pools.
@@ -168,7 +170,7 @@ impl Engine {
                 reserved: Bytes(reserved),
                 reservable: self.shared.reservable(pool).await.map(Bytes),
                 retired: pool.setup.retired,
-                protocols: self.shared.exporter.protocols().iter().map(ToString::to_string).collect(),
+                protocols: self.shared.exporters.protocols().iter().map(ToString::to_string).collect(),
             });
         }
         Ok(pools)
@@ -397,7 +399,7 @@ impl Engine {
             other => other?,
         };
         let protocol = new.protocol.unwrap_or_else(|| "nbd".to_owned());
-        let spoken = self.shared.exporter.protocols();
+        let spoken = self.shared.exporters.protocols();
         if !spoken.contains(&protocol.as_str()) {
             return Err(Refusal::BadReference(format!(
                 "access protocol {protocol} is not spoken here (there are: {})",

@@ -15,6 +15,7 @@ mod calls;
 mod catalog;
 mod change;
 mod engine;
+mod exporters;
 mod places;
 pub mod ports;
 pub mod records;
@@ -26,5 +27,6 @@ pub mod store;
 mod worker;
 
 pub use engine::{DEFAULT_PROFILE, DEFAULT_ZONE, Engine, Waiter};
+pub use exporters::Exporters;
 pub use settings::Settings;
 pub use shared::PoolSetup;

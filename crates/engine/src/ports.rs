@@ -17,6 +17,7 @@ use lifecycle::{
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// A question to a driver or an exporter that could not be answered now.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -138,19 +139,35 @@ pub struct ExportSpec {
     pub host: HostId,
     /// The host's recorded IP address, as text.
     pub address: String,
+    /// The names of the host's initiators for this protocol; for NBD over TLS they are the names that its clients prove.
+    pub initiators: Vec<String>,
     /// Whether it may write.
     pub mode: Mode,
+    /// Whether several clients may use the export at once, as the volume may be attached many times.
+    pub shared: bool,
     /// The protocol asked for, for example `nbd`.
     pub protocol: String,
 }
 
-/// A client that is connected to an export.
+/// A connection of a client to an export, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Its address as text (`10.0.0.5:41234`, or `unix`).
+    /// Its address as text (`10.0.0.5:41234`, `unix pid 17`).
     pub address: String,
+    /// Who it is: the name it proved, else its process, else its address without the port.
+    pub identity: String,
     /// Since when it is connected.
     pub since: Timestamp,
+    /// When it last asked for anything.
+    pub last_seen: Timestamp,
+    /// The size in bytes that it was told when it connected, if the exporter knows.
+    pub size_seen: Option<Bytes>,
+    /// Bytes that it read.
+    pub bytes_read: u64,
+    /// Bytes that it wrote.
+    pub bytes_written: u64,
+    /// Its requests that are not answered yet.
+    pub in_flight: u64,
 }
 
 /// Makes volumes reachable.
@@ -176,6 +193,18 @@ pub trait Exporter: Send + Sync {
 
     /// Who is connected to an export, if it can tell.
     async fn clients(&self, attachment: AttachmentId) -> Result<Vec<Client>, Unanswered>;
+
+    /// The volume has grown: its new size is to be offered. Nothing is exported: done. Repeatable. Clients see it as their
+    /// protocol lets them (NBD: when they connect again), which [`Client::size_seen`] tells.
+    async fn refresh(&self, _attachment: AttachmentId) -> Result<(), Unanswered> {
+        Ok(())
+    }
+
+    /// Changes each time exports may have been lost without being asked for, as when a data plane of its own process ended or
+    /// was reached again. The engine compares what is served with the records then. `None`: they live as long as the engine.
+    fn losses(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 }
 
 /// Tells the time of day, for people to read. Timers are the runtime's.

@@ -4,20 +4,27 @@
 //! export is not served goes back to `attaching` until it is. Source: architecture page, "Life of a crash".
 
 use crate::change::{Cause, Step};
+use crate::exporters::Served;
 use crate::ports::Listed;
 use crate::shared::{Pool, Shared, lock, successor};
 use crate::store::{Commit, Field, Filter, Item, Kind, ListQuery, Sort};
 use crate::worker;
-use lifecycle::{AttachmentId, Connection, Input, Seen, VolumeId};
+use lifecycle::{Input, Seen, VolumeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::watch;
 
 /// How many records are asked for at a time.
 const PAGE: usize = 1000;
 
 pub(crate) fn start(shared: &Arc<Shared>) {
     shared.recovering.store(true, Ordering::Release);
+    for exporter in shared.exporters.all() {
+        if let Some(losses) = exporter.losses() {
+            tokio::spawn(watch_losses(shared.clone(), losses));
+        }
+    }
     let shared = shared.clone();
     tokio::spawn(async move {
         resume(&shared).await;
@@ -28,9 +35,20 @@ pub(crate) fn start(shared: &Arc<Shared>) {
 
 /// Drives everything that is owed.
 async fn resume(shared: &Arc<Shared>) {
-    let asked = tokio::time::timeout(shared.settings.look_timeout, shared.exporter.list()).await;
-    // No answer means that nothing is known to be served: what should be is exported again, which is repeatable.
-    let exports = asked.unwrap_or_else(|_| Ok(BTreeMap::new())).unwrap_or_default();
+    let served = shared.exporters.served(shared.settings.look_timeout).await;
+    walk(shared, &served, worker::resume).await;
+}
+
+/// Compares what is served with the records each time exports may have been lost, for as long as the engine lives.
+async fn watch_losses(shared: Arc<Shared>, mut losses: watch::Receiver<u64>) {
+    while losses.changed().await.is_ok() {
+        let served = shared.exporters.served(shared.settings.look_timeout).await;
+        walk(&shared, &served, worker::poke).await;
+    }
+}
+
+/// Goes through every record that owes work or has exports, notes which exports are there, and sends its worker.
+async fn walk(shared: &Arc<Shared>, served: &Served, send: fn(&Arc<Shared>, VolumeId)) {
     let mut after = None;
     loop {
         let page = match shared.store.owes_work(after, PAGE).await {
@@ -42,8 +60,8 @@ async fn resume(shared: &Arc<Shared>) {
             }
         };
         for id in &page {
-            export_again(shared, *id, &exports).await;
-            worker::resume(shared, *id);
+            export_again(shared, *id, served).await;
+            send(shared, *id);
         }
         match page.last() {
             Some(last) => after = Some(*last),
@@ -52,9 +70,11 @@ async fn resume(shared: &Arc<Shared>) {
     }
 }
 
-async fn export_again(shared: &Shared, id: VolumeId, exports: &BTreeMap<AttachmentId, Connection>) {
-    let cause = Cause { what: "start".into(), ..Cause::default() };
-    if let Err(error) = shared.drive(id, &Input::Exports(exports.clone()), &cause).await {
+async fn export_again(shared: &Shared, id: VolumeId, served: &Served) {
+    let Ok(Some(now)) = shared.read_volume(id).await else { return };
+    let exports = shared.exporters.of_volume(&now.record, served, shared.settings.look_timeout).await;
+    let cause = Cause { what: "look at exports".into(), ..Cause::default() };
+    if let Err(error) = shared.drive(id, &Input::Exports(exports), &cause).await {
         tracing::warn!(volume = %id, %error, "cannot note which exports are served; the worker will find out");
     }
 }

@@ -3,8 +3,9 @@
 //! Nothing here is the truth about a record: the store is. Losing all of it costs a restart's worth of looking.
 
 use crate::change::{Cause, Difference, Step};
+use crate::exporters::Exporters;
 use crate::places::Places;
-use crate::ports::{Capacity, Clock, Driver, Exporter};
+use crate::ports::{Capacity, Clock, Driver};
 use crate::records::{Key, Record, VolumeRecord};
 use crate::requests::{Live, Refusal, VolumeNow};
 use crate::settings::Settings;
@@ -51,7 +52,7 @@ pub(crate) struct Bell {
 
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) exporter: Arc<dyn Exporter>,
+    pub(crate) exporters: Exporters,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) pools: BTreeMap<PoolId, Pool>,

@@ -154,7 +154,20 @@ impl Export {
     /// Who is connected.
     pub(crate) fn clients(&self) -> Vec<Client> {
         let state = lock(&self.state);
-        state.sessions.values().map(|held| Client { address: held.peer.to_string(), since: held.since }).collect()
+        state
+            .sessions
+            .values()
+            .map(|held| Client {
+                address: held.peer.to_string(),
+                identity: held.peer.to_string(),
+                since: held.since,
+                last_seen: held.since,
+                size_seen: None,
+                bytes_read: 0,
+                bytes_written: 0,
+                in_flight: 0,
+            })
+            .collect()
     }
 }
 

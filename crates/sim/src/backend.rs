@@ -8,6 +8,7 @@ use lifecycle::{
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// How one call misbehaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,12 +225,25 @@ pub struct MemExporter {
     pub script: Script,
     exports: Mutex<BTreeMap<AttachmentId, Connection>>,
     newest: Mutex<BTreeMap<AttachmentId, Token>>,
+    refreshed: Mutex<Vec<AttachmentId>>,
+    losses: watch::Sender<u64>,
 }
 
 impl MemExporter {
     /// What is exported: the truth.
     pub fn exports(&self) -> BTreeMap<AttachmentId, Connection> {
         lock(&self.exports).clone()
+    }
+
+    /// Loses every export, as a data plane that died.
+    pub fn lose(&self) {
+        lock(&self.exports).clear();
+        self.losses.send_modify(|count| *count += 1);
+    }
+
+    /// Of which attachments it was told that the volume has grown.
+    pub fn refreshed(&self) -> Vec<AttachmentId> {
+        lock(&self.refreshed).clone()
     }
 
     fn accept(&self, attachment: AttachmentId, token: Token) -> bool {
@@ -292,6 +306,20 @@ impl Exporter for MemExporter {
 
     async fn clients(&self, _attachment: AttachmentId) -> Result<Vec<Client>, Unanswered> {
         Ok(Vec::new())
+    }
+
+    async fn refresh(&self, attachment: AttachmentId) -> Result<(), Unanswered> {
+        match self.script.meet("refresh").await {
+            Some(fault) => Err(Unanswered(format!("scripted: {fault:?}"))),
+            None => {
+                lock(&self.refreshed).push(attachment);
+                Ok(())
+            }
+        }
+    }
+
+    fn losses(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.losses.subscribe())
     }
 }
 

@@ -299,6 +299,40 @@ async fn a_lost_export_is_made_again_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn exports_lost_under_a_running_controller_are_made_again_and_the_journal_tells() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let host = world.host().await;
+    let attachment = world.attach(id, host).await.expect("accepted");
+    world.until(id, "inUse").await;
+    world.exporter.lose();
+    while !world.exporter.exports().contains_key(&attachment) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.until(id, "inUse").await;
+    assert!(world.exporter.exports().contains_key(&attachment));
+    let entries = world.engine.journal(&world.caller, Subject::Attachment(attachment), 0, 100).await.expect("a journal");
+    let words: Vec<_> = entries.iter().map(|entry| entry.to.as_str()).collect();
+    assert!(words.ends_with(&["attached", "attaching", "attached"]), "{words:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_grew_is_done_once_its_exports_offer_the_new_size() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let host = world.host().await;
+    let attachment = world.attach(id, host).await.expect("accepted");
+    world.until(id, "inUse").await;
+    world.exporter.script.next("refresh", Fault::Fail);
+    world.command(id, Command::Extend { size: Bytes(2 << 30) }).await.expect("accepted");
+    let grown = world.until(id, "inUse").await.expect("there");
+    assert_eq!(grown.state.size(), Bytes(2 << 30));
+    assert_eq!(world.exporter.refreshed(), [attachment]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_volume_is_told_and_never_made_anew() {
     let mut world = World::new().await;
     let id = world.create(1).await;

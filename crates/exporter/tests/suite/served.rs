@@ -63,7 +63,9 @@ impl Served {
             backing: Backing::File(self.path("volume")),
             host: HostId(Uuid::from_u128(2)),
             address: "127.0.0.1".into(),
+            initiators: Vec::new(),
             mode,
+            shared: true,
             protocol: "nbd".into(),
         }
     }
