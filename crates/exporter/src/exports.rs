@@ -3,15 +3,15 @@
 //! A change to the volume counts as in flight from [`Export::begin`] to the drop of its [`Change`]; once an export is fenced no
 //! further one begins, and when the last has ended nothing can be written any more, however long its client lives.
 
+use crate::account::Account;
 use crate::socket::{Peer, Socket};
 use crate::storage::Storage;
 use crate::tokens::Tokens;
 use engine::ports::{Client, ExportSpec};
-use lifecycle::{AttachmentId, Connection, Timestamp};
+use lifecycle::{AttachmentId, Connection};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// Everything that is exported.
@@ -52,8 +52,9 @@ struct ExportState {
 
 struct Connected {
     peer: Peer,
-    since: Timestamp,
-    socket: Socket,
+    account: Arc<Account>,
+    /// For cutting it: the session's own, not another handle, as each handle would cost a file of the process.
+    socket: Arc<Socket>,
 }
 
 /// Why a client may not use an export.
@@ -70,6 +71,7 @@ pub(crate) enum Refused {
 /// A client that is connected to an export, until dropped.
 pub(crate) struct Session {
     pub(crate) export: Arc<Export>,
+    pub(crate) account: Arc<Account>,
     number: u64,
 }
 
@@ -105,8 +107,8 @@ impl Export {
         Self { spec, address, storage, connection, state: Mutex::default(), sessions, changes }
     }
 
-    /// Connects a client. `limit` is how many may be at once.
-    pub(crate) fn connect(self: &Arc<Self>, peer: Peer, socket: Socket, limit: usize) -> Result<Session, Refused> {
+    /// Connects a client, which is told `size`. `limit` is how many may be at once.
+    pub(crate) fn connect(self: &Arc<Self>, peer: Peer, socket: Arc<Socket>, size: u64, limit: usize) -> Result<Session, Refused> {
         let mut state = lock(&self.state);
         if state.closing > 0 || state.fenced {
             return Err(Refused::Closing);
@@ -116,9 +118,10 @@ impl Export {
         }
         state.next += 1;
         let number = state.next;
-        state.sessions.insert(number, Connected { peer, since: now(), socket });
+        let account = Arc::new(Account::open(size));
+        state.sessions.insert(number, Connected { peer, account: account.clone(), socket });
         self.sessions.send_replace(state.sessions.len());
-        Ok(Session { export: self.clone(), number })
+        Ok(Session { export: self.clone(), account, number })
     }
 
     /// Begins a change, unless none is accepted any more.
@@ -154,20 +157,7 @@ impl Export {
     /// Who is connected.
     pub(crate) fn clients(&self) -> Vec<Client> {
         let state = lock(&self.state);
-        state
-            .sessions
-            .values()
-            .map(|held| Client {
-                address: held.peer.to_string(),
-                identity: held.peer.to_string(),
-                since: held.since,
-                last_seen: held.since,
-                size_seen: None,
-                bytes_read: 0,
-                bytes_written: 0,
-                in_flight: 0,
-            })
-            .collect()
+        state.sessions.values().map(|held| held.account.told(held.peer.to_string(), held.peer.identity())).collect()
     }
 }
 
@@ -192,9 +182,4 @@ impl Drop for Change<'_> {
     fn drop(&mut self) {
         self.0.changes.send_modify(|count| *count -= 1);
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

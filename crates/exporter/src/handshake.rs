@@ -8,6 +8,7 @@ use crate::protocol::option::{
 use crate::protocol::request::Terms;
 use crate::socket::{Peer, Socket};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a handshake may take in all: a client on a slow line needs two or three round trips.
@@ -28,7 +29,7 @@ pub(crate) struct Agreed {
 /// One handshake under way.
 pub(crate) struct Handshake<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) socket: &'a Socket,
+    pub(crate) socket: Arc<Socket>,
     pub(crate) peer: Peer,
     /// How many connections an export may have.
     pub(crate) sessions_max: usize,
@@ -39,7 +40,7 @@ pub(crate) struct Handshake<'a> {
 }
 
 impl<'a> Handshake<'a> {
-    pub(crate) fn new(registry: &'a Registry, socket: &'a Socket, peer: Peer, sessions_max: usize) -> Self {
+    pub(crate) fn new(registry: &'a Registry, socket: Arc<Socket>, peer: Peer, sessions_max: usize) -> Self {
         Self { registry, socket, peer, sessions_max, deadline: Instant::now() + DEADLINE, structured: false, allocation: None }
     }
 
@@ -159,12 +160,12 @@ impl<'a> Handshake<'a> {
             Ok(export) => export,
             Err(refused) => return Ok(Err(refused)),
         };
-        let session = match export.connect(self.peer, self.socket.again()?, self.sessions_max) {
+        let (size, read_only) = (export.storage.size()?, export.storage.is_read_only());
+        let session = match export.connect(self.peer, self.socket.clone(), size, self.sessions_max) {
             Ok(session) => session,
             Err(refused) => return Ok(Err(refused)),
         };
         let allocation = self.structured && self.allocation.as_deref() == Some(name);
-        let (size, read_only) = (export.storage.size()?, export.storage.is_read_only());
         Ok(Ok(Agreed { session, terms: Terms { size, read_only, structured: self.structured, allocation } }))
     }
 

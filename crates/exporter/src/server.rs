@@ -73,8 +73,8 @@ fn admit(shared: &Arc<Shared>, socket: Socket, peer: Peer) {
         return;
     }
     let spawned = std::thread::Builder::new().name("nbd".into()).stack_size(STACK).spawn(move || {
-        let shared = &place.0;
-        let agreed = Handshake::new(&shared.registry, &socket, peer, shared.sessions_max).run();
+        let (shared, socket) = (&place.0, Arc::new(socket));
+        let agreed = Handshake::new(&shared.registry, socket.clone(), peer, shared.sessions_max).run();
         match agreed {
             Ok(Some(agreed)) => session::serve(&socket, &agreed),
             Ok(None) => {}

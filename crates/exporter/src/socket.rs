@@ -36,6 +36,14 @@ impl Peer {
             Self::Unix => address.to_canonical().is_loopback(),
         }
     }
+
+    /// Who it is, as far as it can be told: all connections of one client share it.
+    pub(crate) fn identity(self) -> String {
+        match self {
+            Self::Tcp(peer) => peer.ip().to_string(),
+            Self::Unix => self.to_string(),
+        }
+    }
 }
 
 impl std::fmt::Display for Peer {
@@ -68,14 +76,6 @@ impl Socket {
         sockopt::set_tcp_user_timeout(&stream, u32::try_from(PEER_LOST.as_millis()).expect("a minute"))?;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Ok((Self::Tcp(stream), Peer::Tcp(peer)))
-    }
-
-    /// Another handle on the same connection.
-    pub(crate) fn again(&self) -> io::Result<Self> {
-        match self {
-            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
-            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
-        }
     }
 
     /// Bounds how long each read and write may block; `None` lifts the bound.

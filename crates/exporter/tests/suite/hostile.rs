@@ -23,7 +23,7 @@ fn option(number: u32, data: &[u8]) -> Vec<u8> {
 }
 
 /// A connection in transmission.
-fn agreed(served: &Served, name: &str) -> TcpStream {
+pub(crate) fn agreed(served: &Served, name: &str) -> TcpStream {
     let mut stream = greeted(served);
     let length = u32::try_from(name.len()).unwrap().to_be_bytes();
     stream.write_all(&option(7, &[&length, name.as_bytes(), &[0, 0]].concat())).unwrap();
@@ -41,7 +41,7 @@ fn agreed(served: &Served, name: &str) -> TcpStream {
     }
 }
 
-fn request(command: u16, offset: u64, length: u32) -> Vec<u8> {
+pub(crate) fn request(command: u16, offset: u64, length: u32) -> Vec<u8> {
     let front = [0x2560_9513_u32.to_be_bytes().as_slice(), &0_u16.to_be_bytes(), &command.to_be_bytes()].concat();
     [front.as_slice(), &7_u64.to_be_bytes(), &offset.to_be_bytes(), &length.to_be_bytes()].concat()
 }

@@ -1,5 +1,6 @@
 //! The exporter through its port, with real NBD clients and with bytes that no client would send.
 
+mod accounts;
 mod clients;
 mod detach;
 mod hostile;
