@@ -6,8 +6,8 @@
 use crate::account::Account;
 use crate::socket::{Peer, Socket};
 use crate::storage::Storage;
-use crate::tokens::Tokens;
 use engine::ports::{Client, ExportSpec};
+use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
