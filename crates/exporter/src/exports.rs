@@ -4,6 +4,7 @@
 //! further one begins, and when the last has ended nothing can be written any more, however long its client lives.
 
 use crate::account::Account;
+use crate::plane::ExportStatus;
 use crate::socket::{Peer, Socket};
 use crate::storage::Storage;
 use engine::ports::{Client, ExportSpec};
@@ -152,6 +153,18 @@ impl Export {
     /// Cuts every client's connection.
     pub(crate) fn cut(&self) {
         lock(&self.state).sessions.values().for_each(|connected| connected.socket.cut());
+    }
+
+    /// What it is, for people.
+    pub(crate) fn status(&self) -> ExportStatus {
+        ExportStatus {
+            attachment: self.spec.attachment.0,
+            volume: self.spec.volume.0,
+            mode: if self.storage.is_read_only() { "ro" } else { "rw" }.to_owned(),
+            size: self.storage.size().ok(),
+            is_fenced: self.is_fenced(),
+            clients: self.clients().into_iter().map(Into::into).collect(),
+        }
     }
 
     /// Who is connected.

@@ -2,9 +2,10 @@
 //!
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did;
-//! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
+//! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that;
+//! - `plane`: all that as a process of its own, and the controller's end of it.
 //!
-//! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
+//! The server knows nothing of the engine but the port's types.
 //!
 //! Invariants:
 //! - an export is made, ended and seen under the registry's lock, right after the check that no newer call came;
@@ -22,5 +23,7 @@ mod server;
 mod session;
 mod socket;
 mod storage;
+
+pub mod plane;
 
 pub use port::{NbdExporter, Options, StartError};
