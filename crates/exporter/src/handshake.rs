@@ -1,12 +1,15 @@
 //! The handshake: from the greeting to an agreed export, within a deadline and a bound on options.
 
-use crate::exports::{Refused, Registry, Session};
+use crate::exports::{Export, Refused, Session};
+use crate::limits::Place;
+use crate::peer::{Origin, Peer};
 use crate::protocol::option::{
     self, Ask, BASE_ALLOCATION, BASE_ALLOCATION_ID, CLIENT_FLAGS_LENGTH, ClientFlags, HEADER_LENGTH, Meta, Reply,
     STRING_LENGTH_MAX, Unreadable,
 };
 use crate::protocol::request::Terms;
-use crate::socket::{Peer, Socket};
+use crate::server::Shared;
+use crate::socket::Socket;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,15 +27,16 @@ const SKIP_MAX: u32 = 1 << 20;
 pub(crate) struct Agreed {
     pub(crate) session: Session,
     pub(crate) terms: Terms,
+    pub(crate) socket: Arc<Socket>,
+    /// Its place among the connections that are served, for as long as it lives.
+    _place: Place,
 }
 
 /// One handshake under way.
 pub(crate) struct Handshake<'a> {
-    pub(crate) registry: &'a Registry,
-    pub(crate) socket: Arc<Socket>,
-    pub(crate) peer: Peer,
-    /// How many connections an export may have.
-    pub(crate) sessions_max: usize,
+    shared: &'a Shared,
+    socket: Arc<Socket>,
+    peer: Peer,
     deadline: Instant,
     structured: bool,
     /// The export that `base:allocation` was chosen for.
@@ -40,8 +44,9 @@ pub(crate) struct Handshake<'a> {
 }
 
 impl<'a> Handshake<'a> {
-    pub(crate) fn new(registry: &'a Registry, socket: Arc<Socket>, peer: Peer, sessions_max: usize) -> Self {
-        Self { registry, socket, peer, sessions_max, deadline: Instant::now() + DEADLINE, structured: false, allocation: None }
+    pub(crate) fn new(shared: &'a Shared, socket: Arc<Socket>, origin: Origin) -> Self {
+        let deadline = Instant::now() + DEADLINE;
+        Self { shared, socket, peer: Peer::new(origin), deadline, structured: false, allocation: None }
     }
 
     /// Runs it. `None`: the client left, or sent what makes no sense, and the connection is to be closed.
@@ -112,25 +117,26 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Over TCP the names are not told: knowing one is what lets a host in.
+    /// A name is what opens an export: over TCP it is told only to whoever proved to be one that it is for.
     fn list(&self, number: u32) -> io::Result<Next> {
-        if matches!(self.peer, Peer::Tcp(_)) {
-            self.reply(number, &[Reply::Policy("exports are not listed over TCP")])?;
+        if matches!(self.peer.origin, Origin::Tcp(_)) && self.peer.subject.is_none() {
+            self.reply(number, &[Reply::Policy("exports are listed over TCP only to clients that prove a name over TLS")])?;
             return Ok(Next::More);
         }
-        let names = self.registry.names(self.peer);
+        let names = self.shared.registry.list(&self.peer);
         let mut replies: Vec<_> = names.iter().map(|name| Reply::Server(name)).collect();
         replies.push(Reply::Ack);
         self.reply(number, &replies).map(|()| Next::More)
     }
 
     fn info(&self, number: u32, name: &str) -> io::Result<Next> {
-        match self.registry.find(name, self.peer) {
-            Ok(export) => {
-                let size = export.storage.size()?;
-                self.tell(number, name, size, export.storage.is_read_only())?;
-            }
-            Err(refused) => self.reply(number, &[refusal(refused)])?,
+        let found = self.find(name).and_then(|export| match export.refusal(&self.peer, self.shared.sessions_max) {
+            Some(refused) => Err(refused),
+            None => Ok(export),
+        });
+        match found {
+            Ok(export) => self.tell(number, name, export.storage.size()?, export.storage.is_read_only())?,
+            Err(refused) => self.refuse(number, &refused)?,
         }
         Ok(Next::More)
     }
@@ -142,7 +148,7 @@ impl<'a> Handshake<'a> {
                 Ok(Next::Agreed(Box::new(agreed)))
             }
             Err(refused) => {
-                self.reply(number, &[refusal(refused)])?;
+                self.refuse(number, &refused)?;
                 Ok(Next::More)
             }
         }
@@ -155,18 +161,29 @@ impl<'a> Handshake<'a> {
         Ok(Next::Agreed(Box::new(agreed)))
     }
 
+    fn find(&self, name: &str) -> Result<Arc<Export>, Refused> {
+        self.shared.registry.find(name, &self.peer)
+    }
+
     fn connect(&self, name: &str) -> io::Result<Result<Agreed, Refused>> {
-        let export = match self.registry.find(name, self.peer) {
+        let export = match self.find(name) {
             Ok(export) => export,
             Err(refused) => return Ok(Err(refused)),
         };
+        let Some(place) = self.shared.limits.connections.take(&self.peer) else { return Ok(Err(Refused::Crowded)) };
         let (size, read_only) = (export.storage.size()?, export.storage.is_read_only());
-        let session = match export.connect(self.peer, self.socket.clone(), size, self.sessions_max) {
+        let session = match export.connect(&self.peer, self.socket.clone(), size, self.shared.sessions_max) {
             Ok(session) => session,
-            Err(refused) => return Ok(Err(refused)),
+            Err(refused) => {
+                if refused == Refused::Full {
+                    self.shared.sessions_full.tell(self.shared.sessions_max, &self.peer);
+                }
+                return Ok(Err(refused));
+            }
         };
         let allocation = self.structured && self.allocation.as_deref() == Some(name);
-        Ok(Ok(Agreed { session, terms: Terms { size, read_only, structured: self.structured, allocation } }))
+        let terms = Terms { size, read_only, structured: self.structured, allocation };
+        Ok(Ok(Agreed { session, terms, socket: self.socket.clone(), _place: place }))
     }
 
     fn tell(&self, number: u32, name: &str, size: u64, read_only: bool) -> io::Result<()> {
@@ -175,8 +192,8 @@ impl<'a> Handshake<'a> {
     }
 
     fn list_meta(&self, number: u32, meta: &Meta) -> io::Result<Next> {
-        if let Err(refused) = self.registry.find(&meta.export, self.peer) {
-            self.reply(number, &[refusal(refused)])?;
+        if let Err(refused) = self.find(&meta.export) {
+            self.refuse(number, &refused)?;
             return Ok(Next::More);
         }
         let mut replies = Vec::new();
@@ -193,8 +210,8 @@ impl<'a> Handshake<'a> {
             self.reply(number, &[Reply::Invalid("structured replies must be agreed on first")])?;
             return Ok(Next::More);
         }
-        if let Err(refused) = self.registry.find(&meta.export, self.peer) {
-            self.reply(number, &[refusal(refused)])?;
+        if let Err(refused) = self.find(&meta.export) {
+            self.refuse(number, &refused)?;
             return Ok(Next::More);
         }
         let mut replies = Vec::new();
@@ -210,6 +227,12 @@ impl<'a> Handshake<'a> {
         let mut out = Vec::new();
         replies.iter().for_each(|reply| reply.encode(number, &mut out));
         self.write(&out)
+    }
+
+    fn refuse(&self, number: u32, refused: &Refused) -> io::Result<()> {
+        let text = refused.to_string();
+        let reply = if *refused == Refused::Unknown { Reply::UnknownExport(&text) } else { Reply::Policy(&text) };
+        self.reply(number, &[reply])
     }
 
     /// Fills `buffer` before the deadline, however few bytes come at a time.
@@ -238,9 +261,19 @@ impl<'a> Handshake<'a> {
         Ok(())
     }
 
+    /// Sends all of `bytes` before the deadline, however few the client takes at a time.
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.set_timeout(Some(self.left()?))?;
-        (&*self.socket).write_all(bytes)
+        let mut left = bytes;
+        while !left.is_empty() {
+            self.socket.set_timeout(Some(self.left()?))?;
+            match (&*self.socket).write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => left = &left[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn left(&self) -> io::Result<Duration> {
@@ -253,12 +286,4 @@ enum Next {
     More,
     Agreed(Box<Agreed>),
     Close,
-}
-
-const fn refusal(refused: Refused) -> Reply<'static> {
-    match refused {
-        Refused::Unknown => Reply::UnknownExport("there is no such export for this client"),
-        Refused::Closing => Reply::Policy("the export is being ended"),
-        Refused::Full => Reply::Policy("the export has as many connections as it may"),
-    }
 }

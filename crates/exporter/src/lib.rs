@@ -3,6 +3,7 @@
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did; `tokens`: the fence
 //!   against late calls;
+//! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
 //! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
 //!
 //! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
@@ -17,6 +18,9 @@
 mod account;
 mod exports;
 mod handshake;
+mod limits;
+mod names;
+mod peer;
 mod port;
 mod protocol;
 mod server;
@@ -25,4 +29,6 @@ mod socket;
 mod storage;
 mod tokens;
 
+pub use limits::raise_file_limit;
+pub use names::NameKey;
 pub use port::{NbdExporter, Options, StartError};

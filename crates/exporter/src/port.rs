@@ -1,6 +1,8 @@
 //! The engine's Exporter port on the server.
 
 use crate::exports::{Export, Registry};
+use crate::limits::{Complaint, Limits};
+use crate::names::{NameKey, Names};
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
 use crate::storage::Storage;
 use async_trait::async_trait;
@@ -11,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -35,10 +37,12 @@ pub struct Options {
     pub advertise_host: Option<String>,
     /// How long a graceful end waits for clients to leave.
     pub grace: Duration,
-    /// How many connections there may be.
+    /// How many connections there may be, unless the process may open too few files for them.
     pub max_connections: usize,
     /// How many connections one export may have.
     pub max_connections_per_export: usize,
+    /// What the secrets in the exports' names are made with. Keep it, or the names change with each start.
+    pub key: NameKey,
 }
 
 impl Default for Options {
@@ -50,6 +54,7 @@ impl Default for Options {
             grace: GRACE,
             max_connections: CONNECTIONS_MAX,
             max_connections_per_export: SESSIONS_MAX,
+            key: NameKey::random(),
         }
     }
 }
@@ -88,10 +93,10 @@ impl NbdExporter {
             None => None,
         };
         let shared = Arc::new(Shared {
-            registry: Registry::default(),
-            connections: AtomicUsize::new(0),
-            connections_max: options.max_connections,
+            registry: Registry::new(Names::new(&options.key)),
+            limits: Limits::new(options.max_connections),
             sessions_max: options.max_connections_per_export,
+            sessions_full: Complaint::new("connections to one export", "max_connections_per_export"),
             stopping: AtomicBool::new(false),
         });
         listen(shared.clone(), tcp, accept_tcp).map_err(failed(address.to_string()))?;
@@ -123,7 +128,7 @@ impl NbdExporter {
     }
 
     fn connection(&self, spec: &ExportSpec) -> Connection {
-        let name = spec.attachment.to_string();
+        let name = self.shared.registry.names.of(spec.attachment);
         let ip = self.address.ip();
         let host = match &self.options.advertise_host {
             Some(host) => host.clone(),

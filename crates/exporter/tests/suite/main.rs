@@ -1,5 +1,6 @@
 //! The exporter through its port, with real NBD clients and with bytes that no client would send.
 
+mod access;
 mod accounts;
 mod clients;
 mod detach;

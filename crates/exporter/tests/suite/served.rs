@@ -177,6 +177,10 @@ impl Staying {
         ground::wait_until("the client is connected", || served.clients(id) > 0);
         Self(child)
     }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
 }
 
 impl Drop for Staying {
