@@ -38,6 +38,7 @@ pub(crate) struct Handshake<'a> {
     socket: Arc<Socket>,
     peer: Peer,
     deadline: Instant,
+    is_secured: bool,
     structured: bool,
     /// The export that `base:allocation` was chosen for.
     allocation: Option<String>,
@@ -46,7 +47,7 @@ pub(crate) struct Handshake<'a> {
 impl<'a> Handshake<'a> {
     pub(crate) fn new(shared: &'a Shared, socket: Arc<Socket>, origin: Origin) -> Self {
         let deadline = Instant::now() + DEADLINE;
-        Self { shared, socket, peer: Peer::new(origin), deadline, structured: false, allocation: None }
+        Self { shared, socket, peer: Peer::new(origin), deadline, is_secured: false, structured: false, allocation: None }
     }
 
     /// Runs it. `None`: the client left, or sent what makes no sense, and the connection is to be closed.
@@ -60,11 +61,12 @@ impl<'a> Handshake<'a> {
             self.read(&mut bytes)?;
             let Some(header) = option::header(bytes) else { return Ok(None) };
             if header.length > OPTION_MAX {
-                if header.length > SKIP_MAX {
+                if header.length > SKIP_MAX || header.option == option::EXPORT_NAME {
                     return Ok(None);
                 }
                 self.skip(header.length)?;
-                self.reply(header.option, &[Reply::TooBig])?;
+                let reply = if self.lacks_tls(header.option) { Reply::TlsRequired } else { Reply::TooBig };
+                self.reply(header.option, &[reply])?;
                 continue;
             }
             let mut data = vec![0; usize::try_from(header.length).expect("bounded above")];
@@ -82,23 +84,21 @@ impl<'a> Handshake<'a> {
     }
 
     fn option(&mut self, number: u32, data: &[u8], client: ClientFlags) -> io::Result<Next> {
-        if !option::is_known(number) {
-            self.reply(number, &[Reply::Unsupported])?;
-            return Ok(Next::More);
-        }
         let ask = match option::parse(number, data) {
-            Ok(ask) => ask,
-            // This one has no way to tell of an error.
-            Err(_) if number == 1 => return Ok(Next::Close),
-            Err(Unreadable::Unknown) => {
-                self.reply(number, &[Reply::Unsupported])?;
-                return Ok(Next::More);
-            }
-            Err(Unreadable::Malformed) => {
-                self.reply(number, &[Reply::Invalid("the option's data is malformed")])?;
-                return Ok(Next::More);
-            }
+            _ if self.lacks_tls(number) => Err(Reply::TlsRequired),
+            Ok(ask) => Ok(ask),
+            Err(Unreadable::Unknown) => Err(Reply::Unsupported),
+            Err(Unreadable::Malformed) => Err(Reply::Invalid("the option's data is malformed")),
         };
+        match ask {
+            Ok(ask) => self.answer(number, ask, client),
+            // This one has no way to tell of an error.
+            Err(_) if number == option::EXPORT_NAME => Ok(Next::Close),
+            Err(reply) => self.reply(number, &[reply]).map(|()| Next::More),
+        }
+    }
+
+    fn answer(&mut self, number: u32, ask: Ask, client: ClientFlags) -> io::Result<Next> {
         match ask {
             Ask::ExportName(name) => self.export_name(&name, client),
             Ask::Abort => {
@@ -106,6 +106,7 @@ impl<'a> Handshake<'a> {
                 Ok(Next::Close)
             }
             Ask::List => self.list(number),
+            Ask::StartTls => self.start_tls(number),
             Ask::Info(name) => self.info(number, &name),
             Ask::Go(name) => self.go(number, &name),
             Ask::StructuredReply => {
@@ -115,6 +116,31 @@ impl<'a> Handshake<'a> {
             Ask::ListMeta(meta) => self.list_meta(number, &meta),
             Ask::SetMeta(meta) => self.set_meta(number, meta),
         }
+    }
+
+    /// Whether the option must wait for TLS.
+    fn lacks_tls(&self, number: u32) -> bool {
+        let tls = self.shared.tls.as_ref();
+        !self.is_secured && !option::is_answered_without_tls(number) && tls.is_some_and(|tls| tls.is_required(self.peer.origin))
+    }
+
+    /// Goes on over TLS, as if nothing had been agreed on before: it may not have been the client who did.
+    ///
+    /// Nothing of what the client sent has been read beyond this option, so plain bytes behind it are taken for TLS, and fail.
+    fn start_tls(&mut self, number: u32) -> io::Result<Next> {
+        let reply = match &self.shared.tls {
+            None => Reply::Policy("TLS is not configured on this server"),
+            Some(_) if self.is_secured => Reply::Invalid("TLS is spoken already"),
+            Some(tls) => {
+                self.reply(number, &[Reply::Ack])?;
+                let (secured, subject) = tls.accept(self.socket.clone(), self.deadline)?;
+                self.socket = Arc::new(Socket::Tls(Box::new(secured)));
+                self.peer.subject = subject;
+                (self.is_secured, self.structured, self.allocation) = (true, false, None);
+                return Ok(Next::More);
+            }
+        };
+        self.reply(number, &[reply]).map(|()| Next::More)
     }
 
     /// A name is what opens an export: over TCP it is told only to whoever proved to be one that it is for.

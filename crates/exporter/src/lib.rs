@@ -4,6 +4,7 @@
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did; `tokens`: the fence
 //!   against late calls;
 //! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
+//! - `socket`, `secured` and `tls`: a client's connection, plain or encrypted;
 //! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
 //!
 //! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
@@ -23,12 +24,15 @@ mod names;
 mod peer;
 mod port;
 mod protocol;
+mod secured;
 mod server;
 mod session;
 mod socket;
 mod storage;
+mod tls;
 mod tokens;
 
 pub use limits::raise_file_limit;
 pub use names::NameKey;
 pub use port::{NbdExporter, Options, StartError};
+pub use tls::{TlsError, TlsOptions};

@@ -6,6 +6,7 @@ use crate::limits::{Complaint, Limits, Place};
 use crate::peer::Origin;
 use crate::session;
 use crate::socket::Socket;
+use crate::tls::Tls;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -21,6 +22,7 @@ const STACK: usize = 256 << 10;
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) registry: Registry,
+    pub(crate) tls: Option<Tls>,
     pub(crate) limits: Limits,
     /// How many connections one export may have.
     pub(crate) sessions_max: usize,

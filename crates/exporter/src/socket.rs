@@ -1,10 +1,11 @@
-//! A client's socket, TCP or unix, with the few calls that a session needs.
+//! A client's socket, TCP or unix, plain or with TLS on it, with the few calls that a session needs.
 //!
 //! Invariants:
 //! - [`Socket::cut`] wakes whoever blocks in reading or writing it, from any thread;
 //! - a TCP peer that vanished is noticed in about [`PEER_LOST`], so that no session of a dead host is shown for ever.
 
 use crate::peer::Origin;
+use crate::secured::Secured;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use std::io::{self, Read, Write};
@@ -22,12 +23,13 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
 /// A connected socket.
-#[derive(Debug)]
 pub(crate) enum Socket {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over the unix socket.
     Unix(UnixStream),
+    /// Over TLS, on one of the others.
+    Tls(Box<Secured>),
 }
 
 impl Socket {
@@ -57,6 +59,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)),
             Self::Unix(stream) => stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)),
+            Self::Tls(secured) => secured.set_timeout(timeout),
         }
     }
 
@@ -66,6 +69,10 @@ impl Socket {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tls(secured) => {
+                secured.cut();
+                Ok(())
+            }
         };
     }
 }
@@ -75,6 +82,7 @@ impl Read for &Socket {
         match self {
             Socket::Tcp(stream) => (&*stream).read(buffer),
             Socket::Unix(stream) => (&*stream).read(buffer),
+            Socket::Tls(secured) => secured.read(buffer),
         }
     }
 }
@@ -84,6 +92,7 @@ impl Write for &Socket {
         match self {
             Socket::Tcp(stream) => (&*stream).write(buffer),
             Socket::Unix(stream) => (&*stream).write(buffer),
+            Socket::Tls(secured) => secured.write(buffer),
         }
     }
 

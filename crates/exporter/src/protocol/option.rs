@@ -14,6 +14,8 @@ const REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 const HANDSHAKE_FLAGS: u16 = 0b11;
 /// How long a string may be. Source: protocol document, "Conventions".
 pub(crate) const STRING_LENGTH_MAX: usize = 4096;
+/// `NBD_OPT_EXPORT_NAME`, the option that can be answered in no way but by doing it.
+pub(crate) const EXPORT_NAME: u32 = 1;
 /// The zeroes after the reply to `NBD_OPT_EXPORT_NAME`, unless the client asked to go without.
 const EXPORT_NAME_PADDING: usize = 124;
 
@@ -83,6 +85,8 @@ pub(crate) enum Ask {
     Abort,
     /// Name the exports.
     List,
+    /// Go on over TLS.
+    StartTls,
     /// Tell about this export.
     Info(String),
     /// Serve this export.
@@ -117,17 +121,20 @@ pub(crate) enum Unreadable {
     Malformed,
 }
 
-/// Whether we know the option at all, so that its data is worth reading.
-pub(crate) const fn is_known(option: u32) -> bool {
-    matches!(option, 1 | 2 | 3 | 6 | 7 | 8 | 9 | 10)
+/// Whether the option is answered before TLS where that is required: giving up, and beginning it.
+///
+/// Source: protocol document, "TLS support", FORCEDTLS mode.
+pub(crate) const fn is_answered_without_tls(option: u32) -> bool {
+    matches!(option, 2 | 5)
 }
 
 /// Reads an option from its number and its data.
 pub(crate) fn parse(option: u32, data: &[u8]) -> Result<Ask, Unreadable> {
     let parsed = match option {
-        1 => core::str::from_utf8(data).ok().and_then(name).map(Ask::ExportName),
+        EXPORT_NAME => core::str::from_utf8(data).ok().and_then(name).map(Ask::ExportName),
         2 => Some(Ask::Abort),
         3 => data.is_empty().then_some(Ask::List),
+        5 => data.is_empty().then_some(Ask::StartTls),
         6 => info(data).map(Ask::Info),
         7 => info(data).map(Ask::Go),
         8 => data.is_empty().then_some(Ask::StructuredReply),
@@ -191,6 +198,8 @@ pub(crate) enum Reply<'a> {
     Policy(&'a str),
     /// Its data makes no sense.
     Invalid(&'a str),
+    /// Nothing is answered here but over TLS.
+    TlsRequired,
     /// There is no such export.
     UnknownExport(&'a str),
     /// Its data is larger than we read.
@@ -208,6 +217,7 @@ impl Reply<'_> {
             Self::Unsupported => ERROR + 1,
             Self::Policy(_) => ERROR + 2,
             Self::Invalid(_) => ERROR + 3,
+            Self::TlsRequired => ERROR + 5,
             Self::UnknownExport(_) => ERROR + 6,
             Self::TooBig => ERROR + 9,
         }
@@ -225,6 +235,7 @@ impl Reply<'_> {
             }
             Self::MetaContext(id, name) => [&id.to_be_bytes(), name.as_bytes()].concat(),
             Self::Policy(text) | Self::Invalid(text) | Self::UnknownExport(text) => text.as_bytes().to_vec(),
+            Self::TlsRequired => b"this server answers over TLS only".to_vec(),
             Self::TooBig => b"the option's data is too long".to_vec(),
         }
     }
@@ -284,14 +295,16 @@ mod tests {
         let go = [with_length("disk"), vec![0, 1, 0, 3]].concat();
         let meta = [with_length("disk"), vec![0, 0, 0, 1], with_length(BASE_ALLOCATION)].concat();
         let asked = Meta { export: "disk".into(), names_allocation: true, names_base: false, is_empty: false };
-        let rows: [(u32, &[u8], Result<Ask, Unreadable>); 12] = [
+        let rows: [(u32, &[u8], Result<Ask, Unreadable>); 14] = [
             (1, b"disk", Ok(Ask::ExportName("disk".into()))),
             (1, b"di\0sk", Err(Unreadable::Malformed)),
             (1, &[0xff], Err(Unreadable::Malformed)),
             (2, b"anything", Ok(Ask::Abort)),
             (3, b"", Ok(Ask::List)),
             (3, b"x", Err(Unreadable::Malformed)),
-            (5, b"", Err(Unreadable::Unknown)),
+            (4, b"", Err(Unreadable::Unknown)),
+            (5, b"", Ok(Ask::StartTls)),
+            (5, b"x", Err(Unreadable::Malformed)),
             (6, &go, Ok(Ask::Info("disk".into()))),
             (7, &go, Ok(Ask::Go("disk".into()))),
             (7, &go[..go.len() - 1], Err(Unreadable::Malformed)),
@@ -313,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_the_parsers_panic_and_known_options_are_those_that_parse() {
+    fn no_bytes_make_the_parsers_panic() {
         let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
         let mut read = 0;
         for round in 0..20_000_u32 {
@@ -326,7 +339,7 @@ mod tests {
                 data[4..].iter_mut().for_each(|byte| *byte &= 0x3f);
             }
             let parsed = parse(option, &data);
-            assert_eq!(parsed == Err(Unreadable::Unknown), !is_known(option), "option {option}");
+            assert_eq!(parsed == Err(Unreadable::Unknown), matches!(option, 0 | 4 | 11..), "option {option}");
             read += u32::from(parsed.is_ok());
         }
         assert!(read > 1_000, "the noise reaches past the first check: {read}");

@@ -11,10 +11,10 @@ use std::net::TcpStream;
 use uuid::Uuid;
 
 /// The number of `NBD_REP_ERR_POLICY` and of `NBD_REP_ERR_UNKNOWN`.
-const POLICY: u32 = 1 << 31 | 2;
+pub(crate) const POLICY: u32 = 1 << 31 | 2;
 const UNKNOWN: u32 = 1 << 31 | 6;
 
-fn export(served: &Served, change: impl FnOnce(&mut ExportSpec)) -> (AttachmentId, Connection) {
+pub(crate) fn export(served: &Served, change: impl FnOnce(&mut ExportSpec)) -> (AttachmentId, Connection) {
     let id = AttachmentId(Uuid::new_v4());
     let mut spec = served.spec(id, Mode::ReadWrite);
     change(&mut spec);
@@ -22,7 +22,7 @@ fn export(served: &Served, change: impl FnOnce(&mut ExportSpec)) -> (AttachmentI
 }
 
 /// Sends an option and gives the kind and the text of the first reply to it.
-fn ask(stream: &mut TcpStream, number: u32, data: &[u8]) -> (u32, String) {
+pub(crate) fn ask(stream: &mut (impl Read + Write), number: u32, data: &[u8]) -> (u32, String) {
     stream.write_all(&option(number, data)).unwrap();
     let mut header = [0; 20];
     stream.read_exact(&mut header).unwrap();

@@ -2,7 +2,9 @@
 
 mod access;
 mod accounts;
+mod certificates;
 mod clients;
 mod detach;
 mod hostile;
 mod served;
+mod tls;
