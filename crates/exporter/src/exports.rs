@@ -10,7 +10,7 @@ use crate::socket::Socket;
 use crate::storage::Storage;
 use crate::tokens::Tokens;
 use engine::ports::{Client, ExportSpec};
-use lifecycle::{AttachmentId, Connection, Timestamp};
+use lifecycle::{AttachmentId, Connection, Mode, Timestamp};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -134,6 +134,12 @@ impl Export {
     pub(crate) fn new(spec: ExportSpec, address: IpAddr, storage: Storage, connection: Connection) -> Self {
         let (sessions, changes) = (watch::Sender::new(0), watch::Sender::new(0));
         Self { spec, address, storage, connection, state: Mutex::default(), sessions, left: Condvar::new(), changes }
+    }
+
+    /// What it is, for people.
+    pub(crate) fn description(&self) -> String {
+        let mode = if self.spec.mode == Mode::ReadOnly { "for reading" } else { "for reading and writing" };
+        format!("volume {}, attached to host {} {mode}", self.spec.volume, self.spec.host)
     }
 
     /// Why this client could not connect now, if so. `limit` is how many connections there may be.

@@ -3,9 +3,9 @@
 use crate::exports::{Export, Refused, Session};
 use crate::limits::Place;
 use crate::peer::{Origin, Peer};
+use crate::protocol::context::Contexts;
 use crate::protocol::option::{
-    self, Ask, BASE_ALLOCATION, BASE_ALLOCATION_ID, CLIENT_FLAGS_LENGTH, ClientFlags, HEADER_LENGTH, Meta, Reply,
-    STRING_LENGTH_MAX, Unreadable,
+    self, Ask, CLIENT_FLAGS_LENGTH, ClientFlags, HEADER_LENGTH, Inquiry, Meta, Reply, STRING_LENGTH_MAX, Unreadable,
 };
 use crate::protocol::request::Terms;
 use crate::server::Shared;
@@ -40,14 +40,14 @@ pub(crate) struct Handshake<'a> {
     deadline: Instant,
     is_secured: bool,
     structured: bool,
-    /// The export that `base:allocation` was chosen for.
-    allocation: Option<String>,
+    /// The metadata contexts that were chosen, and the export that they were chosen for.
+    chosen: Option<(String, Contexts)>,
 }
 
 impl<'a> Handshake<'a> {
     pub(crate) fn new(shared: &'a Shared, socket: Arc<Socket>, origin: Origin) -> Self {
         let deadline = Instant::now() + DEADLINE;
-        Self { shared, socket, peer: Peer::new(origin), deadline, is_secured: false, structured: false, allocation: None }
+        Self { shared, socket, peer: Peer::new(origin), deadline, is_secured: false, structured: false, chosen: None }
     }
 
     /// Runs it. `None`: the client left, or sent what makes no sense, and the connection is to be closed.
@@ -107,8 +107,8 @@ impl<'a> Handshake<'a> {
             }
             Ask::List => self.list(number),
             Ask::StartTls => self.start_tls(number),
-            Ask::Info(name) => self.info(number, &name),
-            Ask::Go(name) => self.go(number, &name),
+            Ask::Info(inquiry) => self.info(number, &inquiry),
+            Ask::Go(inquiry) => self.go(number, &inquiry),
             Ask::StructuredReply => {
                 self.structured = true;
                 self.reply(number, &[Reply::Ack]).map(|()| Next::More)
@@ -136,7 +136,7 @@ impl<'a> Handshake<'a> {
                 let (secured, subject) = tls.accept(self.socket.clone(), self.deadline)?;
                 self.socket = Arc::new(Socket::Tls(Box::new(secured)));
                 self.peer.subject = subject;
-                (self.is_secured, self.structured, self.allocation) = (true, false, None);
+                (self.is_secured, self.structured, self.chosen) = (true, false, None);
                 return Ok(Next::More);
             }
         };
@@ -150,27 +150,25 @@ impl<'a> Handshake<'a> {
             return Ok(Next::More);
         }
         let names = self.shared.registry.list(&self.peer);
-        let mut replies: Vec<_> = names.iter().map(|name| Reply::Server(name)).collect();
-        replies.push(Reply::Ack);
-        self.reply(number, &replies).map(|()| Next::More)
+        self.reply(number, &ended(names.iter().map(|name| Reply::Server(name)))).map(|()| Next::More)
     }
 
-    fn info(&self, number: u32, name: &str) -> io::Result<Next> {
-        let found = self.find(name).and_then(|export| match export.refusal(&self.peer, self.shared.sessions_max) {
+    fn info(&self, number: u32, inquiry: &Inquiry) -> io::Result<Next> {
+        let found = self.find(&inquiry.export).and_then(|export| match export.refusal(&self.peer, self.shared.sessions_max) {
             Some(refused) => Err(refused),
             None => Ok(export),
         });
         match found {
-            Ok(export) => self.tell(number, name, export.storage.size()?, export.storage.is_read_only())?,
+            Ok(export) => self.tell(number, inquiry, &export, export.storage.size()?)?,
             Err(refused) => self.refuse(number, &refused)?,
         }
         Ok(Next::More)
     }
 
-    fn go(&mut self, number: u32, name: &str) -> io::Result<Next> {
-        match self.connect(name)? {
+    fn go(&mut self, number: u32, inquiry: &Inquiry) -> io::Result<Next> {
+        match self.connect(&inquiry.export)? {
             Ok(agreed) => {
-                self.tell(number, name, agreed.terms.size, agreed.terms.read_only)?;
+                self.tell(number, inquiry, &agreed.session.export, agreed.terms.size)?;
                 Ok(Next::Agreed(Box::new(agreed)))
             }
             Err(refused) => {
@@ -207,46 +205,45 @@ impl<'a> Handshake<'a> {
                 return Ok(Err(refused));
             }
         };
-        let allocation = self.structured && self.allocation.as_deref() == Some(name);
-        let terms = Terms { size, read_only, structured: self.structured, allocation };
+        let chosen = self.chosen.as_ref().filter(|(export, _)| self.structured && export == name);
+        let contexts = chosen.map(|(_, contexts)| *contexts).unwrap_or_default();
+        let terms = Terms { size, read_only, structured: self.structured, contexts };
         Ok(Ok(Agreed { session, terms, socket: self.socket.clone(), _place: place }))
     }
 
-    fn tell(&self, number: u32, name: &str, size: u64, read_only: bool) -> io::Result<()> {
-        let flags = option::transmission_flags(read_only, self.structured);
-        self.reply(number, &[Reply::Export { size, flags }, Reply::Name(name), Reply::BlockSize, Reply::Ack])
+    fn tell(&self, number: u32, inquiry: &Inquiry, export: &Export, size: u64) -> io::Result<()> {
+        let flags = option::transmission_flags(export.storage.is_read_only(), self.structured);
+        let description = export.description();
+        let mut replies = vec![Reply::Export { size, flags }, Reply::Name(&inquiry.export), Reply::BlockSize];
+        if inquiry.describe {
+            replies.push(Reply::Description(&description));
+        }
+        replies.push(Reply::Ack);
+        self.reply(number, &replies)
     }
 
     fn list_meta(&self, number: u32, meta: &Meta) -> io::Result<Next> {
-        if let Err(refused) = self.find(&meta.export) {
-            self.refuse(number, &refused)?;
-            return Ok(Next::More);
+        match self.find(&meta.export) {
+            Ok(_) => self.reply(number, &ended(meta.found.iter().map(Reply::Found)))?,
+            Err(refused) => self.refuse(number, &refused)?,
         }
-        let mut replies = Vec::new();
-        if meta.is_empty || meta.names_allocation || meta.names_base {
-            replies.push(Reply::MetaContext(0, BASE_ALLOCATION));
-        }
-        replies.push(Reply::Ack);
-        self.reply(number, &replies).map(|()| Next::More)
+        Ok(Next::More)
     }
 
     fn set_meta(&mut self, number: u32, meta: Meta) -> io::Result<Next> {
-        self.allocation = None;
+        self.chosen = None;
         if !self.structured {
             self.reply(number, &[Reply::Invalid("structured replies must be agreed on first")])?;
             return Ok(Next::More);
         }
-        if let Err(refused) = self.find(&meta.export) {
-            self.refuse(number, &refused)?;
-            return Ok(Next::More);
+        match self.find(&meta.export) {
+            Ok(_) => {
+                self.chosen = Some((meta.export, meta.named));
+                self.reply(number, &ended(meta.named.iter().map(Reply::Chosen)))?;
+            }
+            Err(refused) => self.refuse(number, &refused)?,
         }
-        let mut replies = Vec::new();
-        if meta.names_allocation {
-            self.allocation = Some(meta.export);
-            replies.push(Reply::MetaContext(BASE_ALLOCATION_ID, BASE_ALLOCATION));
-        }
-        replies.push(Reply::Ack);
-        self.reply(number, &replies).map(|()| Next::More)
+        Ok(Next::More)
     }
 
     fn reply(&self, number: u32, replies: &[Reply<'_>]) -> io::Result<()> {
@@ -312,4 +309,9 @@ enum Next {
     More,
     Agreed(Box<Agreed>),
     Close,
+}
+
+/// A list, and its end.
+fn ended<'a>(replies: impl Iterator<Item = Reply<'a>>) -> Vec<Reply<'a>> {
+    replies.chain([Reply::Ack]).collect()
 }

@@ -32,7 +32,7 @@ pub(crate) fn ask(stream: &mut (impl Read + Write), number: u32, data: &[u8]) ->
     (word(12), String::from_utf8_lossy(&text).into_owned())
 }
 
-fn info(served: &Served, number: u32, name: &str) -> (u32, String) {
+pub(crate) fn info(served: &Served, number: u32, name: &str) -> (u32, String) {
     let length = u32::try_from(name.len()).unwrap().to_be_bytes();
     ask(&mut greeted(served), number, &[&length, name.as_bytes(), &[0, 0]].concat())
 }

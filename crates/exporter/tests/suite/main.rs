@@ -6,5 +6,6 @@ mod certificates;
 mod clients;
 mod detach;
 mod hostile;
+mod protocol;
 mod served;
 mod tls;

@@ -245,8 +245,12 @@ fn force_cuts_a_client_over_tls() {
     let (id, connection) = served.export(Mode::ReadWrite);
     let uri = with(&word(&connection, "uri"), &authority.client("db-1"));
     // It asks for far more than it reads, so that a writer of ours is held up in the middle of an answer.
-    let _client = Staying::new(&served, id, &uri, &format!("b=nbd.Buffer(32<<20)\nh.aio_pread(b, 0)\n{STAYS}"));
-    ground::wait_until("the answer is under way", || served.who(id)[0].in_flight == 1);
+    let _client =
+        Staying::new(&served, id, &uri, &format!("h.pwrite(b'x'*(32<<20), 0)\nb=nbd.Buffer(32<<20)\nh.aio_pread(b, 0)\n{STAYS}"));
+    ground::wait_until("the answer is under way", || {
+        let told = served.who(id).remove(0);
+        told.bytes_written == 32 << 20 && told.in_flight == 1
+    });
     assert!(matches!(served.unexport(2, id, true), lifecycle::Outcome::Done(_)));
     assert_eq!(served.clients(id), 0);
 }
