@@ -4,7 +4,7 @@
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did; `tokens`: the fence
 //!   against late calls;
 //! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
-//! - `socket`, `secured` and `tls`: a client's connection, plain or encrypted;
+//! - `socket`, `secured`, `tls` and `x509`: a client's connection, plain or encrypted;
 //! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
 //!
 //! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
@@ -31,6 +31,7 @@ mod socket;
 mod storage;
 mod tls;
 mod tokens;
+mod x509;
 
 pub use limits::raise_file_limit;
 pub use names::NameKey;

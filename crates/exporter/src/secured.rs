@@ -6,12 +6,11 @@
 //! - who writes takes the mutex, encrypts into a buffer, lets go, and sends that; the buffer's own lock keeps the order.
 //!
 //! Invariants:
-//! - the locks are taken in the order `sending` or `received` first, then `connection`, and `connection` is never held during I/O;
+//! - the locks are taken in the order `sending` or `received` first, then `engine`, and `engine` is never held during I/O;
 //! - with a timeout set, a read or a write ends within it, however few bytes come or go at a time;
-//! - memory is bounded: [`RECEIVED`], and what rustls buffers at most (64 KiB out, one record in).
+//! - memory is bounded: [`RECEIVED`], and what the engine buffers at most (64 KiB out, a record or two in).
 
 use crate::socket::Socket;
-use rustls::ServerConnection;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,10 +18,20 @@ use std::time::{Duration, Instant};
 /// How much ciphertext is taken from the socket at once: two of the largest records.
 const RECEIVED: usize = 2 * (16 << 10) + 512;
 
+/// The state of TLS after its handshake, without any I/O.
+pub(crate) trait Engine: Send {
+    /// Takes ciphertext off the front of `received` until there is plaintext for `buffer`. Gives how much; `None`: there is none yet
+    /// and all was taken; zero: the peer has ended the connection.
+    fn decrypt(&mut self, received: &mut &[u8], buffer: &mut [u8]) -> io::Result<Option<usize>>;
+
+    /// Encrypts some of `buffer`, at most what TLS buffers, and adds to `sending` whatever is to be sent. Gives how much it took.
+    fn encrypt(&mut self, buffer: &[u8], sending: &mut Vec<u8>) -> io::Result<usize>;
+}
+
 /// The connection.
 pub(crate) struct Secured {
     plain: Arc<Socket>,
-    connection: Mutex<ServerConnection>,
+    engine: Mutex<Box<dyn Engine>>,
     received: Mutex<Received>,
     /// Ciphertext on its way out; empty but while its lock is held.
     sending: Mutex<Vec<u8>>,
@@ -38,26 +47,16 @@ struct Received {
 }
 
 impl Secured {
-    /// Shakes hands on the socket. Gives the client's own certificate with it, if it showed one.
-    pub(crate) fn accept(
-        plain: Arc<Socket>,
-        mut connection: ServerConnection,
-        deadline: Instant,
-    ) -> io::Result<(Self, Option<Vec<u8>>)> {
-        connection.complete_io(&mut Timed { plain: &plain, deadline: Some(deadline) })?;
-        if connection.is_handshaking() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let certificate = connection.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.to_vec());
+    /// TLS on that socket, after its handshake.
+    pub(crate) fn new(plain: Arc<Socket>, engine: Box<dyn Engine>, deadline: Instant) -> Self {
         let received = Received { bytes: vec![0; RECEIVED].into(), from: 0, to: 0 };
-        let secured = Self {
+        Self {
             plain,
-            connection: Mutex::new(connection),
+            engine: Mutex::new(engine),
             received: Mutex::new(received),
             sending: Mutex::default(),
             deadline: Mutex::new(Some(deadline)),
-        };
-        Ok((secured, certificate))
+        }
     }
 
     /// Reads at least one byte, or none at the end.
@@ -78,43 +77,20 @@ impl Secured {
         }
     }
 
-    /// Takes what has been received and gives what it says; `None` if that is nothing yet.
     fn decrypt(&self, received: &mut Received, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut connection = lock(&self.connection);
-        loop {
-            match connection.reader().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return read.map(Some),
-            }
-            let mut rest = &received.bytes[received.from..received.to];
-            if rest.is_empty() {
-                return Ok(None);
-            }
-            let taken = connection.read_tls(&mut rest)?;
-            if taken == 0 {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            received.from += taken;
-            connection.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        }
+        let mut rest = &received.bytes[received.from..received.to];
+        let read = lock(&self.engine).decrypt(&mut rest, buffer);
+        received.from = received.to - rest.len();
+        read
     }
 
     /// Sends some of `buffer`, as much as fits in what TLS buffers.
     pub(crate) fn write(&self, buffer: &[u8]) -> io::Result<usize> {
         let mut sending = lock(&self.sending);
-        let count = self.encrypt(buffer, &mut sending)?;
+        let count = lock(&self.engine).encrypt(buffer, &mut sending)?;
         let sent = self.timed().write_all(&sending);
         sending.clear();
         sent.map(|()| count)
-    }
-
-    fn encrypt(&self, buffer: &[u8], sending: &mut Vec<u8>) -> io::Result<usize> {
-        let mut connection = lock(&self.connection);
-        let count = connection.writer().write(buffer)?;
-        while connection.wants_write() {
-            connection.write_tls(sending)?;
-        }
-        Ok(count)
     }
 
     /// Bounds how long each read and write may take; `None` lifts the bound.
@@ -129,17 +105,21 @@ impl Secured {
     }
 
     fn timed(&self) -> Timed<'_> {
-        Timed { plain: &self.plain, deadline: *lock(&self.deadline) }
+        Timed::new(&self.plain, *lock(&self.deadline))
     }
 }
 
 /// The plain socket, each call within what is left until a deadline.
-struct Timed<'a> {
+pub(crate) struct Timed<'a> {
     plain: &'a Socket,
     deadline: Option<Instant>,
 }
 
-impl Timed<'_> {
+impl<'a> Timed<'a> {
+    pub(crate) const fn new(plain: &'a Socket, deadline: Option<Instant>) -> Self {
+        Self { plain, deadline }
+    }
+
     fn bound(&self) -> io::Result<&Socket> {
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
