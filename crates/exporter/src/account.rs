@@ -57,6 +57,11 @@ impl Account {
         self.bytes_written.fetch_add(u64::from(bytes), Ordering::Relaxed);
     }
 
+    /// Since when it is connected.
+    pub(crate) const fn since(&self) -> Timestamp {
+        self.since
+    }
+
     /// The figures as they are, beside who the client is.
     pub(crate) fn told(&self, address: String, identity: String) -> Client {
         Client {

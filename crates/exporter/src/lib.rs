@@ -2,6 +2,8 @@
 //!
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did;
+//! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
+//! - `socket`, `secured`, `tls` and `x509`: a client's connection, plain or encrypted;
 //! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that;
 //! - `plane`: all that as a process of its own, and the controller's end of it.
 //!
@@ -17,13 +19,22 @@
 mod account;
 mod exports;
 mod handshake;
+mod limits;
+mod names;
+mod peer;
 mod port;
 mod protocol;
+mod secured;
 mod server;
 mod session;
 mod socket;
 mod storage;
+mod tls;
+mod x509;
 
 pub mod plane;
 
+pub use limits::raise_file_limit;
+pub use names::NameKey;
 pub use port::{NbdExporter, Options, StartError};
+pub use tls::{TlsError, TlsOptions};

@@ -181,7 +181,7 @@ impl<'a> Conn<'a> {
             Command::Read => return self.read(&request),
             Command::BlockStatus => {
                 let extents = storage.extents(request.offset, request.length, request.flags.one());
-                return self.send(&[&request::status_chunk(request.cookie, &extents)]);
+                return self.send(&[&request::status_chunks(request.cookie, &extents, self.terms.contexts)]);
             }
             Command::Write | Command::Trim | Command::WriteZeroes => return self.reply(&request, self.change(&request, &data)),
             Command::Flush => return self.reply(&request, storage.flush()),

@@ -10,14 +10,14 @@ const OPTION_MAGIC: u64 = 0x4948_4156_454F_5054;
 const GREETING: usize = 18;
 
 /// A connection that has read the greeting and sent the client's flags.
-fn greeted(served: &Served) -> TcpStream {
+pub(crate) fn greeted(served: &Served) -> TcpStream {
     let mut stream = served.connect();
     stream.read_exact(&mut [0; GREETING]).unwrap();
     stream.write_all(&3_u32.to_be_bytes()).unwrap();
     stream
 }
 
-fn option(number: u32, data: &[u8]) -> Vec<u8> {
+pub(crate) fn option(number: u32, data: &[u8]) -> Vec<u8> {
     let length = u32::try_from(data.len()).unwrap();
     [OPTION_MAGIC.to_be_bytes().as_slice(), &number.to_be_bytes(), &length.to_be_bytes(), data].concat()
 }

@@ -156,7 +156,7 @@ pub(crate) fn fails(program: &str, args: &[&str]) -> String {
 /// Runs Python with `nbd` imported and `h` connected to `uri`, structured replies and `base:allocation` asked for.
 #[track_caller]
 pub(crate) fn python(uri: &str, script: &str) -> String {
-    let front = "import nbd,sys\nh=nbd.NBD()\nh.add_meta_context('base:allocation')\nh.connect_uri(sys.argv[1])\n";
+    let front = "import nbd,sys\nh=nbd.NBD()\nh.set_uri_allow_local_file(True)\nh.add_meta_context('base:allocation')\nh.connect_uri(sys.argv[1])\n";
     // Debian's own Python: another that comes first in the path lacks its modules.
     run("/usr/bin/python3", &["-c", &format!("{front}{script}"), uri])
 }
@@ -169,13 +169,18 @@ pub(crate) struct Staying(Child);
 
 impl Staying {
     pub(crate) fn new(served: &Served, id: AttachmentId, uri: &str, script: &str) -> Self {
-        let script = format!("import nbd,sys,time\nh=nbd.NBD()\nh.connect_uri(sys.argv[1])\n{script}");
+        let script =
+            format!("import nbd,sys,time\nh=nbd.NBD()\nh.set_uri_allow_local_file(True)\nh.connect_uri(sys.argv[1])\n{script}");
         // Debian's own Python: see `python`.
         let mut command = Command::new("/usr/bin/python3");
         command.args(["-c", &script, uri]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         ground::wait_until("the client is connected", || served.clients(id) > 0);
         Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
     }
 }
 
