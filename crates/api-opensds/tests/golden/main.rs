@@ -132,6 +132,16 @@ async fn hosts_and_profiles() {
     wire.get(&format!("{path}/customProperties")).await;
     wire.send("DELETE", &format!("{path}/customProperties/iops"), &json!(null)).await;
     wire.get("/profiles?sortKey=name&sortDir=asc").await;
+    wire.send("PUT", &path, &json!({"provisioningProperties": {"ioConnectivity": {"accessProtocol": "iscsi"}}})).await;
+    let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 1, "profileId": id})).await;
+    let volume_path = format!("/block/volumes/{volume}");
+    wire.until(&volume_path, "available").await;
+    let host = wire.make("/host/hosts", &host).await;
+    let attachment = json!({"volumeId": volume, "hostId": host});
+    wire.send("POST", "/block/attachments", &attachment).await;
+    wire.send("POST", "/block/attachments", &json!({"volumeId": volume, "hostId": host, "accessProtocol": "rbd"})).await;
+    wire.send("DELETE", &volume_path, &json!(null)).await;
+    wire.get(&format!("{volume_path}?waitFor=deleted&timeout=5")).await;
     wire.tenant = "another".into();
     wire.send("POST", "/profiles", &json!({"name": "theirs", "storageType": "block"})).await;
     wire.send("PUT", &path, &json!({"description": "theirs"})).await;
