@@ -2,6 +2,7 @@
 
 mod accounts;
 mod clients;
+mod crowd;
 mod detach;
 mod hostile;
 mod served;
