@@ -15,6 +15,9 @@
 
 mod account;
 mod exports;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod port;
 mod protocol;
