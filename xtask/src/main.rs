@@ -1,11 +1,12 @@
 //! The project's own commands.
 //!
 //! `cargo xtask check` is the inner loop: format, lint, tests. `cargo xtask test` is everything, and what CI runs. `gen` rewrites what is
-//! generated from the code, `model` explores the rules deeper, `bench` measures.
+//! generated from the code, `model` explores the rules deeper, `bench` measures, `fuzz` says what no client would.
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
 mod bench;
+mod fuzz;
 #[cfg(test)]
 mod tidy;
 
@@ -32,6 +33,8 @@ enum Task {
     Model,
     /// Measures a running controller beside what the machine could do.
     Bench,
+    /// Feeds what no client would say to the code that hears clients. Needs a nightly toolchain and cargo-fuzz.
+    Fuzz(fuzz::Fuzz),
 }
 
 /// What test binaries told in their closing lines.
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
             step("model", model.env("BERTH_MODEL", "deep"))
         }
         Task::Bench => bench::run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
     }
 }
 
@@ -68,6 +72,7 @@ const GENERATED: &[&[&str]] = &[
     &["-p", "lifecycle", "--test", "page"],
     &["-p", "store-sqlite", "--lib", "golden"],
     &["-p", "api-opensds", "--test", "golden"],
+    &["-p", "exporter", "--lib", "seeds"],
 ];
 
 fn generate(check: bool) -> Result<()> {

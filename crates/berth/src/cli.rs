@@ -12,12 +12,12 @@ mod data;
 mod values;
 
 pub(crate) use data::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, NbdArgs};
-pub(crate) use values::Goal;
+pub(crate) use values::{Goal, Initiator};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use values::{duration, goal, pair, size_gib};
+use values::{duration, goal, initiator, pair, size_gib};
 
 /// A block-storage controller whose statuses are always true.
 #[derive(Debug, Parser)]
@@ -190,7 +190,7 @@ pub(crate) enum SnapshotCommand {
 pub(crate) enum AttachmentCommand {
     /// List attachments
     List(AttachmentListArgs),
-    /// Show attachments
+    /// Show attachments and who is connected to them
     Show(Ids),
     /// Attach again what could not be attached
     Retry(Again),
@@ -531,6 +531,9 @@ pub(crate) struct AttachArgs {
     /// Whether the host may write
     #[arg(long, value_enum, default_value_t = AttachMode::Rw)]
     pub(crate) mode: AttachMode,
+    /// How the host reaches it: nbd over the network, local as a device of the controller's own machine [default: the profile's, else nbd]
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(crate) protocol: Option<String>,
     /// Whether to wait.
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
@@ -599,6 +602,9 @@ pub(crate) struct HostCreateArgs {
     /// The availability zones it can reach
     #[arg(long, value_name = "NAME")]
     pub(crate) zone: Vec<String>,
+    /// A name that its clients prove or use with a protocol: nbd:NAME is one that a TLS certificate proves
+    #[arg(long, value_parser = initiator, value_name = "PROTOCOL:NAME")]
+    pub(crate) initiator: Vec<Initiator>,
 }
 
 /// What a user may change about a host.
@@ -623,6 +629,9 @@ pub(crate) struct HostChanges {
     /// The availability zones it can reach, all of them
     #[arg(long, value_name = "NAME")]
     pub(crate) zone: Vec<String>,
+    /// The names that its clients prove or use with a protocol, all of them
+    #[arg(long, value_parser = initiator, value_name = "PROTOCOL:NAME")]
+    pub(crate) initiator: Vec<Initiator>,
 }
 
 /// Changes one host.
@@ -711,6 +720,7 @@ mod tests {
             "volume create v --size 0",
             "volume delete v --cascade --forget",
             "attach v --host h --mode wo",
+            "host create h --ip 10.0.0.1 --initiator db-1",
             "wait pool p --for x",
         ];
         for line in lines.into_iter().chain(wrong) {

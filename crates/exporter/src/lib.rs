@@ -18,6 +18,9 @@
 
 mod account;
 mod exports;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod limits;
 mod names;

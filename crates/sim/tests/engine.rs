@@ -2,7 +2,7 @@
 
 use engine::ports::Clock;
 use engine::records::VolumeRecord;
-use engine::requests::{Caller, HostFields, NewAttachment, NewSnapshot, NewVolume, Refusal};
+use engine::requests::{Caller, HostFields, NewAttachment, NewSnapshot, NewVolume, ProfileFields, Refusal};
 use engine::store::{CommitError, Store};
 use engine::{Engine, PoolSetup, Settings};
 use lifecycle::{AttachmentId, Bytes, Command, HostId, Mode, SnapshotId, Subject, VolumeId};
@@ -49,8 +49,12 @@ impl World {
     }
 
     async fn attach(&self, volume: VolumeId, host: HostId) -> Result<AttachmentId, Refusal> {
+        self.attach_over(volume, host, None).await
+    }
+
+    async fn attach_over(&self, volume: VolumeId, host: HostId, protocol: Option<String>) -> Result<AttachmentId, Refusal> {
         let (mountpoint, metadata) = (String::new(), Default::default());
-        let new = NewAttachment { volume, host, mode: Mode::ReadWrite, mountpoint, protocol: None, metadata };
+        let new = NewAttachment { volume, host, mode: Mode::ReadWrite, mountpoint, protocol, metadata };
         self.engine.create_attachment(&self.caller, new).await.map(|(_, id)| id)
     }
 
@@ -264,6 +268,40 @@ async fn a_failed_attach_is_taken_back_before_it_is_told() {
     let record = world.until(id, "available").await.expect("there");
     assert_eq!(record.state.word(Subject::Attachment(attachment)), "errorAttaching");
     assert!(world.exporter.exports().is_empty(), "an earlier try exported it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_profile_of_the_volume_names_the_protocol_unless_the_request_does() {
+    let world = World::new().await;
+    let administrator = Caller { is_admin: true, ..world.caller.clone() };
+    let host = world.host().await;
+    let rows = [
+        (r#"{"ioConnectivity":{"accessProtocol":"nbd"}}"#, None),
+        (r#"{"ioConnectivity":{"accessProtocol":""}}"#, None),
+        (r#"{"ioConnectivity":{}}"#, None),
+        (r#"{"ioConnectivity":[{}]}"#, None),
+        (r#"{"ioConnectivity":{"accessProtocol":"iscsi"}}"#, Some("iscsi")),
+        (r#"{"ioConnectivity":{"accessProtocol":["nbd"]}}"#, Some(r#"["nbd"]"#)),
+    ];
+    for (number, (group, refused)) in rows.into_iter().enumerate() {
+        let name = format!("profile-{number}");
+        let properties = Some([("provisioningProperties".to_owned(), group.to_owned())].into());
+        let fields =
+            ProfileFields { name: Some(name.clone()), storage_type: Some("block".into()), properties, ..ProfileFields::default() };
+        let profile = world.engine.create_profile(&administrator, fields).await.expect("made").id;
+        let new = NewVolume { profile: Some(profile), ..new_volume(1) };
+        let id = world.engine.create_volume(&world.caller, new).await.expect("accepted").record.state.id();
+        world.until(id, "available").await;
+        match (world.attach(id, host).await, refused) {
+            (Ok(_), None) => {}
+            (Err(Refusal::BadReference(why)), Some(protocol)) => {
+                let told = format!("access protocol {protocol}, which profile {name} ({profile}) asks for, is not spoken here");
+                assert!(why.starts_with(&told) && why.contains("(there are: nbd)"), "{why}");
+                world.attach_over(id, host, Some("nbd".into())).await.expect("the request wins");
+            }
+            (other, _) => panic!("{group}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 const OPTION_MAGIC: u64 = 0x4948_4156_454F_5054;
-const GREETING: usize = 18;
+pub(crate) const GREETING: usize = 18;
 
 /// A connection that has read the greeting and sent the client's flags.
 pub(crate) fn greeted(served: &Served) -> TcpStream {
@@ -24,7 +24,11 @@ pub(crate) fn option(number: u32, data: &[u8]) -> Vec<u8> {
 
 /// A connection in transmission.
 pub(crate) fn agreed(served: &Served, name: &str) -> TcpStream {
-    let mut stream = greeted(served);
+    go(greeted(served), name)
+}
+
+/// Asks for the export on a connection that has sent the client's flags.
+pub(crate) fn go(mut stream: TcpStream, name: &str) -> TcpStream {
     let length = u32::try_from(name.len()).unwrap().to_be_bytes();
     stream.write_all(&option(7, &[&length, name.as_bytes(), &[0, 0]].concat())).unwrap();
     loop {
@@ -48,7 +52,7 @@ pub(crate) fn request(command: u16, offset: u64, length: u32) -> Vec<u8> {
 
 /// Sends `bytes` and no more; the server must end the connection.
 #[track_caller]
-fn ends(mut stream: TcpStream, bytes: &[u8]) {
+pub(crate) fn ends(mut stream: TcpStream, bytes: &[u8]) {
     // It may be cut before all of it is sent.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);

@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod certificates;
 mod clients;
+mod crowd;
 mod detach;
 mod hostile;
 mod protocol;
