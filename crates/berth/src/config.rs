@@ -54,6 +54,49 @@ pub(crate) struct Nbd {
     pub(crate) max_connections: usize,
     /// How many connections one export may have (64).
     pub(crate) max_connections_per_export: usize,
+    /// How TLS is spoken; without it, it is not.
+    pub(crate) tls: Option<NbdTls>,
+}
+
+/// How NBD is spoken over TLS. Files are relative to the configuration's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct NbdTls {
+    /// The server's certificate and those between it and its authority, in PEM.
+    pub(crate) certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub(crate) key: PathBuf,
+    /// The authorities that sign clients' certificates, in PEM. With them every client must show one, which proves its name.
+    pub(crate) client_ca: Option<PathBuf>,
+    /// The listeners that serve over TLS only (`["tcp"]`).
+    #[serde(default = "tcp_only")]
+    pub(crate) require_on: Vec<NbdListener>,
+}
+
+/// Where NBD is listened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NbdListener {
+    /// TCP.
+    Tcp,
+    /// The unix socket in the data folder.
+    Unix,
+}
+
+fn tcp_only() -> Vec<NbdListener> {
+    vec![NbdListener::Tcp]
+}
+
+impl NbdTls {
+    fn options(&self, folder: &Path) -> exporter::TlsOptions {
+        exporter::TlsOptions {
+            certificate: folder.join(&self.certificate),
+            key: folder.join(&self.key),
+            client_ca: self.client_ca.as_ref().map(|path| folder.join(path)),
+            required_on_tcp: self.require_on.contains(&NbdListener::Tcp),
+            required_on_unix: self.require_on.contains(&NbdListener::Unix),
+        }
+    }
 }
 
 impl Default for Nbd {
@@ -64,6 +107,7 @@ impl Default for Nbd {
             advertise_host: None,
             max_connections: exporter.max_connections,
             max_connections_per_export: exporter.max_connections_per_export,
+            tls: None,
         }
     }
 }
@@ -194,19 +238,27 @@ impl Config {
         self.times.request_header.map_or(crate::http::HEADER_TIMEOUT, Duration::from_secs)
     }
 
-    /// How the data plane serves.
+    /// How the data plane serves; `path` is where this configuration was read from.
     #[must_use]
-    pub(crate) fn exporter(&self) -> exporter::Options {
+    pub(crate) fn exporter(&self, path: Option<&Path>) -> exporter::Options {
+        let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
         let mut options = exporter::Options {
             advertise_host: self.nbd.advertise_host.clone(),
             max_connections: self.nbd.max_connections,
             max_connections_per_export: self.nbd.max_connections_per_export,
+            tls: self.nbd.tls.as_ref().map(|tls| tls.options(folder)),
             ..exporter::Options::default()
         };
         if let Some(seconds) = self.times.detach_grace {
             options.grace = Duration::from_secs(seconds);
         }
         options
+    }
+
+    /// Whether every client of NBD over TCP must prove a name.
+    #[must_use]
+    pub(crate) fn nbd_proves_everybody(&self) -> bool {
+        self.nbd.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some() && tls.require_on.contains(&NbdListener::Tcp))
     }
 
     /// The engine's settings.

@@ -4,8 +4,9 @@
 
 use crate::cli::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, Format, NbdArgs};
 use crate::config::Config;
-use crate::serve::{data_folder, guard_listener, told_to_stop};
+use crate::serve::{data_folder, guard_nbd, told_to_stop};
 use anyhow::{Context, Result};
+use exporter::NameKey;
 use exporter::plane::{self, DataPlane, Launch, Status};
 use std::ffi::OsString;
 use std::io::Write;
@@ -17,6 +18,8 @@ use std::time::Duration;
 const NBD_PORT_FILE: &str = "nbd-port";
 /// The unix socket of the NBD server in the data folder.
 const NBD_SOCKET: &str = "nbd.sock";
+/// The file in the data folder with the key that the secrets in exports' names are made with: names must survive restarts.
+const NAME_KEY_FILE: &str = "nbd-key";
 /// What the process is called where processes are listed, so that it is told from the controller, which may be killed by its name.
 const PROCESS_NAME: &std::ffi::CStr = c"berth-data";
 
@@ -69,10 +72,16 @@ fn serve(args: &DataRunArgs) -> Result<()> {
         rustix::process::setsid().context("cannot begin a session of its own")?;
     }
     let config = Config::read(args.nbd.config.as_deref())?;
-    guard_listener("--nbd-listen", args.nbd.nbd_listen, args.nbd.insecure_no_auth)?;
+    guard_nbd(&args.nbd, &config)?;
     let folder = data_folder(&args.nbd.data)?;
     let listen = kept_address(&folder, args.nbd.nbd_listen);
-    let options = exporter::Options { tcp: listen, unix: Some(folder.join(NBD_SOCKET)), ..config.exporter() };
+    let options = exporter::Options {
+        tcp: listen,
+        unix: Some(folder.join(NBD_SOCKET)),
+        key: name_key(&folder)?,
+        ..config.exporter(args.nbd.config.as_deref())
+    };
+    let files = exporter::raise_file_limit();
     // One thread answers the controller; clients have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let lock = runtime.block_on(async {
@@ -81,13 +90,37 @@ fn serve(args: &DataRunArgs) -> Result<()> {
             let port = plane.tcp_address().port().to_string();
             std::fs::write(folder.join(NBD_PORT_FILE), port).context("cannot keep the NBD port in the data folder")?;
         }
-        tracing::info!(listen = %plane.tcp_address(), folder = %folder.display(), "the data plane serves");
+        tracing::info!(listen = %plane.tcp_address(), folder = %folder.display(), files, "the data plane serves");
         anyhow::Ok(plane.run(told_to_stop()?).await)
     })?;
     // A hung backing's thread must not hold the process, nor may another begin before it is gone.
     runtime.shutdown_timeout(Duration::from_secs(1));
     std::mem::forget(lock);
     Ok(())
+}
+
+/// The folder's key, made at the first start.
+fn name_key(folder: &Path) -> Result<NameKey> {
+    let path = folder.join(NAME_KEY_FILE);
+    let told = || format!("cannot read the key of export names in {}", path.display());
+    let held = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // A key lost half-way would give every export another name: it is there whole or not at all.
+            let mut file = tempfile::NamedTempFile::new_in(folder).with_context(told)?;
+            file.write_all(NameKey::random().as_bytes()).and_then(|()| file.as_file().sync_all()).with_context(told)?;
+            file.persist(&path).with_context(told)?;
+            std::fs::read(&path).with_context(told)?
+        }
+        other => other.with_context(told)?,
+    };
+    let bytes: [u8; 32] = held.try_into().map_err(|held: Vec<u8>| {
+        anyhow::anyhow!(
+            "{} holds {} bytes where a key of 32 was; bring it back, or remove it: every attachment is then reached by another name",
+            path.display(),
+            held.len()
+        )
+    })?;
+    Ok(bytes.into())
 }
 
 fn asking<T>(asked: impl Future<Output = Result<T, plane::OperatorError>>) -> Result<T> {

@@ -3,7 +3,7 @@
 //! The order matters: the data folder's lock first (so that nobody else works in it), then the backends, the data plane, the
 //! engine (a new incarnation, recovery started), and the listener last: whoever can connect gets true answers.
 
-use crate::cli::ServeArgs;
+use crate::cli::{NbdArgs, ServeArgs};
 use crate::config::{Config, PoolConfig, Words};
 use crate::{http, mark};
 use anyhow::{Context, Result, bail};
@@ -49,7 +49,7 @@ impl Ready {
     pub(crate) async fn open(args: &ServeArgs) -> Result<Self> {
         let config = Config::read(args.nbd.config.as_deref())?;
         guard_listener("--listen", args.listen, args.nbd.insecure_no_auth)?;
-        guard_listener("--nbd-listen", args.nbd.nbd_listen, args.nbd.insecure_no_auth)?;
+        guard_nbd(&args.nbd, &config)?;
         let folder = data_folder(&args.nbd.data)?;
         let store = SqliteStore::open(&folder, store_sqlite::Options::default())?;
         let pools = config.pools.iter().map(|pool| open_pool(pool, &folder, args)).collect::<Result<Vec<_>>>()?;
@@ -115,18 +115,26 @@ pub(crate) fn told_to_stop() -> Result<impl Future<Output = ()>> {
 ///
 /// # Errors
 /// The address can be reached from elsewhere, and nobody said that this is meant.
-pub(crate) fn guard_listener(flag: &str, address: SocketAddr, insecure: bool) -> Result<()> {
+fn guard_listener(flag: &str, address: SocketAddr, insecure: bool) -> Result<()> {
     if address.ip().is_loopback() {
         return Ok(());
     }
     if !insecure {
         bail!(
             "{flag} {address} can be reached from other machines, and there is no authentication yet: anyone who connects can read, \
-             change and delete every volume. Listen on a loopback address, or say --insecure-no-auth if the network is trusted"
+             change and delete every volume. Listen on a loopback address, or say --insecure-no-auth if the network is trusted (NBD may be served over TLS instead)"
         );
     }
     tracing::warn!(flag, %address, "no authentication: anyone who can connect can read, change and delete every volume");
     Ok(())
+}
+
+/// NBD may be served to other machines if every client must prove a name, or if somebody says that this is not needed.
+///
+/// # Errors
+/// As [`guard_listener`].
+pub(crate) fn guard_nbd(args: &NbdArgs, config: &Config) -> Result<()> {
+    if config.nbd_proves_everybody() { Ok(()) } else { guard_listener("--nbd-listen", args.nbd_listen, args.insecure_no_auth) }
 }
 
 /// The data folder, made if missing, by its full name: the data plane may run elsewhere.
