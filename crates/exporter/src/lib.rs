@@ -4,7 +4,7 @@
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did; `tokens`: the fence
 //!   against late calls;
 //! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
-//! - `socket`, `secured`, `tls` and `x509`: a client's connection, plain or encrypted;
+//! - `socket`, `secured`, `tls`, `x509` and `psk`: a client's connection, plain or encrypted;
 //! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
 //!
 //! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
@@ -24,6 +24,8 @@ mod names;
 mod peer;
 mod port;
 mod protocol;
+#[cfg(feature = "tls-psk")]
+mod psk;
 mod secured;
 mod server;
 mod session;
@@ -36,4 +38,4 @@ mod x509;
 pub use limits::raise_file_limit;
 pub use names::NameKey;
 pub use port::{NbdExporter, Options, StartError};
-pub use tls::{TlsError, TlsOptions};
+pub use tls::{TlsError, TlsOptions, TlsProof};

@@ -7,5 +7,6 @@ mod clients;
 mod detach;
 mod hostile;
 mod protocol;
+mod psk;
 mod served;
 mod tls;
