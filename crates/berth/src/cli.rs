@@ -8,13 +8,14 @@
 //!
 //! Source: architecture page, "Command line"; the manual is `docs/cli.md`.
 
+mod data;
 mod values;
 
+pub(crate) use data::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, NbdArgs};
 pub(crate) use values::Goal;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 use values::{duration, goal, pair, size_gib};
 
@@ -64,6 +65,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Run the controller
     Serve(ServeArgs),
+    /// Run the data plane, which serves attached volumes; look at it, or end it
+    Data(DataArgs),
     /// Show a volume's whole life in a temporary folder
     Demo(DemoArgs),
     /// Print the completion script of a shell
@@ -94,18 +97,12 @@ pub(crate) struct ServeArgs {
     /// Where to listen for REST; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:50040", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
-    /// The folder of the records, made if missing; one controller at a time
-    #[arg(long, default_value = "./berth-data", value_name = "FOLDER")]
-    pub(crate) data: PathBuf,
-    /// The configuration file (TOML); without it there is one pool in the data folder
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where to serve attached volumes; port 0 picks a free one once and keeps it
-    #[arg(long, default_value = "127.0.0.1:10809", value_name = "ADDRESS")]
-    pub(crate) nbd_listen: SocketAddr,
-    /// Serve on other than loopback addresses although nobody is asked who they are
+    /// What it shares with the data plane.
+    #[command(flatten)]
+    pub(crate) nbd: NbdArgs,
+    /// Leave starting and ending the data plane (`berth data`) to somebody else, such as systemd
     #[arg(long)]
-    pub(crate) insecure_no_auth: bool,
+    pub(crate) no_data_plane_spawn: bool,
     /// Make every backend call take this long, in milliseconds: to watch the statuses pass
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) slow_ms: u64,

@@ -16,6 +16,8 @@ pub(crate) struct Config {
     pub(crate) opensds: Opensds,
     /// The engine's times.
     pub(crate) times: Times,
+    /// How attached volumes are served.
+    pub(crate) nbd: Nbd,
     /// The pools. None: one named `default`.
     #[serde(rename = "pool")]
     pub(crate) pools: Vec<PoolConfig>,
@@ -38,6 +40,32 @@ pub(crate) enum Words {
     Seed,
     /// OpenSDS': `available`, `errorDeleting`, …
     Legacy,
+}
+
+/// How attached volumes are served.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Nbd {
+    /// Whether `berth serve` starts and ends the data plane (true).
+    pub(crate) spawn_data_plane: bool,
+    /// The name or address that clients are told to connect to (the one listened on).
+    pub(crate) advertise_host: Option<String>,
+    /// How many connections there may be (4096).
+    pub(crate) max_connections: usize,
+    /// How many connections one export may have (64).
+    pub(crate) max_connections_per_export: usize,
+}
+
+impl Default for Nbd {
+    fn default() -> Self {
+        let exporter = exporter::Options::default();
+        Self {
+            spawn_data_plane: true,
+            advertise_host: None,
+            max_connections: exporter.max_connections,
+            max_connections_per_export: exporter.max_connections_per_export,
+        }
+    }
 }
 
 /// The engine's times, in seconds.
@@ -166,6 +194,21 @@ impl Config {
         self.times.request_header.map_or(crate::http::HEADER_TIMEOUT, Duration::from_secs)
     }
 
+    /// How the data plane serves.
+    #[must_use]
+    pub(crate) fn exporter(&self) -> exporter::Options {
+        let mut options = exporter::Options {
+            advertise_host: self.nbd.advertise_host.clone(),
+            max_connections: self.nbd.max_connections,
+            max_connections_per_export: self.nbd.max_connections_per_export,
+            ..exporter::Options::default()
+        };
+        if let Some(seconds) = self.times.detach_grace {
+            options.grace = Duration::from_secs(seconds);
+        }
+        options
+    }
+
     /// The engine's settings.
     #[must_use]
     pub(crate) fn settings(&self) -> Settings {
@@ -225,6 +268,7 @@ mod tests {
         assert_eq!(told.header_timeout(), bare.header_timeout());
         assert_eq!(told.opensds.attachment_words, bare.opensds.attachment_words);
         assert_eq!(told.times.detach_grace.map(Duration::from_secs), Some(exporter::Options::default().grace));
+        assert_eq!(told.nbd, bare.nbd);
         let (pool, default) = (&told.pools[0], &bare.pools[0]);
         assert_eq!(pool.folder(Path::new("d")), default.folder(Path::new("d")));
         let folder = default.folder.clone();

@@ -3,6 +3,7 @@
 use crate::exports::{Export, Registry};
 use crate::limits::{Complaint, Limits};
 use crate::names::{NameKey, Names};
+use crate::plane::ExportStatus;
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
 use crate::storage::Storage;
 use crate::tls::{Tls, TlsError, TlsOptions};
@@ -121,19 +122,37 @@ impl NbdExporter {
         self.address
     }
 
-    /// Ends everything: no connection is accepted, every client cut.
+    /// Ends everything: no connection and no change is accepted any more, those in flight are awaited for a while, and every
+    /// client is cut.
     pub async fn shutdown(&self) {
         self.shared.stopping.store(true, Ordering::Release);
-        for export in self.shared.registry.lock().exports.values() {
-            export.fence();
-            export.cut();
-        }
+        let exports: Vec<_> = self.shared.registry.lock().exports.values().cloned().collect();
+        exports.iter().for_each(|export| export.fence());
+        let drained = async {
+            for export in &exports {
+                until_none(&mut export.changes.subscribe(), DRAIN).await;
+            }
+        };
+        // All together take no longer than one may: a backing that hangs must not hold the process.
+        let _ = tokio::time::timeout(DRAIN, drained).await;
+        exports.iter().for_each(|export| export.cut());
         // The listeners wake by one last connection each, see that they are to stop, and end.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
         if let Some(path) = &self.options.unix {
             let _ = UnixStream::connect(path);
             let _ = std::fs::remove_file(path);
         }
+    }
+
+    /// Whether any client is connected to any export.
+    pub(crate) fn has_clients(&self) -> bool {
+        self.shared.registry.lock().exports.values().any(|export| *export.sessions.borrow() > 0)
+    }
+
+    /// Everything that is exported, for people.
+    pub(crate) fn status(&self) -> Vec<ExportStatus> {
+        let exports: Vec<_> = self.shared.registry.lock().exports.values().cloned().collect();
+        exports.iter().map(|export| export.status()).collect()
     }
 
     fn connection(&self, spec: &ExportSpec) -> Connection {
@@ -292,13 +311,18 @@ impl Exporter for NbdExporter {
         if let Some(token) = fence {
             state.tokens.see(attachment, token).map_err(|_| Unanswered("superseded by a newer call".into()))?;
         }
-        let seen = state.exports.get(&attachment).map(|export| ExportSeen::Serving(export.connection.clone()));
-        Ok(seen.unwrap_or(ExportSeen::Absent))
+        match state.exports.get(&attachment) {
+            // Neither served any more nor proven to be gone.
+            Some(export) if export.is_fenced() => Err(Unanswered("it is being ended, and its backing does not let it end".into())),
+            Some(export) => Ok(ExportSeen::Serving(export.connection.clone())),
+            None => Ok(ExportSeen::Absent),
+        }
     }
 
     async fn list(&self) -> Result<BTreeMap<AttachmentId, Connection>, Unanswered> {
         let state = self.shared.registry.lock();
-        Ok(state.exports.iter().map(|(id, export)| (*id, export.connection.clone())).collect())
+        let serving = state.exports.iter().filter(|(_, export)| !export.is_fenced());
+        Ok(serving.map(|(id, export)| (*id, export.connection.clone())).collect())
     }
 
     async fn clients(&self, attachment: AttachmentId) -> Result<Vec<Client>, Unanswered> {

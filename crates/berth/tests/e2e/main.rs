@@ -2,6 +2,7 @@
 
 mod data;
 mod life;
+mod plane;
 mod readme;
 mod server;
 mod storm;
