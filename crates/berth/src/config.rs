@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use engine::Settings;
+use exporter::TlsProof;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -63,11 +64,13 @@ pub(crate) struct Nbd {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct NbdTls {
     /// The server's certificate and those between it and its authority, in PEM.
-    pub(crate) certificate: PathBuf,
+    pub(crate) certificate: Option<PathBuf>,
     /// Its private key, in PEM.
-    pub(crate) key: PathBuf,
+    pub(crate) key: Option<PathBuf>,
     /// The authorities that sign clients' certificates, in PEM. With them every client must show one, which proves its name.
     pub(crate) client_ca: Option<PathBuf>,
+    /// Instead of certificates: pre-shared keys, in lines `name:key`. Each proves its name.
+    pub(crate) psk_file: Option<PathBuf>,
     /// The listeners that serve over TLS only (`["tcp"]`).
     #[serde(default = "tcp_only")]
     pub(crate) require_on: Vec<NbdListener>,
@@ -88,14 +91,26 @@ fn tcp_only() -> Vec<NbdListener> {
 }
 
 impl NbdTls {
-    fn options(&self, folder: &Path) -> exporter::TlsOptions {
-        exporter::TlsOptions {
-            certificate: folder.join(&self.certificate),
-            key: folder.join(&self.key),
-            client_ca: self.client_ca.as_ref().map(|path| folder.join(path)),
+    fn options(&self, folder: &Path) -> Result<exporter::TlsOptions> {
+        let proof = match (&self.certificate, &self.key, &self.client_ca, &self.psk_file) {
+            (Some(certificate), Some(key), client_ca, None) => TlsProof::Certificates {
+                certificate: folder.join(certificate),
+                key: folder.join(key),
+                client_ca: client_ca.as_ref().map(|path| folder.join(path)),
+            },
+            (None, None, None, Some(keys)) => TlsProof::SharedKeys(folder.join(keys)),
+            _ => bail!("[nbd.tls] needs a certificate and a key (and may have a client-ca), or a psk-file and none of these"),
+        };
+        Ok(exporter::TlsOptions {
+            proof,
             required_on_tcp: self.require_on.contains(&NbdListener::Tcp),
             required_on_unix: self.require_on.contains(&NbdListener::Unix),
-        }
+        })
+    }
+
+    /// Whether nobody is served over TCP who has not proven a name.
+    fn proves_everybody(&self) -> bool {
+        (self.client_ca.is_some() || self.psk_file.is_some()) && self.require_on.contains(&NbdListener::Tcp)
     }
 }
 
@@ -239,26 +254,28 @@ impl Config {
     }
 
     /// How the data plane serves; `path` is where this configuration was read from.
-    #[must_use]
-    pub(crate) fn exporter(&self, path: Option<&Path>) -> exporter::Options {
+    ///
+    /// # Errors
+    /// What TLS is told makes no sense together.
+    pub(crate) fn exporter(&self, path: Option<&Path>) -> Result<exporter::Options> {
         let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
         let mut options = exporter::Options {
             advertise_host: self.nbd.advertise_host.clone(),
             max_connections: self.nbd.max_connections,
             max_connections_per_export: self.nbd.max_connections_per_export,
-            tls: self.nbd.tls.as_ref().map(|tls| tls.options(folder)),
+            tls: self.nbd.tls.as_ref().map(|tls| tls.options(folder)).transpose()?,
             ..exporter::Options::default()
         };
         if let Some(seconds) = self.times.detach_grace {
             options.grace = Duration::from_secs(seconds);
         }
-        options
+        Ok(options)
     }
 
     /// Whether every client of NBD over TCP must prove a name.
     #[must_use]
     pub(crate) fn nbd_proves_everybody(&self) -> bool {
-        self.nbd.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some() && tls.require_on.contains(&NbdListener::Tcp))
+        self.nbd.tls.as_ref().is_some_and(NbdTls::proves_everybody)
     }
 
     /// The engine's settings.

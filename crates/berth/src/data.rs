@@ -79,7 +79,7 @@ fn serve(args: &DataRunArgs) -> Result<()> {
         tcp: listen,
         unix: Some(folder.join(NBD_SOCKET)),
         key: name_key(&folder)?,
-        ..config.exporter(args.nbd.config.as_deref())
+        ..config.exporter(args.nbd.config.as_deref())?
     };
     let files = exporter::raise_file_limit();
     // One thread answers the controller; clients have threads of their own.

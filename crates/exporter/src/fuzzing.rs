@@ -5,10 +5,15 @@
 
 use crate::exports::{Export, Registry};
 use crate::handshake::Handshake;
-use crate::protocol::option::{self, Ask, CLIENT_FLAGS_LENGTH, HEADER_LENGTH, PAYLOAD_MAX, STRING_LENGTH_MAX, Unreadable};
+use crate::limits::{Complaint, Limits};
+use crate::names::{NameKey, Names};
+use crate::peer::Origin;
+use crate::protocol::context::Contexts;
+use crate::protocol::option::{self, Ask, CLIENT_FLAGS_LENGTH, HEADER_LENGTH, PAYLOAD_MAX, STRING_LENGTH_MAX};
 use crate::protocol::request::{Command, REQUEST_LENGTH, Request, Terms};
+use crate::server::Shared;
 use crate::session;
-use crate::socket::{Peer, Socket};
+use crate::socket::Socket;
 use crate::storage::Storage;
 use engine::ports::{Backing, ExportSpec};
 use lifecycle::{AttachmentId, Connection, Mode};
@@ -19,10 +24,15 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// The name of the one export that there is. Inputs must spell it to get past the handshake.
-pub const EXPORT: &str = "00000000-0000-0000-0000-000000000001";
+/// The attachment whose export is the only one that there is.
+const ID: &str = "00000000-0000-0000-0000-000000000001";
+/// What the secret in its name is made with.
+const KEY: [u8; 32] = [0; 32];
+/// Its name. Inputs must spell it to get past the handshake.
+pub const EXPORT: &str = "00000000-0000-0000-0000-000000000001.2a354913daa8d8d2d7ebd8059672c7bd";
 /// How many bytes the export has: some pages, so that most ranges of a fuzzer's choice are near its end.
 pub const SIZE: u64 = 64 << 10;
 /// The longest conversation that is held: all of it must fit into a socket's buffer, as it is written before anybody reads.
@@ -48,8 +58,8 @@ impl<'a> Scene<'a> {
         (sent.len() <= CONVERSATION_MAX).then_some(Self { read_only: how & 1 != 0, over_tcp: how & 2 != 0, sent })
     }
 
-    const fn peer(&self) -> Peer {
-        if self.over_tcp { Peer::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)) } else { Peer::Unix }
+    const fn origin(&self) -> Origin {
+        if self.over_tcp { Origin::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)) } else { Origin::Unix(None) }
     }
 }
 
@@ -78,8 +88,8 @@ impl Volume {
     pub fn converse(&self, input: &[u8]) {
         let Some(scene) = Scene::of(input) else { return };
         let before = self.reset();
-        let (registry, export) = self.export(scene.read_only);
-        let answered = answered(&registry, &scene);
+        let (shared, export) = self.export(scene.read_only);
+        let answered = answered(&shared, &scene);
         assert_eq!((*export.sessions.borrow(), *export.changes.borrow()), (0, 0), "a session or a change is left behind");
         assert_eq!(self.file.metadata().expect("it is open").len(), SIZE, "the file has another size");
         let limit = ANSWER_MAX + scene.sent.len() / ASKED_MIN * (ANSWER_MAX + usize::try_from(SIZE).expect("small"));
@@ -105,13 +115,13 @@ impl Volume {
         bytes
     }
 
-    fn export(&self, read_only: bool) -> (Registry, Arc<Export>) {
-        let attachment: AttachmentId = EXPORT.parse().expect("an id");
+    fn export(&self, read_only: bool) -> (Shared, Arc<Export>) {
+        let attachment: AttachmentId = ID.parse().expect("an id");
         let spec = ExportSpec {
             attachment,
-            volume: EXPORT.parse().expect("an id"),
+            volume: ID.parse().expect("an id"),
             backing: Backing::File(self.path.clone()),
-            host: EXPORT.parse().expect("an id"),
+            host: ID.parse().expect("an id"),
             address: Ipv4Addr::LOCALHOST.to_string(),
             initiators: Vec::new(),
             mode: if read_only { Mode::ReadOnly } else { Mode::ReadWrite },
@@ -120,20 +130,28 @@ impl Volume {
         };
         let storage = Storage::open(&self.path, read_only).expect("it opens");
         let export = Arc::new(Export::new(spec, Ipv4Addr::LOCALHOST.into(), storage, Connection::default()));
-        let registry = Registry::default();
+        let registry = Registry::new(Names::new(&NameKey::from(KEY)));
         registry.lock().exports.insert(attachment, export.clone());
-        (registry, export)
+        let shared = Shared {
+            registry,
+            tls: None,
+            limits: Limits::new(1),
+            sessions_max: 1,
+            sessions_full: Complaint::new("connections to one export", "max-connections-per-export"),
+            stopping: AtomicBool::new(false),
+        };
+        (shared, export)
     }
 }
 
 /// All that the server answers to what the client of this scene sends.
-fn answered(registry: &Registry, scene: &Scene<'_>) -> Vec<u8> {
+fn answered(shared: &Shared, scene: &Scene<'_>) -> Vec<u8> {
     let (mut client, server) = UnixStream::pair().expect("there are descriptors left");
     client.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
     client.write_all(scene.sent).expect("it fits into the buffer");
     client.shutdown(Shutdown::Write).expect("it is connected");
     std::thread::scope(|scope| {
-        let serving = scope.spawn(|| serve(registry, Socket::Unix(server), scene.peer()));
+        let serving = scope.spawn(|| serve(shared, Socket::Unix(server), scene.origin()));
         let mut answered = Vec::new();
         let ended = client.read_to_end(&mut answered);
         // A server that hangs in reading or writing is let go, so that the panic below is seen.
@@ -148,11 +166,9 @@ fn answered(registry: &Registry, scene: &Scene<'_>) -> Vec<u8> {
 }
 
 /// One connection from its first byte to its last, as the listeners' threads run it.
-fn serve(registry: &Registry, socket: Socket, peer: Peer) {
-    const SESSIONS_MAX: usize = 1;
-    let socket = Arc::new(socket);
-    if let Ok(Some(agreed)) = Handshake::new(registry, socket.clone(), peer, SESSIONS_MAX).run() {
-        session::serve(&socket, &agreed);
+fn serve(shared: &Shared, socket: Socket, origin: Origin) {
+    if let Ok(Some(agreed)) = Handshake::new(shared, Arc::new(socket), origin).run() {
+        session::serve(&agreed.socket, &agreed);
     }
 }
 
@@ -167,14 +183,11 @@ pub fn option(input: &[u8]) {
     let Some((front, data)) = input.split_first_chunk::<HEADER_LENGTH>() else { return };
     let Some(header) = option::header(*front) else { return };
     let parsed = option::parse(header.option, data);
-    assert_eq!(parsed == Err(Unreadable::Unknown), !option::is_known(header.option), "option {}", header.option);
     let fits = |name: &str| assert!(name.len() <= STRING_LENGTH_MAX && !name.contains('\0'), "a name of {} bytes", name.len());
     match parsed {
-        Ok(Ask::ExportName(name) | Ask::Info(name) | Ask::Go(name)) => fits(&name),
-        Ok(Ask::ListMeta(meta) | Ask::SetMeta(meta)) => {
-            fits(&meta.export);
-            assert!(!(meta.is_empty && (meta.names_allocation || meta.names_base)), "nothing was asked for, and something was");
-        }
+        Ok(Ask::ExportName(name)) => fits(&name),
+        Ok(Ask::Info(inquiry) | Ask::Go(inquiry)) => fits(&inquiry.export),
+        Ok(Ask::ListMeta(meta) | Ask::SetMeta(meta)) => fits(&meta.export),
         // The others carry nothing.
         Ok(_) | Err(_) => {}
     }
@@ -190,7 +203,8 @@ pub fn request(input: &[u8]) {
     let flag = |bit: u8| agreed & bit != 0;
     // A backing's size has 63 bits.
     let size = u64::from_be_bytes(*size) >> 1;
-    let terms = Terms { size, read_only: flag(1), structured: flag(2), allocation: flag(4) };
+    let contexts = if flag(4) { Contexts::all() } else { Contexts::default() };
+    let terms = Terms { size, read_only: flag(1), structured: flag(2), contexts };
     let Some(request) = Request::parse(bytes) else { return };
     if request.check(terms).is_err() {
         return;
@@ -199,7 +213,7 @@ pub fn request(input: &[u8]) {
     assert!(request.payload() <= PAYLOAD_MAX && request.memory() <= PAYLOAD_MAX, "{request:?} takes too much memory");
     match request.command {
         Command::Disconnect | Command::Flush => return,
-        Command::BlockStatus => assert!(terms.allocation, "{request:?} was not agreed on"),
+        Command::BlockStatus => assert!(terms.contexts != Contexts::default(), "{request:?} was not agreed on"),
         Command::Unknown => panic!("{request:?} is unknown and passes"),
         Command::Read | Command::Write | Command::Trim | Command::Cache | Command::WriteZeroes => {}
     }
@@ -235,6 +249,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let volume = Volume::new(&folder.path().join("volume"));
         replay("nbd_handshake", 20, |input| volume.converse(input));
+    }
+
+    #[test]
+    fn the_name_that_inputs_spell_is_the_exports() {
+        assert_eq!(Names::new(&NameKey::from(KEY)).of(ID.parse().expect("an id")), EXPORT);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did;
 //! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
-//! - `socket`, `secured`, `tls` and `x509`: a client's connection, plain or encrypted;
+//! - `socket`, `secured`, `tls`, `x509` and `psk`: a client's connection, plain or encrypted;
 //! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that;
 //! - `plane`: all that as a process of its own, and the controller's end of it.
 //!
@@ -27,6 +27,8 @@ mod names;
 mod peer;
 mod port;
 mod protocol;
+#[cfg(feature = "tls-psk")]
+mod psk;
 mod secured;
 mod server;
 mod session;
@@ -40,4 +42,4 @@ pub mod plane;
 pub use limits::raise_file_limit;
 pub use names::NameKey;
 pub use port::{NbdExporter, Options, StartError};
-pub use tls::{TlsError, TlsOptions};
+pub use tls::{TlsError, TlsOptions, TlsProof};

@@ -106,7 +106,7 @@ impl NbdExporter {
             tls,
             limits: Limits::new(options.max_connections),
             sessions_max: options.max_connections_per_export,
-            sessions_full: Complaint::new("connections to one export", "max_connections_per_export"),
+            sessions_full: Complaint::new("connections to one export", "max-connections-per-export"),
             stopping: AtomicBool::new(false),
         });
         listen(shared.clone(), tcp, accept_tcp).map_err(failed(address.to_string()))?;

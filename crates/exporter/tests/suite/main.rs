@@ -8,5 +8,6 @@ mod crowd;
 mod detach;
 mod hostile;
 mod protocol;
+mod psk;
 mod served;
 mod tls;
