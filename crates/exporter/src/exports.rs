@@ -5,8 +5,8 @@
 
 use crate::socket::{Peer, Socket};
 use crate::storage::Storage;
-use crate::tokens::Tokens;
 use engine::ports::{Client, ExportSpec};
+use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection, Timestamp};
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! The data plane: an NBD server that knows who is connected.
 //!
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
-//! - `exports`: what is exported, to whom, and who is connected; `tokens`: the fence against late calls;
+//! - `exports`: what is exported, to whom, and who is connected;
 //! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
 //!
 //! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
@@ -21,6 +21,5 @@ mod server;
 mod session;
 mod socket;
 mod storage;
-mod tokens;
 
 pub use port::{NbdExporter, Options, StartError};
