@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store-sqlite", &["engine", "lifecycle"]),
     ("driver-file", &["engine", "lifecycle"]),
     ("exporter", &["engine", "lifecycle"]),
+    ("exporter-local", &["engine", "lifecycle"]),
     ("api-opensds", &["engine", "lifecycle"]),
     ("berth", &["api-opensds", "driver-file", "engine", "exporter", "lifecycle", "store-sqlite"]),
 ];
