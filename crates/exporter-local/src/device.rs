@@ -34,16 +34,36 @@ pub(crate) struct Found {
     pub(crate) device: Device,
     /// The name that the kernel keeps with it; another program's own words if it is not ours.
     pub(crate) name: String,
-    pub(crate) info: Info,
+    /// What else it told, unless its disk is broken.
+    pub(crate) told: Option<Told>,
+    pub(crate) read_only: bool,
     pub(crate) direct_io: bool,
 }
 
-/// All bound devices.
-#[derive(Default)]
-pub(crate) struct Scan {
-    pub(crate) found: Vec<Found>,
-    /// Those that are being released just now: whose they were can no longer be asked.
-    pub(crate) leaving: Vec<Device>,
+/// What a device tells of itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    /// The file behind it.
+    pub(crate) identity: Identity,
+    /// Whether it shows all of that file.
+    pub(crate) is_all: bool,
+    /// Whether the kernel releases it when its last user closes it.
+    pub(crate) is_autoclear: bool,
+}
+
+impl From<&Info> for Told {
+    fn from(info: &Info) -> Self {
+        let identity = Identity { device: info.backing_device, inode: info.backing_inode };
+        Self { identity, is_all: info.offset == 0 && info.size_limit == 0, is_autoclear: info.is_autoclear() }
+    }
+}
+
+/// One look at one device.
+pub(crate) enum Looked {
+    Free,
+    Bound(Found),
+    /// It is bound, and does not tell whose it is: it is being released, or the disk below does not answer.
+    Unclear,
 }
 
 /// One life of a device, from its being bound to its release, told without opening it.
@@ -125,20 +145,28 @@ impl Device {
         if is_it { Ok(file) } else { Err(Trouble::OtherNode(self)) }
     }
 
-    /// Looks at it; nothing if it is not bound, or no longer.
-    pub(crate) fn look(self) -> Result<Option<Found>, Trouble> {
+    /// Looks at it.
+    pub(crate) fn look(self) -> Result<Looked, Trouble> {
         let file = match self.open(OFlags::RDONLY) {
             Ok(file) => file,
-            Err(trouble) if trouble.errno() == Some(Errno::NXIO) => return Ok(None),
+            Err(trouble) if trouble.errno() == Some(Errno::NXIO) => return Ok(self.mute()),
             Err(trouble) => return Err(trouble),
         };
-        match kernel::info(&file) {
-            Ok(info) => {
-                Ok(Some(Found { device: self, name: info.name(), info, direct_io: self.says("loop/dio").as_deref() == Some("1") }))
-            }
-            Err(Errno::NXIO) => Ok(None),
-            Err(errno) => Err(Trouble::of(format!("asking {self} what it is bound to"))(errno)),
-        }
+        Ok(match kernel::info(&file) {
+            Ok(info) => Looked::Bound(self.found(info.name(), Some(Told::from(&info)))),
+            Err(_) => self.mute(),
+        })
+    }
+
+    /// It does not tell what it is bound to.
+    fn mute(self) -> Looked {
+        if self.backing_file().is_some() { Looked::Unclear } else { Looked::Free }
+    }
+
+    /// As it is seen now, under the name that it told, or that it is known by.
+    pub(crate) fn found(self, name: String, told: Option<Told>) -> Found {
+        let is_set = |file| self.says(file).as_deref() == Some("1");
+        Found { device: self, name, told, read_only: is_set("ro"), direct_io: is_set("loop/dio") }
     }
 
     /// Offers the size that its backing file has now.
@@ -170,36 +198,14 @@ impl Life {
 }
 
 impl Found {
-    /// The file behind it.
-    pub(crate) const fn identity(&self) -> Identity {
-        Identity { device: self.info.backing_device, inode: self.info.backing_inode }
+    /// The file behind it, if it can be told.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.told.map(|told| told.identity)
     }
 
     /// Whether it shows this file, all of it, and may be written or not as wanted.
     pub(crate) fn is(&self, backing: Identity, read_only: bool) -> bool {
-        let is_all = self.info.offset == 0 && self.info.size_limit == 0;
-        is_all && self.identity() == backing && self.info.is_read_only() == read_only
-    }
-}
-
-impl Scan {
-    /// Looks at every bound device of this machine.
-    pub(crate) fn now() -> Result<Self, Trouble> {
-        let mut scan = Self::default();
-        for device in devices()? {
-            match device.look()? {
-                Some(found) => scan.found.push(found),
-                None if device.backing_file().is_some() => scan.leaving.push(device),
-                None => {}
-            }
-        }
-        Ok(scan)
-    }
-
-    /// The device of that name.
-    pub(crate) fn of(&self, name: Name) -> Option<&Found> {
-        let name = name.to_string();
-        self.found.iter().find(|found| found.name == name)
+        self.told.is_some_and(|told| told.is_all) && self.identity() == Some(backing) && self.read_only == read_only
     }
 }
 

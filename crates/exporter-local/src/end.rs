@@ -11,6 +11,7 @@
 
 use crate::device::{Device, Life};
 use crate::kernel;
+use crate::name::Name;
 use crate::shared::{Busy, Shared, Step, blocking, lock, superseded};
 use crate::trouble::Trouble;
 use crate::users::{self, User};
@@ -46,8 +47,6 @@ pub(crate) struct End {
 enum Tried {
     Ended(Outcome),
     Used(Device, Vec<User>),
-    /// A device is being released, and whose it is can no longer be asked.
-    Leaving(Device),
 }
 
 /// A device that nobody else stands on while this lives.
@@ -67,10 +66,8 @@ pub(crate) async fn unexport(shared: &Arc<Shared>, end: End, patience: Patience)
             Ok(Tried::Used(device, users)) if is_late || end.force && users.iter().any(User::stays) => {
                 return Outcome::Refused(still_used(device, &users, end.force));
             }
-            Ok(Tried::Leaving(device)) if is_late => {
-                return Outcome::Unknown(format!("{device} is being released, and until it is nobody can tell whose it is"));
-            }
-            Ok(Tried::Used(..) | Tried::Leaving(_)) => tokio::time::sleep(PAUSE).await,
+            Err(trouble @ Trouble::Unclear(_)) if is_late => return Outcome::Unknown(trouble.to_string()),
+            Ok(Tried::Used(..)) | Err(Trouble::Unclear(_)) => tokio::time::sleep(PAUSE).await,
             Err(trouble) => return trouble.into(),
         }
     }
@@ -116,9 +113,7 @@ fn claim(shared: &Arc<Shared>, end: End) -> Result<Result<Claim, Tried>, Trouble
         return Ok(Err(Tried::Ended(superseded())));
     }
     let scan = shared.scan()?;
-    let Some(found) = scan.of(shared.name(end.attachment)) else {
-        return Ok(Err(scan.leaving.first().map_or_else(|| Tried::Ended(ended(shared, end)), |device| Tried::Leaving(*device))));
-    };
+    let Some(found) = scan.of(shared.name(end.attachment))? else { return Ok(Err(Tried::Ended(ended(shared, end)))) };
     let device = found.device;
     let Some(busy) = shared.begin(end.attachment, Step::Flush) else {
         let hangs = Outcome::Unknown(format!("the flush of {device} by an earlier try has not ended: its backing may hang"));
@@ -132,7 +127,7 @@ fn claim(shared: &Arc<Shared>, end: End) -> Result<Result<Claim, Tried>, Trouble
         Ok(file) => Ok(Ok(Claim { device, file, _busy: busy })),
         Err(trouble) if trouble.errno() == Some(Errno::BUSY) => Ok(Err(Tried::Used(device, vec![User::Unseen]))),
         // Released by somebody else since the look.
-        Err(trouble) if trouble.errno() == Some(Errno::NXIO) => Ok(Err(Tried::Leaving(device))),
+        Err(trouble) if trouble.errno() == Some(Errno::NXIO) => Err(Trouble::Unclear(device)),
         Err(trouble) => Err(trouble),
     }
 }
@@ -143,45 +138,44 @@ fn release(shared: &Arc<Shared>, end: End, claim: Claim) -> Result<Tried, Troubl
         return Ok(Tried::Ended(superseded()));
     }
     let device = claim.device;
-    // The number may have been given to another export while the flush ran, if somebody released the device.
-    let is_ours = |info: &kernel::Info| info.name() == shared.name(end.attachment).to_string();
-    let is_bound = kernel::info(&claim.file).is_ok_and(|info| is_ours(&info));
     // From here on its end is no loss.
     let life = lock(&shared.lives).remove(&end.attachment);
-    if is_bound {
-        match device.forget_partitions(&claim.file) {
-            Ok(()) => {}
-            Err(Errno::BUSY) => return Ok(used(shared, end, claim, life)),
-            Err(errno) => return Err(Trouble::of(format!("taking away the partitions of {device}"))(errno)),
-        }
-        match kernel::clear(&claim.file) {
-            Ok(()) | Err(Errno::NXIO) => {}
-            Err(errno) => return Err(Trouble::of(format!("releasing {device}"))(errno)),
-        }
-        if let Ok(info) = kernel::info(&claim.file) {
-            // Somebody out of sight has it open.
-            kernel::keep(&claim.file, &info).map_err(Trouble::of(format!("keeping {device}, which is used")))?;
-            return Ok(used(shared, end, claim, life));
-        }
-    }
+    // If somebody released the device while the flush ran, its number may be another's by now.
+    let let_go = if life.as_ref().is_some_and(Life::goes_on) { let_go(shared.name(end.attachment), &claim) } else { Ok(true) };
     // The kernel lets go when the claim is closed.
     drop(claim);
-    let scan = shared.scan()?;
-    Ok(match scan.of(shared.name(end.attachment)) {
-        Some(found) => Tried::Used(found.device, vec![User::Unseen]),
-        None if scan.leaving.contains(&device) => Tried::Leaving(device),
-        None => Tried::Ended(ended(shared, end)),
-    })
+    let lives_on = life.filter(Life::goes_on);
+    let is_free = lives_on.is_none();
+    lock(&shared.lives).extend(lives_on.map(|life| (end.attachment, life)));
+    match let_go? {
+        true if is_free => Ok(Tried::Ended(ended(shared, end))),
+        true => Err(Trouble::Unclear(device)),
+        false => {
+            let mut users = users::of(device);
+            users.extend(users.is_empty().then_some(User::Unseen));
+            Ok(Tried::Used(device, users))
+        }
+    }
 }
 
-/// The claimed device has a user all the same, and lives on.
-fn used(shared: &Shared, end: End, claim: Claim, life: Option<Life>) -> Tried {
-    lock(&shared.lives).extend(life.map(|life| (end.attachment, life)));
+/// Tells the kernel to let go of the claimed device; false if it has a user all the same, and lives on.
+fn let_go(name: Name, claim: &Claim) -> Result<bool, Trouble> {
     let device = claim.device;
-    drop(claim);
-    let mut users = users::of(device);
-    users.extend(users.is_empty().then_some(User::Unseen));
-    Tried::Used(device, users)
+    match device.forget_partitions(&claim.file) {
+        Ok(()) => {}
+        Err(Errno::BUSY) => return Ok(false),
+        Err(errno) => return Err(Trouble::of(format!("taking away the partitions of {device}"))(errno)),
+    }
+    match kernel::clear(&claim.file) {
+        Ok(()) | Err(Errno::NXIO) => {}
+        Err(errno) => return Err(Trouble::of(format!("releasing {device}"))(errno)),
+    }
+    // A broken disk answers with another error.
+    if kernel::info(&claim.file).err() == Some(Errno::NXIO) {
+        return Ok(true);
+    }
+    kernel::keep(&claim.file, name).map_err(Trouble::of(format!("keeping {device}, which is used")))?;
+    Ok(false)
 }
 
 fn ended(shared: &Shared, end: End) -> Outcome {

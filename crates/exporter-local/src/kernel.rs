@@ -93,14 +93,29 @@ pub(crate) struct Setup {
 }
 
 impl Info {
+    /// Of a device of ours: all of its file.
+    const fn new(file_name: [u8; NAME_SIZE], flags: u32) -> Self {
+        Self {
+            backing_device: 0,
+            backing_inode: 0,
+            _rdevice: 0,
+            offset: 0,
+            size_limit: 0,
+            _number: 0,
+            _encrypt_type: 0,
+            _encrypt_key_size: 0,
+            flags,
+            file_name,
+            _crypt_name: [0; NAME_SIZE],
+            _encrypt_key: [0; 32],
+            _init: [0; 2],
+        }
+    }
+
     /// Its name, as far as it is text.
     pub(crate) fn name(&self) -> String {
         let end = self.file_name.iter().position(|byte| *byte == 0).unwrap_or(NAME_SIZE);
         String::from_utf8_lossy(&self.file_name[..end]).into_owned()
-    }
-
-    pub(crate) const fn is_read_only(&self) -> bool {
-        self.flags & READ_ONLY != 0
     }
 
     /// Whether the kernel releases the device when its last user closes it.
@@ -136,7 +151,7 @@ pub(crate) fn free(control: impl AsFd) -> Result<u32> {
     unsafe { ioctl(control, GetFree) }
 }
 
-/// What the device is bound to. `NXIO` if it is not bound, or about to be no longer.
+/// What the device is bound to. `NXIO` if it is not bound, or about to be no longer; any other error is its backing's.
 pub(crate) fn info(device: impl AsFd) -> Result<Info> {
     // SAFETY: the opcode fills one `struct loop_info64`, for which every bit pattern is valid.
     unsafe { ioctl(device, Getter::<LOOP_GET_STATUS64, Info>::new()) }
@@ -145,21 +160,7 @@ pub(crate) fn info(device: impl AsFd) -> Result<Info> {
 /// Binds a free device. `BUSY` if it is bound already.
 pub(crate) fn configure(device: impl AsFd, backing: impl AsFd, setup: Setup) -> Result<()> {
     let flags = if setup.read_only { READ_ONLY } else { 0 } | if setup.direct_io { DIRECT_IO } else { 0 };
-    let info = Info {
-        backing_device: 0,
-        backing_inode: 0,
-        _rdevice: 0,
-        offset: 0,
-        size_limit: 0,
-        _number: 0,
-        _encrypt_type: 0,
-        _encrypt_key_size: 0,
-        flags,
-        file_name: setup.name.bytes(),
-        _crypt_name: [0; NAME_SIZE],
-        _encrypt_key: [0; 32],
-        _init: [0; 2],
-    };
+    let info = Info::new(setup.name.bytes(), flags);
     let backing = backing.as_fd();
     let descriptor = u32::try_from(backing.as_raw_fd()).map_err(|_| Errno::BADF)?;
     let config = Config { backing: descriptor, block_size: setup.block_size, info, _reserved: [0; 8] };
@@ -174,9 +175,10 @@ pub(crate) fn clear(device: impl AsFd) -> Result<()> {
     unsafe { ioctl(device, NoArg::<LOOP_CLR_FD>::new()) }
 }
 
-/// Takes the wish back that the device be released when its last user closes it.
-pub(crate) fn keep(device: impl AsFd, info: &Info) -> Result<()> {
-    let info = Info { flags: info.flags & !AUTOCLEAR, ..*info };
+/// Takes the wish back that a device of ours be released when its last user closes it. Whether it can be written, and how its
+/// backing is read, stay as they are.
+pub(crate) fn keep(device: impl AsFd, name: Name) -> Result<()> {
+    let info = Info::new(name.bytes(), 0);
     // SAFETY: the opcode reads one `struct loop_info64`.
     unsafe { ioctl(device, Setter::<LOOP_SET_STATUS64, Info>::new(info)) }
 }

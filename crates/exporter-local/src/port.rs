@@ -6,6 +6,7 @@ use crate::end::{self, End, Patience};
 use crate::here;
 use crate::kernel;
 use crate::losses;
+use crate::name::Name;
 use crate::shared::{Shared, Step, blocking, connection, lock, superseded};
 use crate::trouble::Trouble;
 use crate::users;
@@ -14,6 +15,7 @@ use engine::ports::{self, Client, ExportSpec, Exporter, Unanswered};
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Timestamp, Token};
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -32,6 +34,9 @@ pub struct Options {
     /// Tells this controller's devices from those of other controllers on the machine: the same at each of its starts, and no other
     /// controller's.
     pub mark: u64,
+    /// Where its volumes lie. A device that cannot be asked whose it is, as its disk is broken, may be this controller's only if its
+    /// file lies there; empty for anywhere, so that one broken device keeps every question about absent ones from being answered.
+    pub folders: Vec<PathBuf>,
     /// How long a graceful end waits for users to leave.
     pub grace: Duration,
     /// How long a forced end waits for processes to close the device, and any end for its flush.
@@ -41,10 +46,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual times, for the controller with that mark.
+    /// The usual times, for the controller with that mark and volumes in those folders.
     #[must_use]
-    pub const fn new(mark: u64) -> Self {
-        Self { mark, grace: GRACE, drain: DRAIN, watch: WATCH }
+    pub const fn new(mark: u64, folders: Vec<PathBuf>) -> Self {
+        Self { mark, folders, grace: GRACE, drain: DRAIN, watch: WATCH }
     }
 }
 
@@ -59,7 +64,9 @@ impl LocalExporter {
     /// watches its devices until it is dropped.
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        let shared = Arc::new(Shared::new(options.mark));
+        // The kernel tells paths without links. A folder that is not there has no volumes yet.
+        let real = options.folders.iter().map(|folder| std::fs::canonicalize(folder).unwrap_or_else(|_| folder.clone()));
+        let shared = Arc::new(Shared::new(options.mark, real.collect()));
         tokio::spawn(losses::watch(Arc::downgrade(&shared), options.watch));
         Self { shared, patience: Patience { grace: options.grace, drain: options.drain } }
     }
@@ -95,14 +102,16 @@ fn export(shared: &Shared, token: Token, spec: &ExportSpec, backing: &Backing) -
     if !shared.is_newest(spec.attachment, token) {
         return Ok(superseded());
     }
-    if let Some(found) = scan.of(name) {
+    if let Some(found) = scan.of(name)? {
         if !found.is(backing.identity, read_only) {
             let device = found.device;
             return Ok(Outcome::Refused(format!("it is exported already as {device}, with another mode or of another file")));
         }
-        return again(found);
+        return again(name, found);
     }
-    if let Some(other) = scan.found.iter().find(|found| found.identity() == backing.identity && !is_fellow(shared, spec, found)) {
+    if let Some(other) =
+        scan.found.iter().find(|found| found.identity() == Some(backing.identity) && !is_fellow(shared, spec, found))
+    {
         // Two devices on one file do not see one another's writes.
         let (device, words) = (other.device, &other.name);
         return Ok(Outcome::Refused(format!("its file is the backing of {device} already ({words:?}); release that one first")));
@@ -110,7 +119,7 @@ fn export(shared: &Shared, token: Token, spec: &ExportSpec, backing: &Backing) -
     let Some(device) = device::bind(backing, name, read_only, || shared.is_newest(spec.attachment, token))? else {
         return Ok(superseded());
     };
-    Ok(match shared.scan()?.of(name) {
+    Ok(match shared.scan()?.of(name)? {
         Some(found) if found.is(backing.identity, read_only) => serving(found),
         _ => Outcome::Unknown(format!("{device} was bound, and is not what was asked for")),
     })
@@ -122,11 +131,11 @@ fn is_fellow(shared: &Shared, spec: &ExportSpec, found: &Found) -> bool {
 }
 
 /// It is exported already, as asked for; but somebody may have told the kernel to release it with its last user.
-fn again(found: &Found) -> Result<Outcome, Trouble> {
-    if found.info.is_autoclear() {
+fn again(name: Name, found: &Found) -> Result<Outcome, Trouble> {
+    if found.told.is_some_and(|told| told.is_autoclear) {
         let device = found.device;
         let file = device.open(OFlags::RDONLY)?;
-        kernel::keep(&file, &found.info).map_err(Trouble::of(format!("keeping {device}, which was to go with its last user")))?;
+        kernel::keep(&file, name).map_err(Trouble::of(format!("keeping {device}, which was to go with its last user")))?;
     }
     Ok(serving(found))
 }
@@ -139,7 +148,7 @@ fn serving(found: &Found) -> Outcome {
 fn clients(shared: &Shared, attachment: AttachmentId) -> Result<Vec<Client>, Trouble> {
     let scan = shared.scan()?;
     let before = lock(&shared.since).remove(&attachment).unwrap_or_default();
-    let Some(found) = scan.of(shared.name(attachment)) else { return Ok(vec![]) };
+    let Some(found) = scan.of(shared.name(attachment))? else { return Ok(vec![]) };
     let (now, size) = (now(), found.device.size());
     let mut seen = BTreeMap::new();
     let clients = users::of(found.device).into_iter().map(|user| {
@@ -203,11 +212,7 @@ impl Exporter for LocalExporter {
         }
         let name = self.shared.name(attachment);
         let scan = self.shared.gated(|shared| shared.scan()).await?;
-        match (scan.of(name), scan.leaving.first()) {
-            (Some(found), _) => Ok(ExportSeen::Serving(connection(found))),
-            (None, Some(device)) => Err(Unanswered(format!("{device} is being released, and whose it was cannot be told"))),
-            (None, None) => Ok(ExportSeen::Absent),
-        }
+        Ok(scan.of(name)?.map_or(ExportSeen::Absent, |found| ExportSeen::Serving(connection(found))))
     }
 
     async fn list(&self) -> Result<BTreeMap<AttachmentId, Connection>, Unanswered> {
@@ -221,7 +226,7 @@ impl Exporter for LocalExporter {
     }
 
     async fn refresh(&self, attachment: AttachmentId) -> Result<(), Unanswered> {
-        let grow = move |shared: &Arc<Shared>| match shared.scan()?.of(shared.name(attachment)) {
+        let grow = move |shared: &Arc<Shared>| match shared.scan()?.of(shared.name(attachment))? {
             Some(found) => found.device.grow(),
             None => Ok(()),
         };

@@ -7,13 +7,14 @@
 //! - what can hang for long (opening a backing, flushing a device) runs outside the gate, one at a time for each attachment, so
 //!   that a dead disk costs a thread and not one more with every try.
 
-use crate::device::{Found, Scan};
+use crate::device::{self, Device, Found, Looked};
 use crate::losses::Lives;
 use crate::name::Name;
 use crate::trouble::Trouble;
 use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection, Outcome, Timestamp, Token};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -21,6 +22,8 @@ use tokio::sync::watch;
 pub(crate) struct Shared {
     /// Which controller this is, among those of the machine.
     pub(crate) mark: u64,
+    /// Where its volumes lie; empty for anywhere.
+    folders: Vec<PathBuf>,
     gate: Arc<tokio::sync::Mutex<()>>,
     tokens: Mutex<Tokens>,
     busy: Mutex<BTreeSet<(AttachmentId, Step)>>,
@@ -30,6 +33,26 @@ pub(crate) struct Shared {
     pub(crate) since: Mutex<BTreeMap<AttachmentId, BTreeMap<String, Timestamp>>>,
     pub(crate) lives: Mutex<Lives>,
     pub(crate) losses: watch::Sender<u64>,
+}
+
+/// Every bound device that could be this controller's.
+#[derive(Default)]
+pub(crate) struct Scan {
+    pub(crate) found: Vec<Found>,
+    /// Those that do not tell whose they are, and may be this controller's.
+    unclear: Vec<Device>,
+}
+
+impl Scan {
+    /// The device of that name, if there is one.
+    pub(crate) fn of(&self, name: Name) -> Result<Option<&Found>, Trouble> {
+        let text = name.to_string();
+        match (self.found.iter().find(|found| found.name == text), self.unclear.first()) {
+            (Some(found), _) => Ok(Some(found)),
+            (None, Some(device)) => Err(Trouble::Unclear(*device)),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 /// What may hang.
@@ -50,9 +73,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(mark: u64) -> Self {
+    pub(crate) fn new(mark: u64, folders: Vec<PathBuf>) -> Self {
         Self {
             mark,
+            folders,
             gate: Arc::default(),
             tokens: Mutex::default(),
             busy: Mutex::default(),
@@ -98,15 +122,35 @@ impl Shared {
         lock(&self.busy).insert(what).then(|| Busy { shared: self.clone(), what })
     }
 
-    /// Looks at every device, and notes which lives this controller's have.
+    /// Looks at every bound device of this machine, and notes which lives this controller's have.
     pub(crate) fn scan(&self) -> Result<Scan, Trouble> {
-        let scan = Scan::now()?;
-        for found in &scan.found {
-            if let (Some(name), Some(life)) = (self.ours(found), found.device.life()) {
-                lock(&self.lives).insert(name.attachment, life);
+        let mut scan = Scan::default();
+        for device in device::devices()? {
+            match device.look()? {
+                Looked::Bound(found) => {
+                    if let (Some(name), Some(life)) = (self.ours(&found), device.life()) {
+                        lock(&self.lives).insert(name.attachment, life);
+                    }
+                    scan.found.push(found);
+                }
+                Looked::Unclear => self.clear_up(device, &mut scan),
+                Looked::Free => {}
             }
         }
         Ok(scan)
+    }
+
+    /// What is known of a device that does not tell whose it is: it may have told before, and a file elsewhere is not ours.
+    fn clear_up(&self, device: Device, scan: &mut Scan) {
+        let (Some(life), Some(path)) = (device.life(), device.backing_file()) else { return };
+        let known = lock(&self.lives).iter().find(|(_, known)| **known == life).map(|(attachment, _)| self.name(*attachment));
+        match known {
+            Some(name) => scan.found.push(device.found(name.to_string(), None)),
+            None if self.folders.is_empty() || self.folders.iter().any(|folder| Path::new(&path).starts_with(folder)) => {
+                scan.unclear.push(device);
+            }
+            None => {}
+        }
     }
 
     /// The name of a device that this controller made.
@@ -130,7 +174,7 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 pub(crate) fn connection(found: &Found) -> Connection {
     let data = [
         ("device", found.device.to_string()),
-        ("mode", if found.info.is_read_only() { "ro" } else { "rw" }.to_owned()),
+        ("mode", if found.read_only { "ro" } else { "rw" }.to_owned()),
         ("directIo", if found.direct_io { "yes" } else { "no" }.to_owned()),
     ];
     Connection { protocol: "local".to_owned(), data: data.map(|(word, value)| (word.to_owned(), value)).into() }

@@ -29,6 +29,9 @@ pub(crate) enum Trouble {
     /// Something else under the node's name.
     #[error("{0} is not the loop device of that number; mend /dev")]
     OtherNode(Device),
+    /// A device that may be the one asked about.
+    #[error("{0} cannot be asked whose it is: it is being released, or the disk below it does not answer")]
+    Unclear(Device),
     /// The kernel does not know a call.
     #[error("this kernel cannot set up a loop device in one step; Linux 5.8 or newer is needed")]
     TooOld,
@@ -68,7 +71,7 @@ impl Trouble {
             Self::Forbidden { source, .. } | Self::Backing { source, .. } | Self::System { source, .. } => {
                 Errno::from_io_error(source)
             }
-            Self::NoDriver | Self::NoNode(_) | Self::OtherNode(_) | Self::TooOld => None,
+            Self::NoDriver | Self::NoNode(_) | Self::OtherNode(_) | Self::Unclear(_) | Self::TooOld => None,
         }
     }
 
@@ -76,7 +79,7 @@ impl Trouble {
         match self {
             Self::Forbidden { .. } | Self::NoDriver | Self::NoNode(_) | Self::OtherNode(_) | Self::TooOld => true,
             Self::Backing { .. } => !self.errno().is_some_and(is_shortage),
-            Self::System { .. } => false,
+            Self::System { .. } | Self::Unclear(_) => false,
         }
     }
 }

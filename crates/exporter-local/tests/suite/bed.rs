@@ -35,13 +35,13 @@ impl Bed {
         let ground = Ground::new(kind, 1024)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mark = u64::from_be_bytes(Uuid::new_v4().as_bytes()[..8].try_into().unwrap());
-        let exporter = exporter(&runtime, mark);
+        let exporter = exporter(&runtime, mark, ground.root());
         Some(Self { exporter, mark, runtime, mounts: vec![], ground })
     }
 
     /// Another exporter: one with the same mark is the controller after a restart.
     pub(crate) fn another(&self, mark: u64) -> LocalExporter {
-        exporter(&self.runtime, mark)
+        exporter(&self.runtime, mark, self.ground.root())
     }
 
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
@@ -102,6 +102,11 @@ impl Bed {
         point
     }
 
+    /// Makes every write and flush of what is on this bed fail from now on.
+    pub(crate) fn break_disk(&self) {
+        self.ground.breaker()();
+    }
+
     /// The loop devices of files on this bed, whoever made them.
     pub(crate) fn devices(&self) -> Vec<String> {
         devices(self.ground.root())
@@ -119,10 +124,10 @@ impl Drop for Bed {
     }
 }
 
-fn exporter(runtime: &tokio::runtime::Runtime, mark: u64) -> LocalExporter {
+fn exporter(runtime: &tokio::runtime::Runtime, mark: u64, folder: &Path) -> LocalExporter {
     let _entered = runtime.enter();
     let watch = Duration::from_millis(50);
-    LocalExporter::new(&Options { grace: GRACE, drain: GRACE, watch, ..Options::new(mark) })
+    LocalExporter::new(&Options { grace: GRACE, drain: GRACE, watch, ..Options::new(mark, vec![folder.to_owned()]) })
 }
 
 /// The loop devices that have a file below `root` as their backing.

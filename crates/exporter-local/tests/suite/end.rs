@@ -1,10 +1,11 @@
 //! Ending an export that is used: nobody is cut, nothing is lost, and who is in the way is named.
 
-use crate::bed::{Bed, Opener, assert_gone, assert_refused, connection, run, sysfs};
+use crate::bed::{Bed, Opener, assert_gone, assert_refused, connection, run, sysfs, token};
 use engine::ports::Exporter;
 use ground::wait_until;
-use lifecycle::ExportSeen;
+use lifecycle::{ExportSeen, Outcome};
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -215,10 +216,30 @@ fn an_abandoned_end_changes_nothing() {
     let (spec, device) = bed.exported();
     let opener = Opener::new(&device);
     bed.run(async {
-        let ending = bed.exporter.unexport(crate::bed::token(2), spec.attachment, false);
+        let ending = bed.exporter.unexport(token(2), spec.attachment, false);
         assert!(tokio::time::timeout(Duration::from_millis(300), ending).await.is_err(), "it waits for the process");
     });
     drop(opener);
     assert!(matches!(bed.seen(&spec), ExportSeen::Serving(_)));
     assert_gone(&bed.unexport(3, &spec, false));
+}
+
+#[test]
+fn what_cannot_be_made_durable_is_told_once_and_for_all_and_force_lets_go() {
+    let Some(bed) = Bed::new() else { return };
+    let (spec, device) = bed.exported();
+    File::options().write(true).open(&device).unwrap().write_all_at(&[7; 4096], 0).unwrap();
+    bed.break_disk();
+    // The kernel would call the second flush a success if the first had told.
+    for counter in [2, 3] {
+        assert_refused(&bed.unexport(counter, &spec, false), &[&device, "durable", "force"]);
+    }
+    assert!(matches!(bed.seen(&spec), ExportSeen::Serving(_)), "it told whose it is when it could");
+    let restarted = bed.another(bed.mark);
+    assert!(bed.run(restarted.inspect(spec.attachment, None)).is_err(), "whose it is cannot be asked any more");
+    assert!(matches!(bed.run(restarted.unexport(token(1), spec.attachment, false)), Outcome::Unknown(_)));
+    let Some(beside) = Bed::new() else { return };
+    assert_eq!(beside.seen(&spec), ExportSeen::Absent, "a broken disk elsewhere is nobody else's matter");
+    assert_gone(&bed.unexport(4, &spec, true));
+    assert_eq!(bed.devices(), Vec::<String>::new());
 }
