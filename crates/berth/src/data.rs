@@ -4,6 +4,7 @@
 
 use crate::cli::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, Format, NbdArgs};
 use crate::config::Config;
+use crate::kept::kept;
 use crate::serve::{data_folder, guard_nbd, told_to_stop};
 use anyhow::{Context, Result};
 use exporter::NameKey;
@@ -99,24 +100,13 @@ fn serve(args: &DataRunArgs) -> Result<()> {
     Ok(())
 }
 
-/// The folder's key, made at the first start.
+/// The key that the secrets in exports' names are made with.
 fn name_key(folder: &Path) -> Result<NameKey> {
-    let path = folder.join(NAME_KEY_FILE);
-    let told = || format!("cannot read the key of export names in {}", path.display());
-    let held = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // A key lost half-way would give every export another name: it is there whole or not at all.
-            let mut file = tempfile::NamedTempFile::new_in(folder).with_context(told)?;
-            file.write_all(NameKey::random().as_bytes()).and_then(|()| file.as_file().sync_all()).with_context(told)?;
-            file.persist(&path).with_context(told)?;
-            std::fs::read(&path).with_context(told)?
-        }
-        other => other.with_context(told)?,
-    };
-    let bytes: [u8; 32] = held.try_into().map_err(|held: Vec<u8>| {
+    let bytes = kept(folder, NAME_KEY_FILE, || NameKey::random().as_bytes().to_vec())?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|held: Vec<u8>| {
         anyhow::anyhow!(
             "{} holds {} bytes where a key of 32 was; bring it back, or remove it: every attachment is then reached by another name",
-            path.display(),
+            folder.join(NAME_KEY_FILE).display(),
             held.len()
         )
     })?;

@@ -9,6 +9,7 @@ mod config;
 mod data;
 mod demo;
 mod http;
+mod kept;
 mod mark;
 mod serve;
 

@@ -5,13 +5,15 @@
 
 use crate::cli::{NbdArgs, ServeArgs};
 use crate::config::{Config, PoolConfig, Words};
+use crate::kept::kept;
 use crate::{http, mark};
 use anyhow::{Context, Result, bail};
 use api_opensds::{AttachmentWords, Settings as ApiSettings};
 use driver_file::{FileDriver, Options as DriverOptions};
-use engine::ports::Clock;
+use engine::ports::{Clock, Exporter};
 use engine::{Engine, PoolSetup};
 use exporter::plane::RemoteExporter;
+use exporter_local::{LocalExporter, Options as LocalOptions};
 use lifecycle::{Bytes, Timestamp};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,6 +22,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use store_sqlite::SqliteStore;
 use tokio::net::TcpListener;
+
+/// The file in the data folder with what tells this controller's loop devices from those of others on the machine.
+const LOCAL_MARK_FILE: &str = "local-mark";
 
 /// The wall clock.
 struct WallClock;
@@ -35,7 +40,7 @@ impl Clock for WallClock {
 pub(crate) struct Ready {
     listener: TcpListener,
     router: axum::Router,
-    exporter: Arc<RemoteExporter>,
+    data_plane: Arc<RemoteExporter>,
     header_timeout: Duration,
     /// Where it listens.
     pub(crate) address: SocketAddr,
@@ -53,8 +58,10 @@ impl Ready {
         let folder = data_folder(&args.nbd.data)?;
         let store = SqliteStore::open(&folder, store_sqlite::Options::default())?;
         let pools = config.pools.iter().map(|pool| open_pool(pool, &folder, args)).collect::<Result<Vec<_>>>()?;
-        let exporter = Arc::new(open_data_plane(&folder, args, &config).await?);
-        let engine = Engine::start(Arc::new(store), exporter.clone(), Arc::new(WallClock), pools, config.settings()).await?;
+        let data_plane = Arc::new(open_data_plane(&folder, args, &config).await?);
+        let mut exporters: Vec<Arc<dyn Exporter>> = vec![data_plane.clone()];
+        exporters.extend(open_local(&folder, &config)?);
+        let engine = Engine::start(Arc::new(store), exporters, Arc::new(WallClock), pools, config.settings()).await?;
         let attachment_words = match config.opensds.attachment_words {
             Words::Seed => AttachmentWords::Seed,
             Words::Legacy => AttachmentWords::Legacy,
@@ -62,13 +69,13 @@ impl Ready {
         let router = api_opensds::router(Arc::new(engine), ApiSettings { attachment_words });
         let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = listener.local_addr().context("cannot tell where it listens")?;
-        Ok(Self { listener, router, exporter, header_timeout: config.header_timeout(), address })
+        Ok(Self { listener, router, data_plane, header_timeout: config.header_timeout(), address })
     }
 
     /// Answers until `stop` resolves.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         http::serve(self.listener, self.router, self.header_timeout, stop).await;
-        self.exporter.close().await;
+        self.data_plane.close().await;
     }
 }
 
@@ -172,4 +179,21 @@ async fn open_data_plane(folder: &Path, args: &ServeArgs, config: &Config) -> Re
     let launch = if spawn { Some(crate::data::launch(folder, &args.nbd)?) } else { None };
     let listen = crate::data::kept_address(folder, args.nbd.nbd_listen);
     RemoteExporter::open(folder, launch, listen).await.map_err(|why| anyhow::anyhow!("cannot have a data plane: {why}"))
+}
+
+/// Attaching to this machine itself, where the kernel and our rights let us.
+fn open_local(folder: &Path, config: &Config) -> Result<Option<Arc<dyn Exporter>>> {
+    if let Err(why) = LocalExporter::available() {
+        tracing::info!(why, "volumes cannot be attached to this machine itself (access protocol local)");
+        return Ok(None);
+    }
+    let mark = kept(folder, LOCAL_MARK_FILE, || uuid::Uuid::new_v4().to_string().into_bytes())?;
+    let mark: uuid::Uuid = String::from_utf8_lossy(&mark)
+        .trim()
+        .parse()
+        .with_context(|| format!("{} holds something else than it was made with", folder.join(LOCAL_MARK_FILE).display()))?;
+    let folders = config.pools.iter().map(|pool| pool.folder(folder)).collect();
+    let mut options = LocalOptions::new(mark.as_u64_pair().0, folders);
+    options.grace = config.exporter(None)?.grace;
+    Ok(Some(Arc::new(LocalExporter::new(&options))))
 }
