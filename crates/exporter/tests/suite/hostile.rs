@@ -27,8 +27,14 @@ pub(crate) fn agreed(served: &Served, name: &str) -> TcpStream {
     go(greeted(served), name)
 }
 
-/// Asks for the export on a connection that has sent the client's flags.
-pub(crate) fn go(mut stream: TcpStream, name: &str) -> TcpStream {
+/// Asks for the export on a connection that has sent the client's flags, and gets it.
+#[track_caller]
+pub(crate) fn go(stream: TcpStream, name: &str) -> TcpStream {
+    try_go(stream, name).unwrap_or_else(|kind| panic!("refused with {kind:#x}"))
+}
+
+/// The same; or the kind of reply that refused it.
+pub(crate) fn try_go(mut stream: TcpStream, name: &str) -> Result<TcpStream, u32> {
     let length = u32::try_from(name.len()).unwrap().to_be_bytes();
     stream.write_all(&option(7, &[&length, name.as_bytes(), &[0, 0]].concat())).unwrap();
     loop {
@@ -38,9 +44,9 @@ pub(crate) fn go(mut stream: TcpStream, name: &str) -> TcpStream {
         let length = u32::from_be_bytes(header[16..20].try_into().unwrap());
         stream.read_exact(&mut vec![0; length as usize]).unwrap();
         match kind {
-            1 => return stream,
+            1 => return Ok(stream),
             3 => {}
-            other => panic!("refused with {other:#x}"),
+            other => return Err(other),
         }
     }
 }
