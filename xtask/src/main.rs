@@ -54,7 +54,7 @@ fn main() -> Result<()> {
         Task::Test => {
             packages();
             house()?;
-            tests(&["test", "--workspace", "--release"])?.verdict()
+            tests(&["test", "--workspace", "--release"])?.and(shared_keys()?).verdict()
         }
         Task::Gen { check } => generate(check),
         Task::Model => {
@@ -99,7 +99,27 @@ const PACKAGES: &[(&str, &str)] = &[
     ("fio", "fio"),
     ("curl", "curl"),
     ("jq", "jq"),
+    ("openssl", "openssl"),
+    ("pkg-config", "pkg-config"),
+    (OPENSSL_HEADER, "libssl-dev"),
 ];
+
+/// Shows that OpenSSL's headers are there, which the feature `tls-psk` is built with.
+const OPENSSL_HEADER: &str = "/usr/include/openssl/ssl.h";
+
+/// Lints the one feature that is off by default, and runs its tests.
+fn shared_keys() -> Result<Tally> {
+    let mut tally = Tally::default();
+    if !is_there(OPENSSL_HEADER) {
+        println!("skipped: pre-shared keys: OpenSSL's headers (libssl-dev) are missing");
+        tally.hear("skipped: pre-shared keys: OpenSSL's headers (libssl-dev) are missing");
+        return Ok(tally);
+    }
+    let feature = ["-p", "exporter", "--features", "tls-psk,fuzzing"];
+    step("lint features", Command::new("cargo").arg("clippy").args(feature).args(["--all-targets", "--", "-D", "warnings"]))?;
+    let psk = ["test", "--release", "-p", "exporter", "--features", "tls-psk", "--test", "suite", "psk"];
+    Ok(tally.and(tests(&psk)?))
+}
 
 /// Installs what is missing where that can be done; elsewhere the tests that need it tell that they are skipped.
 fn packages() {
@@ -182,6 +202,13 @@ impl Tally {
         };
         self.passed += count(" passed");
         self.failed += count(" failed");
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+        self
     }
 
     fn verdict(self) -> Result<()> {
