@@ -309,7 +309,9 @@ impl Api {
             allowed: state.allowed(subject, &context).into_iter().map(CommandKind::word).collect(),
             revision,
             health: Health {
-                state: if state.word(subject).starts_with("error") {
+                state: if state.word(subject).starts_with("error")
+                    || reason.is_some_and(|held| held.code == ReasonCode::NotExported)
+                {
                     "error"
                 } else if state.seen().0.is_known() {
                     "ok"

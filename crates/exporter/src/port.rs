@@ -187,17 +187,18 @@ impl NbdExporter {
     }
 
     /// Opens what is to be exported; this may block as long as its disk does.
-    async fn open(&self, spec: &ExportSpec) -> Result<Export, String> {
+    async fn open(&self, spec: &ExportSpec) -> Result<Export, Outcome> {
         if spec.protocol != "nbd" {
-            return Err(format!("protocol {} is not spoken here (there is: nbd)", spec.protocol));
+            return Err(Outcome::Refused(format!("protocol {} is not spoken here (there is: nbd)", spec.protocol)));
         }
-        let address: IpAddr =
-            spec.address.parse().map_err(|_| format!("the host's address {:?} is no IP address", spec.address))?;
+        let address: IpAddr = spec
+            .address
+            .parse()
+            .map_err(|_| Outcome::Refused(format!("the host's address {:?} is no IP address", spec.address)))?;
         let Backing::File(path) = spec.backing.clone();
         let read_only = spec.mode == Mode::ReadOnly;
         let opened = tokio::task::spawn_blocking(move || Storage::open(&path, read_only)).await;
-        let storage =
-            opened.map_err(|error| error.to_string())?.map_err(|error| format!("its backing cannot be opened: {error}"))?;
+        let storage = opened.map_err(|error| Outcome::Failed(error.to_string()))?.map_err(|error| unopened(&error))?;
         Ok(Export::new(spec.clone(), address, storage, self.connection(spec)))
     }
 
@@ -237,6 +238,16 @@ fn bind_unix(path: &PathBuf) -> std::io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
+/// What a backing that cannot be opened means: for now, if the process or the system has run out of something.
+fn unopened(error: &std::io::Error) -> Outcome {
+    use rustix::io::Errno;
+    let why = format!("its backing cannot be opened: {error}");
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR) => Outcome::Failed(why),
+        Some(_) | None => Outcome::Refused(why),
+    }
+}
+
 async fn until_none(count: &mut watch::Receiver<usize>, patience: Duration) -> bool {
     tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await.is_ok_and(|reached| reached.is_ok())
 }
@@ -267,7 +278,7 @@ impl Exporter for NbdExporter {
         }
         let opened = match self.open(&spec).await {
             Ok(opened) => Arc::new(opened),
-            Err(why) => return Outcome::Refused(why),
+            Err(outcome) => return outcome,
         };
         let mut state = self.shared.registry.lock();
         if !state.tokens.is_newest(spec.attachment, token) {

@@ -1,7 +1,7 @@
 //! The data plane: it outlives its controller, its controller outlives it, and clients that connect again go on.
 
 use crate::data::config;
-use crate::server::{Server, data_plane, refuses, run, uri};
+use crate::server::{Server, data_plane, fails, refuses, run, uri};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -321,8 +321,37 @@ fn while_none_can_be_had_nothing_is_called_attached() {
     signal("-CONT");
     let path = format!("/block/attachments/{attachment}");
     let lost = server.until(&path, "attaching,errorAttaching,errorDetaching");
+    assert_eq!(lost["health"]["state"], "error", "{lost}");
     assert_eq!(lost["statusReason"]["code"], "notExported", "{lost}");
     drop(taken);
     server.delete(&path).expect(202);
     server.until(&format!("/block/volumes/{volume}"), "available");
+}
+
+#[test]
+fn one_that_hangs_is_told_as_unknown_and_holds_nobody_else_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[times]\nexport-deadline = 1\ncall-timeout = 1\n");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    let (volume, host) = (server.volume(1), server.host("h"));
+    let (attachment, attached) = server.attach(&volume, &host);
+    let plane = pid(&data).to_string();
+    run("kill", &["-STOP", &plane]);
+    let path = format!("/block/attachments/{attachment}");
+    // Others go on, and so does whoever asks about this one.
+    server.volume(1);
+    assert_eq!(server.get(&path).body["status"], "attached");
+    server.delete(&path).expect(202);
+    let held = server.until(&path, "errorDetaching");
+    assert_eq!(held["statusReason"]["code"], "outcomeUnknown", "{held}");
+    assert_eq!(server.get(&format!("/block/volumes/{volume}")).body["status"], "inUse");
+    // A controller that starts beside it tells what it knows, too.
+    server.kill();
+    let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    assert_eq!(server.get(&path).body["status"], "errorDetaching");
+    run("kill", &["-CONT", &plane]);
+    server.delete(&path).expect(202);
+    server.until(&format!("/block/volumes/{volume}"), "available");
+    fails("nbdinfo", &["--size", &uri(&attached)]);
 }

@@ -87,9 +87,10 @@ impl RemoteExporter {
         shared.replace_stale(listen).await;
         let first = match shared.connect().await {
             Ok(link) => Some(shared.up(link)),
-            Err(why) if shared.launch.is_some() => return Err(why),
+            // One that runs and does not answer is no reason not to tell what is known of everything else.
+            Err(why) if shared.launch.is_some() && shared.place.is_vacant() => return Err(why),
             Err(why) => {
-                tracing::warn!(why, "there is no data plane yet; nothing can be attached until it is started");
+                tracing::warn!(why, "there is no data plane yet; nothing can be attached until there is");
                 shared.down(why);
                 None
             }
