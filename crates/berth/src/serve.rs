@@ -17,6 +17,7 @@ use exporter_local::{LocalExporter, Options as LocalOptions};
 use lifecycle::{Bytes, Timestamp};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -144,12 +145,14 @@ pub(crate) fn guard_nbd(args: &NbdArgs, config: &Config) -> Result<()> {
     if config.nbd_proves_everybody() { Ok(()) } else { guard_listener("--nbd-listen", args.nbd_listen, args.insecure_no_auth) }
 }
 
-/// The data folder, made if missing, by its full name: the data plane may run elsewhere.
+/// The data folder by its full name, as the data plane runs elsewhere; made if missing, for its owner alone: the records hold the
+/// secrets by which exports are reached.
 ///
 /// # Errors
 /// It can be neither made nor found.
 pub(crate) fn data_folder(data: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(data).with_context(|| format!("cannot make the data folder {}", data.display()))?;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("cannot make the data folder {}", data.display()))?;
     data.canonicalize().with_context(|| format!("cannot find the data folder {}", data.display()))
 }
 

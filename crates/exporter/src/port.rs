@@ -12,8 +12,9 @@ use engine::ports::{Backing, Client, ExportSpec, Exporter, Unanswered};
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Token};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -229,13 +230,15 @@ impl NbdExporter {
     }
 }
 
-/// A socket file that nobody listens on any more is in the way of binding it again.
-fn bind_unix(path: &PathBuf) -> std::io::Result<UnixListener> {
+/// Listens on a socket for its owner (and root) alone. A file there that nobody listens on any more is in the way of binding it again.
+pub(crate) fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    UnixListener::bind(path)
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// What a backing that cannot be opened means: for now, if the process or the system has run out of something.

@@ -356,6 +356,27 @@ async fn exports_lost_under_a_running_controller_are_made_again_and_the_journal_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_export_made_while_others_are_looked_at_is_not_called_lost() {
+    let world = World::new().await;
+    let shared = NewVolume { multi_attach: true, ..new_volume(1) };
+    let id = world.engine.create_volume(&world.caller, shared).await.expect("accepted").record.state.id();
+    world.until(id, "available").await;
+    let host = world.host().await;
+    world.attach(id, host).await.expect("accepted");
+    world.until(id, "inUse").await;
+    // The second is exported at the second try, while the look at the first takes its time.
+    world.exporter.script.next("export", Fault::Fail);
+    world.exporter.script.next("inspect", Fault::Hang);
+    let second = world.attach(id, host).await.expect("accepted");
+    world.exporter.lose();
+    world.until(id, "inUse").await;
+    tokio::time::sleep(Settings::default().look_timeout * 2).await;
+    let entries = world.engine.journal(&world.caller, Subject::Attachment(second), 0, 100).await.expect("a journal");
+    let words: Vec<_> = entries.iter().map(|entry| entry.to.as_str()).collect();
+    assert_eq!(words, ["attaching", "attached"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_volume_that_grew_is_done_once_its_exports_offer_the_new_size() {
     let world = World::new().await;
     let id = world.create(1).await;

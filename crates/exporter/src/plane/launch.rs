@@ -16,7 +16,7 @@ const LOG_MAX: u64 = 16 << 20;
 pub struct Launch {
     /// The program.
     pub program: std::path::PathBuf,
-    /// Its arguments. They must make it begin a session of its own: a signal to the controller's group is not meant for it.
+    /// Its arguments, with every path from the root on. They must make it begin a session of its own: a signal to the controller's group is not meant for it.
     pub arguments: Vec<std::ffi::OsString>,
 }
 
@@ -26,6 +26,8 @@ impl Launch {
         let log = log(&place.log())?;
         Command::new(&self.program)
             .args(&self.arguments)
+            // It outlives the controller, and is not to keep the file system of some folder from being unmounted.
+            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))

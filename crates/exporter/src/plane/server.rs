@@ -15,12 +15,11 @@ use super::message::{
     write,
 };
 use super::place::{Lock, Place};
-use crate::port::{NbdExporter, Options, StartError};
+use crate::port::{NbdExporter, Options, StartError, bind_unix};
 use engine::ports::Exporter;
 use lifecycle::AttachmentId;
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -175,15 +174,10 @@ async fn listen(options: Options) -> Result<NbdExporter, StartError> {
     }
 }
 
-/// A socket file that nobody listens on any more is in the way of binding it again; the lock says that nobody does.
 fn bind(socket: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(socket)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let listener = bind_unix(socket)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 async fn serve(shared: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
