@@ -30,8 +30,8 @@ enum Task {
     },
     /// Explores the deep scopes of the model: minutes, and some GiB of memory.
     Model,
-    /// Measures a running controller beside what the machine could do.
-    Bench,
+    /// Measures a running controller beside what the machine could do, and its data plane beside other NBD servers.
+    Bench(bench::Options),
 }
 
 /// What test binaries told in their closing lines.
@@ -59,7 +59,7 @@ fn main() -> Result<()> {
             model.args(["test", "--release", "-p", "lifecycle", "--test", "model", "--", "--nocapture", "--test-threads=1"]);
             step("model", model.env("BERTH_MODEL", "deep"))
         }
-        Task::Bench => bench::run(),
+        Task::Bench(options) => bench::run(&options),
     }
 }
 
