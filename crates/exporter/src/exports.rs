@@ -3,20 +3,27 @@
 //! A change to the volume counts as in flight from [`Export::begin`] to the drop of its [`Change`]; once an export is fenced no
 //! further one begins, and when the last has ended nothing can be written any more, however long its client lives.
 
-use crate::socket::{Peer, Socket};
+use crate::account::Account;
+use crate::names::Names;
+use crate::peer::Peer;
+use crate::socket::Socket;
 use crate::storage::Storage;
 use crate::tokens::Tokens;
 use engine::ports::{Client, ExportSpec};
-use lifecycle::{AttachmentId, Connection, Timestamp};
+use lifecycle::{AttachmentId, Connection, Mode, Timestamp};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
+/// How long a client waits for the one before it to leave a volume that is attached once: whoever has closed its connection is
+/// gone as soon as its last requests are, and the next one may be as fast as that. Well within a handshake's deadline.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// Everything that is exported.
-#[derive(Default)]
 pub(crate) struct Registry {
+    pub(crate) names: Names,
     state: Mutex<State>,
 }
 
@@ -36,6 +43,8 @@ pub(crate) struct Export {
     state: Mutex<ExportState>,
     /// How many clients are connected, for whoever waits for them to leave.
     pub(crate) sessions: watch::Sender<usize>,
+    /// A client has left.
+    left: Condvar,
     /// How many changes are in flight.
     pub(crate) changes: watch::Sender<usize>,
 }
@@ -52,24 +61,41 @@ struct ExportState {
 
 struct Connected {
     peer: Peer,
-    since: Timestamp,
-    socket: Socket,
+    identity: String,
+    account: Arc<Account>,
+    /// For cutting it: the session's own, not another handle, as each handle would cost a file of the process.
+    socket: Arc<Socket>,
 }
 
-/// Why a client may not use an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a client may not use an export, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    /// There is none of that name that this client may know of.
+    /// There is none of that name that this client may know of. Nobody learns from this which of the two it is.
+    #[error("there is no such export for this client")]
     Unknown,
     /// It is being ended.
+    #[error("the export is being ended")]
     Closing,
+    /// Another client has it, and it is for one at a time.
+    #[error("the volume is attached once, and {by} is connected since {since}; it must leave first")]
+    Held {
+        /// Who.
+        by: String,
+        /// Since when.
+        since: Timestamp,
+    },
     /// It has as many connections as it may.
+    #[error("the export has as many connections as it may")]
     Full,
+    /// The server has as many connections as it may.
+    #[error("the server has as many connections as it may")]
+    Crowded,
 }
 
 /// A client that is connected to an export, until dropped.
 pub(crate) struct Session {
     pub(crate) export: Arc<Export>,
+    pub(crate) account: Arc<Account>,
     number: u64,
 }
 
@@ -81,44 +107,79 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Registry {
+    pub(crate) fn new(names: Names) -> Self {
+        Self { names, state: Mutex::default() }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
     /// The export of that name, if this client may know of it.
-    pub(crate) fn find(&self, name: &str, peer: Peer) -> Result<Arc<Export>, Refused> {
-        let attachment: AttachmentId = name.parse().map_err(|_| Refused::Unknown)?;
+    pub(crate) fn find(&self, name: &str, peer: &Peer) -> Result<Arc<Export>, Refused> {
+        let attachment = self.names.read(name).ok_or(Refused::Unknown)?;
         let found = self.lock().exports.get(&attachment).cloned();
-        found.filter(|export| peer.may_reach(export.address)).ok_or(Refused::Unknown)
+        found.filter(|export| peer.may_reach(export.address, &export.spec.initiators)).ok_or(Refused::Unknown)
     }
 
-    /// The names of the exports that this client may know of.
-    pub(crate) fn names(&self, peer: Peer) -> Vec<String> {
+    /// The names that this client may be told.
+    pub(crate) fn list(&self, peer: &Peer) -> Vec<String> {
         let state = self.lock();
-        state.exports.iter().filter(|(_, export)| peer.may_reach(export.address)).map(|(id, _)| id.to_string()).collect()
+        let told = state.exports.iter().filter(|(_, export)| peer.may_list(export.address, &export.spec.initiators));
+        told.map(|(id, _)| self.names.of(*id)).collect()
     }
 }
 
 impl Export {
     pub(crate) fn new(spec: ExportSpec, address: IpAddr, storage: Storage, connection: Connection) -> Self {
         let (sessions, changes) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { spec, address, storage, connection, state: Mutex::default(), sessions, changes }
+        Self { spec, address, storage, connection, state: Mutex::default(), sessions, left: Condvar::new(), changes }
     }
 
-    /// Connects a client. `limit` is how many may be at once.
-    pub(crate) fn connect(self: &Arc<Self>, peer: Peer, socket: Socket, limit: usize) -> Result<Session, Refused> {
-        let mut state = lock(&self.state);
+    /// What it is, for people.
+    pub(crate) fn description(&self) -> String {
+        let mode = if self.spec.mode == Mode::ReadOnly { "for reading" } else { "for reading and writing" };
+        format!("volume {}, attached to host {} {mode}", self.spec.volume, self.spec.host)
+    }
+
+    /// Why this client could not connect now, if so. `limit` is how many connections there may be.
+    pub(crate) fn refusal(&self, peer: &Peer, limit: usize) -> Option<Refused> {
+        let identity = peer.identity();
+        self.refusal_in(&self.settled(&identity, limit), &identity, limit)
+    }
+
+    /// The state, once a client that is in this one's way has had the time to leave.
+    fn settled(&self, identity: &str, limit: usize) -> MutexGuard<'_, ExportState> {
+        let is_held = |state: &mut ExportState| matches!(self.refusal_in(state, identity, limit), Some(Refused::Held { .. }));
+        let waited = self.left.wait_timeout_while(lock(&self.state), LEAVING, is_held);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn refusal_in(&self, state: &ExportState, identity: &str, limit: usize) -> Option<Refused> {
         if state.closing > 0 || state.fenced {
-            return Err(Refused::Closing);
+            return Some(Refused::Closing);
         }
-        if state.sessions.len() >= limit {
-            return Err(Refused::Full);
+        // All sessions of an export for one client are of the same one, so that the first stands for them.
+        let first = state.sessions.values().next().filter(|_| !self.spec.shared);
+        if let Some(held) = first.filter(|held| held.identity != identity) {
+            return Some(Refused::Held { by: held.identity.clone(), since: held.account.since() });
+        }
+        (state.sessions.len() >= limit).then_some(Refused::Full)
+    }
+
+    /// Connects a client, which is told `size`. `limit` is how many connections there may be.
+    pub(crate) fn connect(self: &Arc<Self>, peer: &Peer, socket: Arc<Socket>, size: u64, limit: usize) -> Result<Session, Refused> {
+        let identity = peer.identity();
+        let mut state = self.settled(&identity, limit);
+        if let Some(refused) = self.refusal_in(&state, &identity, limit) {
+            return Err(refused);
         }
         state.next += 1;
         let number = state.next;
-        state.sessions.insert(number, Connected { peer, since: now(), socket });
+        let account = Arc::new(Account::open(size));
+        state.sessions.insert(number, Connected { peer: peer.clone(), identity, account: account.clone(), socket });
         self.sessions.send_replace(state.sessions.len());
-        Ok(Session { export: self.clone(), number })
+        Ok(Session { export: self.clone(), account, number })
     }
 
     /// Begins a change, unless none is accepted any more.
@@ -154,20 +215,7 @@ impl Export {
     /// Who is connected.
     pub(crate) fn clients(&self) -> Vec<Client> {
         let state = lock(&self.state);
-        state
-            .sessions
-            .values()
-            .map(|held| Client {
-                address: held.peer.to_string(),
-                identity: held.peer.to_string(),
-                since: held.since,
-                last_seen: held.since,
-                size_seen: None,
-                bytes_read: 0,
-                bytes_written: 0,
-                in_flight: 0,
-            })
-            .collect()
+        state.sessions.values().map(|held| held.account.told(held.peer.to_string(), held.identity.clone())).collect()
     }
 }
 
@@ -185,6 +233,8 @@ impl Drop for Session {
         let mut state = lock(&self.export.state);
         state.sessions.remove(&self.number);
         self.export.sessions.send_replace(state.sessions.len());
+        drop(state);
+        self.export.left.notify_all();
     }
 }
 
@@ -192,9 +242,4 @@ impl Drop for Change<'_> {
     fn drop(&mut self) {
         self.0.changes.send_modify(|count| *count -= 1);
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

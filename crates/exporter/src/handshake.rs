@@ -1,13 +1,17 @@
 //! The handshake: from the greeting to an agreed export, within a deadline and a bound on options.
 
-use crate::exports::{Refused, Registry, Session};
+use crate::exports::{Export, Refused, Session};
+use crate::limits::Place;
+use crate::peer::{Origin, Peer};
+use crate::protocol::context::Contexts;
 use crate::protocol::option::{
-    self, Ask, BASE_ALLOCATION, BASE_ALLOCATION_ID, CLIENT_FLAGS_LENGTH, ClientFlags, HEADER_LENGTH, Meta, Reply,
-    STRING_LENGTH_MAX, Unreadable,
+    self, Ask, CLIENT_FLAGS_LENGTH, ClientFlags, HEADER_LENGTH, Inquiry, Meta, Reply, STRING_LENGTH_MAX, Unreadable,
 };
 use crate::protocol::request::Terms;
-use crate::socket::{Peer, Socket};
+use crate::server::Shared;
+use crate::socket::Socket;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a handshake may take in all: a client on a slow line needs two or three round trips.
@@ -23,24 +27,27 @@ const SKIP_MAX: u32 = 1 << 20;
 pub(crate) struct Agreed {
     pub(crate) session: Session,
     pub(crate) terms: Terms,
+    pub(crate) socket: Arc<Socket>,
+    /// Its place among the connections that are served, for as long as it lives.
+    _place: Place,
 }
 
 /// One handshake under way.
 pub(crate) struct Handshake<'a> {
-    pub(crate) registry: &'a Registry,
-    pub(crate) socket: &'a Socket,
-    pub(crate) peer: Peer,
-    /// How many connections an export may have.
-    pub(crate) sessions_max: usize,
+    shared: &'a Shared,
+    socket: Arc<Socket>,
+    peer: Peer,
     deadline: Instant,
+    is_secured: bool,
     structured: bool,
-    /// The export that `base:allocation` was chosen for.
-    allocation: Option<String>,
+    /// The metadata contexts that were chosen, and the export that they were chosen for.
+    chosen: Option<(String, Contexts)>,
 }
 
 impl<'a> Handshake<'a> {
-    pub(crate) fn new(registry: &'a Registry, socket: &'a Socket, peer: Peer, sessions_max: usize) -> Self {
-        Self { registry, socket, peer, sessions_max, deadline: Instant::now() + DEADLINE, structured: false, allocation: None }
+    pub(crate) fn new(shared: &'a Shared, socket: Arc<Socket>, origin: Origin) -> Self {
+        let deadline = Instant::now() + DEADLINE;
+        Self { shared, socket, peer: Peer::new(origin), deadline, is_secured: false, structured: false, chosen: None }
     }
 
     /// Runs it. `None`: the client left, or sent what makes no sense, and the connection is to be closed.
@@ -54,11 +61,12 @@ impl<'a> Handshake<'a> {
             self.read(&mut bytes)?;
             let Some(header) = option::header(bytes) else { return Ok(None) };
             if header.length > OPTION_MAX {
-                if header.length > SKIP_MAX {
+                if header.length > SKIP_MAX || header.option == option::EXPORT_NAME {
                     return Ok(None);
                 }
                 self.skip(header.length)?;
-                self.reply(header.option, &[Reply::TooBig])?;
+                let reply = if self.lacks_tls(header.option) { Reply::TlsRequired } else { Reply::TooBig };
+                self.reply(header.option, &[reply])?;
                 continue;
             }
             let mut data = vec![0; usize::try_from(header.length).expect("bounded above")];
@@ -76,23 +84,21 @@ impl<'a> Handshake<'a> {
     }
 
     fn option(&mut self, number: u32, data: &[u8], client: ClientFlags) -> io::Result<Next> {
-        if !option::is_known(number) {
-            self.reply(number, &[Reply::Unsupported])?;
-            return Ok(Next::More);
-        }
         let ask = match option::parse(number, data) {
-            Ok(ask) => ask,
-            // This one has no way to tell of an error.
-            Err(_) if number == 1 => return Ok(Next::Close),
-            Err(Unreadable::Unknown) => {
-                self.reply(number, &[Reply::Unsupported])?;
-                return Ok(Next::More);
-            }
-            Err(Unreadable::Malformed) => {
-                self.reply(number, &[Reply::Invalid("the option's data is malformed")])?;
-                return Ok(Next::More);
-            }
+            _ if self.lacks_tls(number) => Err(Reply::TlsRequired),
+            Ok(ask) => Ok(ask),
+            Err(Unreadable::Unknown) => Err(Reply::Unsupported),
+            Err(Unreadable::Malformed) => Err(Reply::Invalid("the option's data is malformed")),
         };
+        match ask {
+            Ok(ask) => self.answer(number, ask, client),
+            // This one has no way to tell of an error.
+            Err(_) if number == option::EXPORT_NAME => Ok(Next::Close),
+            Err(reply) => self.reply(number, &[reply]).map(|()| Next::More),
+        }
+    }
+
+    fn answer(&mut self, number: u32, ask: Ask, client: ClientFlags) -> io::Result<Next> {
         match ask {
             Ask::ExportName(name) => self.export_name(&name, client),
             Ask::Abort => {
@@ -100,8 +106,9 @@ impl<'a> Handshake<'a> {
                 Ok(Next::Close)
             }
             Ask::List => self.list(number),
-            Ask::Info(name) => self.info(number, &name),
-            Ask::Go(name) => self.go(number, &name),
+            Ask::StartTls => self.start_tls(number),
+            Ask::Info(inquiry) => self.info(number, &inquiry),
+            Ask::Go(inquiry) => self.go(number, &inquiry),
             Ask::StructuredReply => {
                 self.structured = true;
                 self.reply(number, &[Reply::Ack]).map(|()| Next::More)
@@ -111,37 +118,61 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Over TCP the names are not told: knowing one is what lets a host in.
-    fn list(&self, number: u32) -> io::Result<Next> {
-        if matches!(self.peer, Peer::Tcp(_)) {
-            self.reply(number, &[Reply::Policy("exports are not listed over TCP")])?;
-            return Ok(Next::More);
-        }
-        let names = self.registry.names(self.peer);
-        let mut replies: Vec<_> = names.iter().map(|name| Reply::Server(name)).collect();
-        replies.push(Reply::Ack);
-        self.reply(number, &replies).map(|()| Next::More)
+    /// Whether the option must wait for TLS.
+    fn lacks_tls(&self, number: u32) -> bool {
+        let tls = self.shared.tls.as_ref();
+        !self.is_secured && !option::is_answered_without_tls(number) && tls.is_some_and(|tls| tls.is_required(self.peer.origin))
     }
 
-    fn info(&self, number: u32, name: &str) -> io::Result<Next> {
-        match self.registry.find(name, self.peer) {
-            Ok(export) => {
-                let size = export.storage.size()?;
-                self.tell(number, name, size, export.storage.is_read_only())?;
+    /// Goes on over TLS, as if nothing had been agreed on before: it may not have been the client who did.
+    ///
+    /// Nothing of what the client sent has been read beyond this option, so plain bytes behind it are taken for TLS, and fail.
+    fn start_tls(&mut self, number: u32) -> io::Result<Next> {
+        let reply = match &self.shared.tls {
+            None => Reply::Policy("TLS is not configured on this server"),
+            Some(_) if self.is_secured => Reply::Invalid("TLS is spoken already"),
+            Some(tls) => {
+                self.reply(number, &[Reply::Ack])?;
+                let (secured, subject) = tls.accept(self.socket.clone(), self.deadline)?;
+                self.socket = Arc::new(Socket::Tls(Box::new(secured)));
+                self.peer.subject = subject;
+                (self.is_secured, self.structured, self.chosen) = (true, false, None);
+                return Ok(Next::More);
             }
-            Err(refused) => self.reply(number, &[refusal(refused)])?,
+        };
+        self.reply(number, &[reply]).map(|()| Next::More)
+    }
+
+    /// A name is what opens an export: over TCP it is told only to whoever proved to be one that it is for.
+    fn list(&self, number: u32) -> io::Result<Next> {
+        if matches!(self.peer.origin, Origin::Tcp(_)) && self.peer.subject.is_none() {
+            self.reply(number, &[Reply::Policy("exports are listed over TCP only to clients that prove a name over TLS")])?;
+            return Ok(Next::More);
+        }
+        let names = self.shared.registry.list(&self.peer);
+        self.reply(number, &ended(names.iter().map(|name| Reply::Server(name)))).map(|()| Next::More)
+    }
+
+    fn info(&self, number: u32, inquiry: &Inquiry) -> io::Result<Next> {
+        let found = self.find(&inquiry.export).and_then(|export| match export.refusal(&self.peer, self.shared.sessions_max) {
+            Some(refused) => Err(refused),
+            None => Ok(export),
+        });
+        match found {
+            Ok(export) => self.tell(number, inquiry, &export, export.storage.size()?)?,
+            Err(refused) => self.refuse(number, &refused)?,
         }
         Ok(Next::More)
     }
 
-    fn go(&mut self, number: u32, name: &str) -> io::Result<Next> {
-        match self.connect(name)? {
+    fn go(&mut self, number: u32, inquiry: &Inquiry) -> io::Result<Next> {
+        match self.connect(&inquiry.export)? {
             Ok(agreed) => {
-                self.tell(number, name, agreed.terms.size, agreed.terms.read_only)?;
+                self.tell(number, inquiry, &agreed.session.export, agreed.terms.size)?;
                 Ok(Next::Agreed(Box::new(agreed)))
             }
             Err(refused) => {
-                self.reply(number, &[refusal(refused)])?;
+                self.refuse(number, &refused)?;
                 Ok(Next::More)
             }
         }
@@ -154,61 +185,77 @@ impl<'a> Handshake<'a> {
         Ok(Next::Agreed(Box::new(agreed)))
     }
 
+    fn find(&self, name: &str) -> Result<Arc<Export>, Refused> {
+        self.shared.registry.find(name, &self.peer)
+    }
+
     fn connect(&self, name: &str) -> io::Result<Result<Agreed, Refused>> {
-        let export = match self.registry.find(name, self.peer) {
+        let export = match self.find(name) {
             Ok(export) => export,
             Err(refused) => return Ok(Err(refused)),
         };
-        let session = match export.connect(self.peer, self.socket.again()?, self.sessions_max) {
-            Ok(session) => session,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let allocation = self.structured && self.allocation.as_deref() == Some(name);
+        let Some(place) = self.shared.limits.connections.take(&self.peer) else { return Ok(Err(Refused::Crowded)) };
         let (size, read_only) = (export.storage.size()?, export.storage.is_read_only());
-        Ok(Ok(Agreed { session, terms: Terms { size, read_only, structured: self.structured, allocation } }))
+        let session = match export.connect(&self.peer, self.socket.clone(), size, self.shared.sessions_max) {
+            Ok(session) => session,
+            Err(refused) => {
+                if refused == Refused::Full {
+                    self.shared.sessions_full.tell(self.shared.sessions_max, &self.peer);
+                }
+                return Ok(Err(refused));
+            }
+        };
+        let chosen = self.chosen.as_ref().filter(|(export, _)| self.structured && export == name);
+        let contexts = chosen.map(|(_, contexts)| *contexts).unwrap_or_default();
+        let terms = Terms { size, read_only, structured: self.structured, contexts };
+        Ok(Ok(Agreed { session, terms, socket: self.socket.clone(), _place: place }))
     }
 
-    fn tell(&self, number: u32, name: &str, size: u64, read_only: bool) -> io::Result<()> {
-        let flags = option::transmission_flags(read_only, self.structured);
-        self.reply(number, &[Reply::Export { size, flags }, Reply::Name(name), Reply::BlockSize, Reply::Ack])
+    fn tell(&self, number: u32, inquiry: &Inquiry, export: &Export, size: u64) -> io::Result<()> {
+        let flags = option::transmission_flags(export.storage.is_read_only(), self.structured);
+        let description = export.description();
+        let mut replies = vec![Reply::Export { size, flags }, Reply::Name(&inquiry.export), Reply::BlockSize];
+        if inquiry.describe {
+            replies.push(Reply::Description(&description));
+        }
+        replies.push(Reply::Ack);
+        self.reply(number, &replies)
     }
 
     fn list_meta(&self, number: u32, meta: &Meta) -> io::Result<Next> {
-        if let Err(refused) = self.registry.find(&meta.export, self.peer) {
-            self.reply(number, &[refusal(refused)])?;
-            return Ok(Next::More);
+        match self.find(&meta.export) {
+            Ok(_) => self.reply(number, &ended(meta.found.iter().map(Reply::Found)))?,
+            Err(refused) => self.refuse(number, &refused)?,
         }
-        let mut replies = Vec::new();
-        if meta.is_empty || meta.names_allocation || meta.names_base {
-            replies.push(Reply::MetaContext(0, BASE_ALLOCATION));
-        }
-        replies.push(Reply::Ack);
-        self.reply(number, &replies).map(|()| Next::More)
+        Ok(Next::More)
     }
 
     fn set_meta(&mut self, number: u32, meta: Meta) -> io::Result<Next> {
-        self.allocation = None;
+        self.chosen = None;
         if !self.structured {
             self.reply(number, &[Reply::Invalid("structured replies must be agreed on first")])?;
             return Ok(Next::More);
         }
-        if let Err(refused) = self.registry.find(&meta.export, self.peer) {
-            self.reply(number, &[refusal(refused)])?;
-            return Ok(Next::More);
+        match self.find(&meta.export) {
+            Ok(_) => {
+                self.chosen = Some((meta.export, meta.named));
+                self.reply(number, &ended(meta.named.iter().map(Reply::Chosen)))?;
+            }
+            Err(refused) => self.refuse(number, &refused)?,
         }
-        let mut replies = Vec::new();
-        if meta.names_allocation {
-            self.allocation = Some(meta.export);
-            replies.push(Reply::MetaContext(BASE_ALLOCATION_ID, BASE_ALLOCATION));
-        }
-        replies.push(Reply::Ack);
-        self.reply(number, &replies).map(|()| Next::More)
+        Ok(Next::More)
     }
 
     fn reply(&self, number: u32, replies: &[Reply<'_>]) -> io::Result<()> {
         let mut out = Vec::new();
         replies.iter().for_each(|reply| reply.encode(number, &mut out));
         self.write(&out)
+    }
+
+    fn refuse(&self, number: u32, refused: &Refused) -> io::Result<()> {
+        let text = refused.to_string();
+        let reply = if *refused == Refused::Unknown { Reply::UnknownExport(&text) } else { Reply::Policy(&text) };
+        self.reply(number, &[reply])
     }
 
     /// Fills `buffer` before the deadline, however few bytes come at a time.
@@ -237,9 +284,19 @@ impl<'a> Handshake<'a> {
         Ok(())
     }
 
+    /// Sends all of `bytes` before the deadline, however few the client takes at a time.
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.set_timeout(Some(self.left()?))?;
-        (&*self.socket).write_all(bytes)
+        let mut left = bytes;
+        while !left.is_empty() {
+            self.socket.set_timeout(Some(self.left()?))?;
+            match (&*self.socket).write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => left = &left[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn left(&self) -> io::Result<Duration> {
@@ -254,10 +311,7 @@ enum Next {
     Close,
 }
 
-const fn refusal(refused: Refused) -> Reply<'static> {
-    match refused {
-        Refused::Unknown => Reply::UnknownExport("there is no such export for this client"),
-        Refused::Closing => Reply::Policy("the export is being ended"),
-        Refused::Full => Reply::Policy("the export has as many connections as it may"),
-    }
+/// A list, and its end.
+fn ended<'a>(replies: impl Iterator<Item = Reply<'a>>) -> Vec<Reply<'a>> {
+    replies.chain([Reply::Ack]).collect()
 }

@@ -1,7 +1,10 @@
 //! The data plane: an NBD server that knows who is connected.
 //!
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
-//! - `exports`: what is exported, to whom, and who is connected; `tokens`: the fence against late calls;
+//! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did; `tokens`: the fence
+//!   against late calls;
+//! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
+//! - `socket`, `secured`, `tls` and `x509`: a client's connection, plain or encrypted;
 //! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
 //!
 //! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
@@ -13,14 +16,24 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod exports;
 mod handshake;
+mod limits;
+mod names;
+mod peer;
 mod port;
 mod protocol;
+mod secured;
 mod server;
 mod session;
 mod socket;
 mod storage;
+mod tls;
 mod tokens;
+mod x509;
 
+pub use limits::raise_file_limit;
+pub use names::NameKey;
 pub use port::{NbdExporter, Options, StartError};
+pub use tls::{TlsError, TlsOptions};

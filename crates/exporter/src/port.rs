@@ -1,8 +1,11 @@
 //! The engine's Exporter port on the server.
 
 use crate::exports::{Export, Registry};
+use crate::limits::{Complaint, Limits};
+use crate::names::{NameKey, Names};
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
 use crate::storage::Storage;
+use crate::tls::{Tls, TlsError, TlsOptions};
 use async_trait::async_trait;
 use engine::ports::{Backing, Client, ExportSpec, Exporter, Unanswered};
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Token};
@@ -11,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -35,10 +38,14 @@ pub struct Options {
     pub advertise_host: Option<String>,
     /// How long a graceful end waits for clients to leave.
     pub grace: Duration,
-    /// How many connections there may be.
+    /// How many connections there may be, unless the process may open too few files for them.
     pub max_connections: usize,
     /// How many connections one export may have.
     pub max_connections_per_export: usize,
+    /// What the secrets in the exports' names are made with. Keep it, or the names change with each start.
+    pub key: NameKey,
+    /// How TLS is spoken; none: it is not.
+    pub tls: Option<TlsOptions>,
 }
 
 impl Default for Options {
@@ -50,6 +57,8 @@ impl Default for Options {
             grace: GRACE,
             max_connections: CONNECTIONS_MAX,
             max_connections_per_export: SESSIONS_MAX,
+            key: NameKey::random(),
+            tls: None,
         }
     }
 }
@@ -65,6 +74,9 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It cannot speak TLS as it is told to.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A running server.
@@ -80,6 +92,7 @@ impl NbdExporter {
     /// # Errors
     /// [`StartError`]; nothing is left listening.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        let tls = options.tls.as_ref().map(Tls::load).transpose()?;
         let failed = |on: String| move |source| StartError::Listen { on, source };
         let tcp = TcpListener::bind(options.tcp).map_err(failed(options.tcp.to_string()))?;
         let address = tcp.local_addr().map_err(failed(options.tcp.to_string()))?;
@@ -88,10 +101,11 @@ impl NbdExporter {
             None => None,
         };
         let shared = Arc::new(Shared {
-            registry: Registry::default(),
-            connections: AtomicUsize::new(0),
-            connections_max: options.max_connections,
+            registry: Registry::new(Names::new(&options.key)),
+            tls,
+            limits: Limits::new(options.max_connections),
             sessions_max: options.max_connections_per_export,
+            sessions_full: Complaint::new("connections to one export", "max_connections_per_export"),
             stopping: AtomicBool::new(false),
         });
         listen(shared.clone(), tcp, accept_tcp).map_err(failed(address.to_string()))?;
@@ -123,7 +137,7 @@ impl NbdExporter {
     }
 
     fn connection(&self, spec: &ExportSpec) -> Connection {
-        let name = spec.attachment.to_string();
+        let name = self.shared.registry.names.of(spec.attachment);
         let ip = self.address.ip();
         let host = match &self.options.advertise_host {
             Some(host) => host.clone(),
@@ -132,16 +146,22 @@ impl NbdExporter {
         };
         let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let port = self.address.port().to_string();
+        let tls = self.options.tls.as_ref();
+        let scheme = |is_secured| if is_secured { "nbds" } else { "nbd" };
         let mut data = BTreeMap::from([
-            ("uri".to_owned(), format!("nbd://{bracketed}:{port}/{name}")),
+            ("uri".to_owned(), format!("{}://{bracketed}:{port}/{name}", scheme(tls.is_some_and(|tls| tls.required_on_tcp)))),
             ("host".to_owned(), host),
             ("port".to_owned(), port),
             ("mode".to_owned(), if spec.mode == Mode::ReadOnly { "ro" } else { "rw" }.to_owned()),
         ]);
         if let Some(path) = &self.options.unix {
             let path = path.display().to_string();
-            data.insert("unixUri".to_owned(), format!("nbd+unix:///{name}?socket={path}"));
+            let scheme = scheme(tls.is_some_and(|tls| tls.required_on_unix));
+            data.insert("unixUri".to_owned(), format!("{scheme}+unix:///{name}?socket={path}"));
             data.insert("socket".to_owned(), path);
+        }
+        if tls.is_some_and(|tls| !tls.required_on_tcp) {
+            data.insert("tlsUri".to_owned(), format!("nbds://{bracketed}:{}/{name}", self.address.port()));
         }
         data.insert("export".to_owned(), name);
         Connection { protocol: "nbd".to_owned(), data }

@@ -2,13 +2,16 @@
 
 use crate::exports::Registry;
 use crate::handshake::Handshake;
+use crate::limits::{Complaint, Limits, Place};
+use crate::peer::Origin;
 use crate::session;
-use crate::socket::{Peer, Socket};
+use crate::socket::Socket;
+use crate::tls::Tls;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long to pause when no connection can be accepted, so that the loop does not spin.
@@ -19,9 +22,11 @@ const STACK: usize = 256 << 10;
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) registry: Registry,
-    pub(crate) connections: AtomicUsize,
-    pub(crate) connections_max: usize,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) limits: Limits,
+    /// How many connections one export may have.
     pub(crate) sessions_max: usize,
+    pub(crate) sessions_full: Complaint,
     pub(crate) stopping: AtomicBool,
 }
 
@@ -29,12 +34,12 @@ pub(crate) struct Shared {
 pub(crate) fn listen<L: Send + 'static>(
     shared: Arc<Shared>,
     listener: L,
-    accept: fn(&L) -> io::Result<(Socket, Peer)>,
+    accept: fn(&L) -> io::Result<(Socket, Origin)>,
 ) -> io::Result<()> {
     std::thread::Builder::new().name("nbd-listen".into()).spawn(move || {
         while !shared.stopping.load(Ordering::Acquire) {
             match accept(&listener) {
-                Ok((socket, peer)) => admit(&shared, socket, peer),
+                Ok((socket, origin)) => admit(&shared, socket, origin),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an NBD connection");
                     std::thread::sleep(ACCEPT_PAUSE);
@@ -45,44 +50,36 @@ pub(crate) fn listen<L: Send + 'static>(
     Ok(())
 }
 
-pub(crate) fn accept_tcp(listener: &TcpListener) -> io::Result<(Socket, Peer)> {
+pub(crate) fn accept_tcp(listener: &TcpListener) -> io::Result<(Socket, Origin)> {
     let (stream, peer) = listener.accept()?;
     Socket::tcp(stream, peer)
 }
 
-pub(crate) fn accept_unix(listener: &UnixListener) -> io::Result<(Socket, Peer)> {
-    listener.accept().map(|(stream, _)| (Socket::Unix(stream), Peer::Unix))
+pub(crate) fn accept_unix(listener: &UnixListener) -> io::Result<(Socket, Origin)> {
+    listener.accept().map(|(stream, _)| Socket::unix(stream))
 }
 
-/// One connection of the bounded number, until dropped.
-struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn admit(shared: &Arc<Shared>, socket: Socket, peer: Peer) {
+fn admit(shared: &Arc<Shared>, socket: Socket, origin: Origin) {
     if shared.stopping.load(Ordering::Acquire) {
         return;
     }
-    let place = Place(shared.clone());
-    if shared.connections.fetch_add(1, Ordering::AcqRel) >= shared.connections_max {
-        tracing::warn!(%peer, limit = shared.connections_max, "an NBD connection was refused: there are as many as there may be");
-        return;
+    let Some(place) = shared.limits.handshakes.take(&origin) else { return };
+    let shared = shared.clone();
+    let named = std::thread::Builder::new().name("nbd".into()).stack_size(STACK);
+    if let Err(error) = named.spawn(move || attend(&shared, socket, origin, place)) {
+        tracing::warn!(peer = %origin, %error, "an NBD connection was refused: no thread could be started");
     }
-    let spawned = std::thread::Builder::new().name("nbd".into()).stack_size(STACK).spawn(move || {
-        let shared = &place.0;
-        let agreed = Handshake::new(&shared.registry, &socket, peer, shared.sessions_max).run();
-        match agreed {
-            Ok(Some(agreed)) => session::serve(&socket, &agreed),
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%peer, %error, "a handshake ended early"),
-        }
-        socket.cut();
-    });
-    if let Err(error) = spawned {
-        tracing::warn!(%peer, %error, "an NBD connection was refused: no thread could be started");
+}
+
+/// One connection, from its first byte to its last. `place` is that of its handshake.
+fn attend(shared: &Shared, socket: Socket, origin: Origin, place: Place) {
+    let socket = Arc::new(socket);
+    let agreed = Handshake::new(shared, socket.clone(), origin).run();
+    drop(place);
+    match agreed {
+        Ok(Some(agreed)) => session::serve(&agreed.socket, &agreed),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(peer = %origin, %error, "a handshake ended early"),
     }
+    socket.cut();
 }

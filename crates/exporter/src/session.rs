@@ -102,10 +102,12 @@ impl<'a> Conn<'a> {
         }
         queue.in_flight += 1;
         queue.memory += memory;
+        self.session.account.begin();
     }
 
     fn done(&self, request: &Request) {
         let mut queue = self.lock();
+        self.session.account.end();
         queue.in_flight -= 1;
         queue.memory -= u64::from(request.memory().min(PAYLOAD_MAX));
         drop(queue);
@@ -179,7 +181,7 @@ impl<'a> Conn<'a> {
             Command::Read => return self.read(&request),
             Command::BlockStatus => {
                 let extents = storage.extents(request.offset, request.length, request.flags.one());
-                return self.send(&[&request::status_chunk(request.cookie, &extents)]);
+                return self.send(&[&request::status_chunks(request.cookie, &extents, self.terms.contexts)]);
             }
             Command::Write | Command::Trim | Command::WriteZeroes => return self.reply(&request, self.change(&request, &data)),
             Command::Flush => return self.reply(&request, storage.flush()),
@@ -195,11 +197,16 @@ impl<'a> Conn<'a> {
         let storage = &export.storage;
         let durable = request.flags.fua();
         match request.command {
-            Command::Write => return storage.write(request.offset, data, durable),
+            Command::Write => {
+                storage.write(request.offset, data, durable)?;
+                self.session.account.wrote(request.length);
+                return Ok(());
+            }
             Command::Trim => storage.trim(request.offset, request.length)?,
             Command::WriteZeroes => {
                 let how = Zeroing { no_hole: request.flags.no_hole(), fast: request.flags.fast() };
                 storage.zero(request.offset, request.length, how, || !export.is_fenced())?;
+                self.session.account.wrote(request.length);
             }
             Command::Read | Command::Disconnect | Command::Flush | Command::Cache | Command::BlockStatus | Command::Unknown => {}
         }
@@ -212,7 +219,9 @@ impl<'a> Conn<'a> {
         }
         let storage = &self.session.export.storage;
         if self.terms.structured && !request.flags.dont_fragment() && storage.is_hole(request.offset, request.length) {
-            return self.send(&[&request::hole_chunk(request.cookie, request.offset, request.length)]);
+            self.send(&[&request::hole_chunk(request.cookie, request.offset, request.length)])?;
+            self.session.account.read(request.length);
+            return Ok(());
         }
         let mut data = vec![0; usize::try_from(request.length).expect("64-bit")];
         match storage.read(request.offset, &mut data) {
@@ -223,10 +232,12 @@ impl<'a> Conn<'a> {
 
     fn send_data(&self, request: &Request, data: &[u8]) -> io::Result<()> {
         if self.terms.structured {
-            self.send(&[&request::data_chunk(request.cookie, request.offset, request.length), data])
+            self.send(&[&request::data_chunk(request.cookie, request.offset, request.length), data])?;
         } else {
-            self.send(&[&request::simple(request.cookie, None), data])
+            self.send(&[&request::simple(request.cookie, None), data])?;
         }
+        self.session.account.read(request.length);
+        Ok(())
     }
 
     fn reply(&self, request: &Request, result: Result<(), Errno>) -> io::Result<()> {

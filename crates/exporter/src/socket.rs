@@ -1,11 +1,15 @@
-//! A client's socket, TCP or unix, with the few calls that a session needs.
+//! A client's socket, TCP or unix, plain or with TLS on it, with the few calls that a session needs.
 //!
 //! Invariants:
 //! - [`Socket::cut`] wakes whoever blocks in reading or writing it, from any thread;
 //! - a TCP peer that vanished is noticed in about [`PEER_LOST`], so that no session of a dead host is shown for ever.
 
+use crate::peer::Origin;
+use crate::secured::Secured;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -18,47 +22,19 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How many probes may fail.
 const PROBES: u32 = 3;
 
-/// Where a client comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peer {
-    /// Over TCP; an IPv4 address that came as an IPv6 one is an IPv4 one here.
-    Tcp(SocketAddr),
-    /// Over the unix socket, so from this machine.
-    Unix,
-}
-
-impl Peer {
-    /// Whether an export for `address` may be reached from here: over TCP by that address alone, over the unix socket if the
-    /// address is this machine's own.
-    pub(crate) fn may_reach(self, address: IpAddr) -> bool {
-        match self {
-            Self::Tcp(peer) => peer.ip() == address.to_canonical(),
-            Self::Unix => address.to_canonical().is_loopback(),
-        }
-    }
-}
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix => f.write_str("unix"),
-        }
-    }
-}
-
 /// A connected socket.
-#[derive(Debug)]
 pub(crate) enum Socket {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over the unix socket.
     Unix(UnixStream),
+    /// Over TLS, on one of the others.
+    Tls(Box<Secured>),
 }
 
 impl Socket {
     /// Takes a connection over TCP and tunes it: answers go out at once, a dead peer is noticed.
-    pub(crate) fn tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<(Self, Peer)> {
+    pub(crate) fn tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<(Self, Origin)> {
         use rustix::net::sockopt;
         stream.set_nodelay(true)?;
         sockopt::set_socket_keepalive(&stream, true)?;
@@ -67,15 +43,15 @@ impl Socket {
         sockopt::set_tcp_keepcnt(&stream, PROBES)?;
         sockopt::set_tcp_user_timeout(&stream, u32::try_from(PEER_LOST.as_millis()).expect("a minute"))?;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        Ok((Self::Tcp(stream), Peer::Tcp(peer)))
+        Ok((Self::Tcp(stream), Origin::Tcp(peer)))
     }
 
-    /// Another handle on the same connection.
-    pub(crate) fn again(&self) -> io::Result<Self> {
-        match self {
-            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
-            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
-        }
+    /// Takes a connection over the unix socket, and sees whose it is.
+    pub(crate) fn unix(stream: UnixStream) -> (Self, Origin) {
+        let credentials = getsockopt(&stream, PeerCredentials).ok();
+        // A process of another pid namespace is shown as 0.
+        let pid = credentials.and_then(|credentials| u32::try_from(credentials.pid()).ok()).filter(|pid| *pid != 0);
+        (Self::Unix(stream), Origin::Unix(pid))
     }
 
     /// Bounds how long each read and write may block; `None` lifts the bound.
@@ -83,6 +59,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)),
             Self::Unix(stream) => stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)),
+            Self::Tls(secured) => secured.set_timeout(timeout),
         }
     }
 
@@ -92,6 +69,10 @@ impl Socket {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tls(secured) => {
+                secured.cut();
+                Ok(())
+            }
         };
     }
 }
@@ -101,6 +82,7 @@ impl Read for &Socket {
         match self {
             Socket::Tcp(stream) => (&*stream).read(buffer),
             Socket::Unix(stream) => (&*stream).read(buffer),
+            Socket::Tls(secured) => secured.read(buffer),
         }
     }
 }
@@ -110,33 +92,11 @@ impl Write for &Socket {
         match self {
             Socket::Tcp(stream) => (&*stream).write(buffer),
             Socket::Unix(stream) => (&*stream).write(buffer),
+            Socket::Tls(secured) => secured.write(buffer),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_reaches_what_is_for_its_own_address_only() {
-        let tcp = |text: &str| Peer::Tcp(text.parse().expect("an address"));
-        let rows = [
-            (tcp("10.0.0.5:1000"), "10.0.0.5", true),
-            (tcp("10.0.0.5:1000"), "::ffff:10.0.0.5", true),
-            (tcp("10.0.0.5:1000"), "10.0.0.6", false),
-            (tcp("127.0.0.1:1000"), "127.0.0.2", false),
-            (tcp("[2001:db8::1]:1000"), "2001:db8::1", true),
-            (Peer::Unix, "127.0.0.1", true),
-            (Peer::Unix, "::1", true),
-            (Peer::Unix, "10.0.0.5", false),
-        ];
-        for (peer, address, expected) in rows {
-            assert_eq!(peer.may_reach(address.parse().expect("an address")), expected, "{peer} {address}");
-        }
     }
 }

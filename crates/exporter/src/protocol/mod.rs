@@ -9,6 +9,7 @@
 //!
 //! Source: the NBD protocol document (`doc/proto.md` of NetworkBlockDevice/nbd), by section in each submodule.
 
+pub(crate) mod context;
 pub(crate) mod option;
 pub(crate) mod request;
 

@@ -3,6 +3,7 @@
 //! Source: NBD protocol document, "Fixed newstyle negotiation", "Option types", "Option reply types", and its `INFO` extension.
 
 use super::Cursor;
+use super::context::{Context, Contexts};
 
 /// `NBDMAGIC`: the first eight bytes a server sends.
 const GREETING_MAGIC: u64 = 0x4e42_444d_4147_4943;
@@ -14,8 +15,13 @@ const REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 const HANDSHAKE_FLAGS: u16 = 0b11;
 /// How long a string may be. Source: protocol document, "Conventions".
 pub(crate) const STRING_LENGTH_MAX: usize = 4096;
+/// `NBD_OPT_EXPORT_NAME`, the option that can be answered in no way but by doing it.
+pub(crate) const EXPORT_NAME: u32 = 1;
 /// The zeroes after the reply to `NBD_OPT_EXPORT_NAME`, unless the client asked to go without.
 const EXPORT_NAME_PADDING: usize = 124;
+
+/// `NBD_INFO_DESCRIPTION`.
+const INFO_DESCRIPTION: u16 = 2;
 
 /// Bytes of the client's flags.
 pub(crate) const CLIENT_FLAGS_LENGTH: usize = 4;
@@ -28,11 +34,6 @@ const BLOCK_SIZE_MIN: u32 = 1;
 const BLOCK_SIZE_PREFERRED: u32 = 4096;
 /// The largest payload of one request. Source: protocol document, 32 MiB is what a client may expect without asking.
 pub(crate) const PAYLOAD_MAX: u32 = 32 << 20;
-
-/// The one metadata context we know, and the number we give it.
-pub(crate) const BASE_ALLOCATION: &str = "base:allocation";
-/// Its number on this server.
-pub(crate) const BASE_ALLOCATION_ID: u32 = 1;
 
 /// The server's first words.
 pub(crate) fn greeting() -> [u8; 18] {
@@ -83,10 +84,12 @@ pub(crate) enum Ask {
     Abort,
     /// Name the exports.
     List,
+    /// Go on over TLS.
+    StartTls,
     /// Tell about this export.
-    Info(String),
+    Info(Inquiry),
     /// Serve this export.
-    Go(String),
+    Go(Inquiry),
     /// Use structured replies from now on.
     StructuredReply,
     /// Which metadata contexts there are.
@@ -95,17 +98,24 @@ pub(crate) enum Ask {
     SetMeta(Meta),
 }
 
+/// Which export it is about, and what is to be told of it beside what always is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Inquiry {
+    /// The export.
+    pub(crate) export: String,
+    /// Whether its description is asked for.
+    pub(crate) describe: bool,
+}
+
 /// A query for metadata contexts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     /// The export it is about.
     pub(crate) export: String,
-    /// Whether `base:allocation` is among what is asked for by name.
-    pub(crate) names_allocation: bool,
-    /// Whether everything in the `base:` namespace is asked for (a listing may; choosing must name).
-    pub(crate) names_base: bool,
-    /// Whether nothing was asked for in particular.
-    pub(crate) is_empty: bool,
+    /// The contexts that it names: what a choice chooses.
+    pub(crate) named: Contexts,
+    /// Those that a listing tells: by name or by namespace, or all if nothing was asked for in particular.
+    pub(crate) found: Contexts,
 }
 
 /// Why an option could not be read.
@@ -117,17 +127,20 @@ pub(crate) enum Unreadable {
     Malformed,
 }
 
-/// Whether we know the option at all, so that its data is worth reading.
-pub(crate) const fn is_known(option: u32) -> bool {
-    matches!(option, 1 | 2 | 3 | 6 | 7 | 8 | 9 | 10)
+/// Whether the option is answered before TLS where that is required: giving up, and beginning it.
+///
+/// Source: protocol document, "TLS support", FORCEDTLS mode.
+pub(crate) const fn is_answered_without_tls(option: u32) -> bool {
+    matches!(option, 2 | 5)
 }
 
 /// Reads an option from its number and its data.
 pub(crate) fn parse(option: u32, data: &[u8]) -> Result<Ask, Unreadable> {
     let parsed = match option {
-        1 => core::str::from_utf8(data).ok().and_then(name).map(Ask::ExportName),
+        EXPORT_NAME => core::str::from_utf8(data).ok().and_then(name).map(Ask::ExportName),
         2 => Some(Ask::Abort),
         3 => data.is_empty().then_some(Ask::List),
+        5 => data.is_empty().then_some(Ask::StartTls),
         6 => info(data).map(Ask::Info),
         7 => info(data).map(Ask::Go),
         8 => data.is_empty().then_some(Ask::StructuredReply),
@@ -142,27 +155,30 @@ fn name(text: &str) -> Option<String> {
     (text.len() <= STRING_LENGTH_MAX && !text.contains('\0')).then(|| text.to_owned())
 }
 
-/// `NBD_OPT_INFO` and `NBD_OPT_GO`: a name and the numbers of the informations wanted. We send what we have in any case.
-fn info(data: &[u8]) -> Option<String> {
+/// `NBD_OPT_INFO` and `NBD_OPT_GO`: a name and the numbers of the informations wanted. Size, name and block sizes are sent in any
+/// case, and numbers that we do not know are passed over, as the document asks.
+fn info(data: &[u8]) -> Option<Inquiry> {
     let mut cursor = Cursor(data);
     let export = name(cursor.string()?)?;
     let count = usize::from(cursor.u16()?);
-    cursor.take(count * 2)?;
-    cursor.is_empty().then_some(export)
+    let wanted = cursor.take(count * 2)?;
+    let describe = wanted.chunks_exact(2).any(|number| number == INFO_DESCRIPTION.to_be_bytes());
+    cursor.is_empty().then_some(Inquiry { export, describe })
 }
 
 fn meta(data: &[u8]) -> Option<Meta> {
     let mut cursor = Cursor(data);
     let export = name(cursor.string()?)?;
     let count = cursor.u32()?;
-    let mut meta = Meta { export, names_allocation: false, names_base: false, is_empty: count == 0 };
+    let mut found = if count == 0 { Contexts::all() } else { Contexts::default() };
+    let mut named = Contexts::default();
     for _ in 0..count {
         // Ends at the latest when the data does: each query takes at least four bytes of it.
         let query = cursor.string()?;
-        meta.names_allocation |= query == BASE_ALLOCATION;
-        meta.names_base |= query == "base:";
+        named = named.and(Contexts::named(query));
+        found = found.and(Contexts::found(query));
     }
-    cursor.is_empty().then_some(meta)
+    cursor.is_empty().then_some(Meta { export, named, found })
 }
 
 /// What a reply to an option says.
@@ -183,14 +199,20 @@ pub(crate) enum Reply<'a> {
     Name(&'a str),
     /// What sizes requests may have.
     BlockSize,
-    /// One metadata context: its number and its name.
-    MetaContext(u32, &'a str),
+    /// What the export is, for people.
+    Description(&'a str),
+    /// One metadata context, as found.
+    Found(Context),
+    /// One metadata context, as chosen.
+    Chosen(Context),
     /// We do not know the option.
     Unsupported,
     /// We know it and do not allow it; the text says why.
     Policy(&'a str),
     /// Its data makes no sense.
     Invalid(&'a str),
+    /// Nothing is answered here but over TLS.
+    TlsRequired,
     /// There is no such export.
     UnknownExport(&'a str),
     /// Its data is larger than we read.
@@ -203,11 +225,12 @@ impl Reply<'_> {
         match self {
             Self::Ack => 1,
             Self::Server(_) => 2,
-            Self::Export { .. } | Self::Name(_) | Self::BlockSize => 3,
-            Self::MetaContext(..) => 4,
+            Self::Export { .. } | Self::Name(_) | Self::Description(_) | Self::BlockSize => 3,
+            Self::Found(_) | Self::Chosen(_) => 4,
             Self::Unsupported => ERROR + 1,
             Self::Policy(_) => ERROR + 2,
             Self::Invalid(_) => ERROR + 3,
+            Self::TlsRequired => ERROR + 5,
             Self::UnknownExport(_) => ERROR + 6,
             Self::TooBig => ERROR + 9,
         }
@@ -223,8 +246,12 @@ impl Reply<'_> {
                 let sizes = [BLOCK_SIZE_MIN, BLOCK_SIZE_PREFERRED, PAYLOAD_MAX].map(u32::to_be_bytes);
                 [3_u16.to_be_bytes().as_slice(), sizes.as_flattened()].concat()
             }
-            Self::MetaContext(id, name) => [&id.to_be_bytes(), name.as_bytes()].concat(),
+            Self::Description(text) => [&INFO_DESCRIPTION.to_be_bytes(), text.as_bytes()].concat(),
+            // The number means nothing in a listing, and is to be zero.
+            Self::Found(context) => [&0_u32.to_be_bytes(), context.name().as_bytes()].concat(),
+            Self::Chosen(context) => [&context.id().to_be_bytes(), context.name().as_bytes()].concat(),
             Self::Policy(text) | Self::Invalid(text) | Self::UnknownExport(text) => text.as_bytes().to_vec(),
+            Self::TlsRequired => b"this server answers over TLS only".to_vec(),
             Self::TooBig => b"the option's data is too long".to_vec(),
         }
     }
@@ -281,19 +308,23 @@ mod tests {
 
     #[test]
     fn options_parse() {
-        let go = [with_length("disk"), vec![0, 1, 0, 3]].concat();
-        let meta = [with_length("disk"), vec![0, 0, 0, 1], with_length(BASE_ALLOCATION)].concat();
-        let asked = Meta { export: "disk".into(), names_allocation: true, names_base: false, is_empty: false };
-        let rows: [(u32, &[u8], Result<Ask, Unreadable>); 12] = [
+        let go = [with_length("disk"), vec![0, 2, 0, 3, 0, 2]].concat();
+        let inquiry = Inquiry { export: "disk".into(), describe: true };
+        let meta = [with_length("disk"), vec![0, 0, 0, 1], with_length("base:allocation")].concat();
+        let base = Contexts::named("base:allocation");
+        let asked = Meta { export: "disk".into(), named: base, found: base };
+        let rows: [(u32, &[u8], Result<Ask, Unreadable>); 14] = [
             (1, b"disk", Ok(Ask::ExportName("disk".into()))),
             (1, b"di\0sk", Err(Unreadable::Malformed)),
             (1, &[0xff], Err(Unreadable::Malformed)),
             (2, b"anything", Ok(Ask::Abort)),
             (3, b"", Ok(Ask::List)),
             (3, b"x", Err(Unreadable::Malformed)),
-            (5, b"", Err(Unreadable::Unknown)),
-            (6, &go, Ok(Ask::Info("disk".into()))),
-            (7, &go, Ok(Ask::Go("disk".into()))),
+            (4, b"", Err(Unreadable::Unknown)),
+            (5, b"", Ok(Ask::StartTls)),
+            (5, b"x", Err(Unreadable::Malformed)),
+            (6, &go, Ok(Ask::Info(inquiry.clone()))),
+            (7, &go, Ok(Ask::Go(inquiry))),
             (7, &go[..go.len() - 1], Err(Unreadable::Malformed)),
             (10, &meta, Ok(Ask::SetMeta(asked))),
             (9, &meta[..meta.len() - 1], Err(Unreadable::Malformed)),
@@ -313,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_the_parsers_panic_and_known_options_are_those_that_parse() {
+    fn no_bytes_make_the_parsers_panic() {
         let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
         let mut read = 0;
         for round in 0..20_000_u32 {
@@ -326,7 +357,7 @@ mod tests {
                 data[4..].iter_mut().for_each(|byte| *byte &= 0x3f);
             }
             let parsed = parse(option, &data);
-            assert_eq!(parsed == Err(Unreadable::Unknown), !is_known(option), "option {option}");
+            assert_eq!(parsed == Err(Unreadable::Unknown), matches!(option, 0 | 4 | 11..), "option {option}");
             read += u32::from(parsed.is_ok());
         }
         assert!(read > 1_000, "the noise reaches past the first check: {read}");

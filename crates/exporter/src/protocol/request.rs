@@ -6,7 +6,8 @@
 //! Source: NBD protocol document, "Request message", "Structured reply chunk message", "Request types", "Error values".
 
 use super::Cursor;
-use super::option::{BASE_ALLOCATION_ID, PAYLOAD_MAX};
+use super::context::Contexts;
+use super::option::PAYLOAD_MAX;
 
 /// Opens every request.
 const REQUEST_MAGIC: u32 = 0x2560_9513;
@@ -169,8 +170,8 @@ pub(crate) struct Terms {
     pub(crate) read_only: bool,
     /// Structured replies were agreed on.
     pub(crate) structured: bool,
-    /// `base:allocation` was chosen.
-    pub(crate) allocation: bool,
+    /// The metadata contexts that were chosen.
+    pub(crate) contexts: Contexts,
 }
 
 impl Request {
@@ -227,7 +228,7 @@ impl Request {
         match self.command {
             Command::Disconnect => return Ok(()),
             Command::Flush => return if self.offset == 0 && self.length == 0 { Ok(()) } else { Err(Errno::Invalid) },
-            Command::BlockStatus if !(terms.allocation && self.length > 0) => return Err(Errno::Invalid),
+            Command::BlockStatus if terms.contexts.is_empty() || self.length == 0 => return Err(Errno::Invalid),
             Command::Read if self.flags.dont_fragment() && !terms.structured => return Err(Errno::Invalid),
             Command::Read | Command::Write if self.length > PAYLOAD_MAX => return Err(Errno::Overflow),
             _ => {}
@@ -272,14 +273,19 @@ pub(crate) fn hole_chunk(cookie: u64, offset: u64, length: u32) -> Vec<u8> {
     [chunk(2, cookie, 12).as_slice(), &offset.to_be_bytes(), &length.to_be_bytes()].concat()
 }
 
-/// A reply that tells what is allocated.
-pub(crate) fn status_chunk(cookie: u64, extents: &[Extent]) -> Vec<u8> {
-    const HOLE_AND_ZERO: u32 = 0b11;
+/// A reply that tells what is allocated: a chunk for each of the contexts, of which the last ends the reply.
+pub(crate) fn status_chunks(cookie: u64, extents: &[Extent], contexts: Contexts) -> Vec<u8> {
     let length = u32::try_from(4 + 8 * extents.len()).expect("the number of extents is bounded");
-    let mut bytes = [chunk(5, cookie, length).as_slice(), &BASE_ALLOCATION_ID.to_be_bytes()].concat();
-    for extent in extents {
-        bytes.extend_from_slice(&extent.length.to_be_bytes());
-        bytes.extend_from_slice(&(if extent.hole { HOLE_AND_ZERO } else { 0 }).to_be_bytes());
+    let last = contexts.iter().next_back();
+    let mut bytes = Vec::new();
+    for context in contexts.iter() {
+        let flags = if Some(context) == last { DONE } else { 0 };
+        bytes.extend_from_slice(&chunk_with(flags, 5, cookie, length));
+        bytes.extend_from_slice(&context.id().to_be_bytes());
+        for extent in extents {
+            bytes.extend_from_slice(&extent.length.to_be_bytes());
+            bytes.extend_from_slice(&context.flags(*extent).to_be_bytes());
+        }
     }
     bytes
 }
@@ -300,10 +306,15 @@ pub(crate) fn nothing(cookie: u64, structured: bool) -> Vec<u8> {
     if structured { chunk(0, cookie, 0).to_vec() } else { simple(cookie, None).to_vec() }
 }
 
+/// The head of a chunk that ends its reply.
 fn chunk(kind: u16, cookie: u64, length: u32) -> [u8; 20] {
+    chunk_with(DONE, kind, cookie, length)
+}
+
+fn chunk_with(flags: u16, kind: u16, cookie: u64, length: u32) -> [u8; 20] {
     let mut bytes = [0; 20];
     bytes[..4].copy_from_slice(&STRUCTURED_MAGIC.to_be_bytes());
-    bytes[4..6].copy_from_slice(&DONE.to_be_bytes());
+    bytes[4..6].copy_from_slice(&flags.to_be_bytes());
     bytes[6..8].copy_from_slice(&kind.to_be_bytes());
     bytes[8..16].copy_from_slice(&cookie.to_be_bytes());
     bytes[16..].copy_from_slice(&length.to_be_bytes());
@@ -315,7 +326,9 @@ mod tests {
     use super::super::noise::Noise;
     use super::*;
 
-    const TERMS: Terms = Terms { size: 1 << 30, read_only: false, structured: true, allocation: true };
+    fn terms() -> Terms {
+        Terms { size: 1 << 30, read_only: false, structured: true, contexts: Contexts::all() }
+    }
 
     fn request(command: Command, flags: u16, offset: u64, length: u32) -> Request {
         Request { command, flags: Flags(flags), cookie: 7, offset, length }
@@ -326,15 +339,15 @@ mod tests {
         use Command::{BlockStatus, Cache, Flush, Read, Trim, Unknown, Write, WriteZeroes};
         let rows = [
             (request(Read, 0, 0, 4096), Ok(())),
-            (request(Read, 0, TERMS.size - 1, 1), Ok(())),
-            (request(Read, 0, TERMS.size, 1), Err(Errno::Invalid)),
+            (request(Read, 0, terms().size - 1, 1), Ok(())),
+            (request(Read, 0, terms().size, 1), Err(Errno::Invalid)),
             (request(Read, 0, u64::MAX, 2), Err(Errno::Invalid)),
             (request(Read, 0, 0, PAYLOAD_MAX + 1), Err(Errno::Overflow)),
             (request(Read, Flags::NO_HOLE, 0, 1), Err(Errno::Invalid)),
             (request(Write, Flags::FUA, 0, 1), Ok(())),
-            (request(Write, 0, TERMS.size, 1), Err(Errno::NoSpace)),
+            (request(Write, 0, terms().size, 1), Err(Errno::NoSpace)),
             (request(Write, Flags::DF, 0, 1), Err(Errno::Invalid)),
-            (request(WriteZeroes, 0, TERMS.size, 1), Err(Errno::NoSpace)),
+            (request(WriteZeroes, 0, terms().size, 1), Err(Errno::NoSpace)),
             (request(WriteZeroes, Flags::FAST_ZERO | Flags::NO_HOLE, 0, 1 << 30), Ok(())),
             (request(Trim, 0, u64::MAX, u32::MAX), Err(Errno::Invalid)),
             (request(Flush, 0, 0, 0), Ok(())),
@@ -345,13 +358,13 @@ mod tests {
             (request(Unknown, 0, 0, 0), Err(Errno::Invalid)),
         ];
         for (request, expected) in rows {
-            assert_eq!(request.check(TERMS), expected, "{request:?}");
+            assert_eq!(request.check(terms()), expected, "{request:?}");
         }
     }
 
     #[test]
     fn a_read_only_export_refuses_every_change() {
-        let terms = Terms { read_only: true, ..TERMS };
+        let terms = Terms { read_only: true, ..terms() };
         for command in [Command::Write, Command::Trim, Command::WriteZeroes] {
             assert_eq!(request(command, 0, 0, 1).check(terms), Err(Errno::Perm), "{command:?}");
         }
@@ -360,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_was_not_agreed_on_is_refused() {
-        let plain = Terms { structured: false, allocation: false, ..TERMS };
+        let plain = Terms { structured: false, contexts: Contexts::default(), ..terms() };
         assert_eq!(request(Command::Read, Flags::DF, 0, 1).check(plain), Err(Errno::Invalid));
         assert_eq!(request(Command::BlockStatus, 0, 0, 1).check(plain), Err(Errno::Invalid));
     }
@@ -379,9 +392,9 @@ mod tests {
             bytes[16..24].copy_from_slice(&offset.to_be_bytes());
             bytes[24..].copy_from_slice(&u32::try_from(length).expect("shifted").to_be_bytes());
             let request = Request::parse(&bytes).expect("the magic is right");
-            if request.check(TERMS).is_ok() && request.command != Command::Disconnect {
+            if request.check(terms()).is_ok() && request.command != Command::Disconnect {
                 passed += 1;
-                assert!(request.offset + u64::from(request.length) <= TERMS.size, "{request:?}");
+                assert!(request.offset + u64::from(request.length) <= terms().size, "{request:?}");
                 assert!(request.memory() <= PAYLOAD_MAX, "{request:?}");
             }
         }
@@ -393,9 +406,12 @@ mod tests {
     fn replies_have_the_lengths_they_announce() {
         assert_eq!(data_chunk(1, 2, 4096)[16..20], 4104_u32.to_be_bytes());
         assert_eq!(hole_chunk(1, 2, 3).len(), 32);
-        let status = status_chunk(1, &[Extent { length: 9, hole: true }, Extent { length: 8, hole: false }]);
-        assert_eq!(status.len(), 20 + 4 + 16);
-        assert_eq!(status[28..32], 3_u32.to_be_bytes());
+        let extents = [Extent { length: 9, hole: true }, Extent { length: 8, hole: false }];
+        let status = status_chunks(1, &extents, Contexts::all());
+        assert_eq!(status.len(), 2 * (20 + 4 + 16), "a chunk for each context");
+        assert_eq!((&status[4..6], &status[44..46]), ([0, 0].as_slice(), [0, 1].as_slice()), "the last one ends the reply");
+        assert_eq!((&status[20..24], &status[60..64]), ([0, 0, 0, 1].as_slice(), [0, 0, 0, 2].as_slice()), "their numbers");
+        assert_eq!(status_chunks(1, &extents, Contexts::named("base:allocation"))[4..6], [0, 1]);
         let error = failure(1, Errno::Perm, true);
         assert_eq!(error.len(), 20 + usize::try_from(u32::from_be_bytes(error[16..20].try_into().expect("four"))).expect("small"));
         assert_eq!(failure(1, Errno::Perm, false).len(), SIMPLE_LENGTH);

@@ -1,35 +1,12 @@
 //! Ending exports: gently, by force, repeated, and out of order.
 
-use crate::served::{Served, connection, fails, run, token, word};
+use crate::served::{STAYS, Served, Staying, connection, fails, run, token, word};
 use engine::ports::Exporter;
 use ground::wait_until;
 use lifecycle::{AttachmentId, ExportSeen, Facts, Mode, Outcome};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A client that stays until it is killed, writing without end if `script` says so.
-struct Staying(Child);
-
-impl Staying {
-    fn new(served: &Served, id: AttachmentId, uri: &str, script: &str) -> Self {
-        let script = format!("import nbd,sys,time\nh=nbd.NBD()\nh.connect_uri(sys.argv[1])\n{script}");
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", &script, uri]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        wait_until("the client is connected", || served.clients(id) > 0);
-        Self(child)
-    }
-}
-
-impl Drop for Staying {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-const STAYS: &str = "sys.stdin.read()";
 const WRITES: &str = "n=0\nwhile True:\n    n+=1\n    h.pwrite(n.to_bytes(8,'big')*512, (n%4096)*4096)";
 
 #[track_caller]

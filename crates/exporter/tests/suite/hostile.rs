@@ -10,20 +10,20 @@ const OPTION_MAGIC: u64 = 0x4948_4156_454F_5054;
 const GREETING: usize = 18;
 
 /// A connection that has read the greeting and sent the client's flags.
-fn greeted(served: &Served) -> TcpStream {
+pub(crate) fn greeted(served: &Served) -> TcpStream {
     let mut stream = served.connect();
     stream.read_exact(&mut [0; GREETING]).unwrap();
     stream.write_all(&3_u32.to_be_bytes()).unwrap();
     stream
 }
 
-fn option(number: u32, data: &[u8]) -> Vec<u8> {
+pub(crate) fn option(number: u32, data: &[u8]) -> Vec<u8> {
     let length = u32::try_from(data.len()).unwrap();
     [OPTION_MAGIC.to_be_bytes().as_slice(), &number.to_be_bytes(), &length.to_be_bytes(), data].concat()
 }
 
 /// A connection in transmission.
-fn agreed(served: &Served, name: &str) -> TcpStream {
+pub(crate) fn agreed(served: &Served, name: &str) -> TcpStream {
     let mut stream = greeted(served);
     let length = u32::try_from(name.len()).unwrap().to_be_bytes();
     stream.write_all(&option(7, &[&length, name.as_bytes(), &[0, 0]].concat())).unwrap();
@@ -41,7 +41,7 @@ fn agreed(served: &Served, name: &str) -> TcpStream {
     }
 }
 
-fn request(command: u16, offset: u64, length: u32) -> Vec<u8> {
+pub(crate) fn request(command: u16, offset: u64, length: u32) -> Vec<u8> {
     let front = [0x2560_9513_u32.to_be_bytes().as_slice(), &0_u16.to_be_bytes(), &command.to_be_bytes()].concat();
     [front.as_slice(), &7_u64.to_be_bytes(), &offset.to_be_bytes(), &length.to_be_bytes()].concat()
 }

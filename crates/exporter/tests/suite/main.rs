@@ -1,6 +1,11 @@
 //! The exporter through its port, with real NBD clients and with bytes that no client would send.
 
+mod access;
+mod accounts;
+mod certificates;
 mod clients;
 mod detach;
 mod hostile;
+mod protocol;
 mod served;
+mod tls;

@@ -1,12 +1,12 @@
 //! A volume's file, served; and short ways to ask for it.
 
-use engine::ports::{Backing, ExportSpec, Exporter};
+use engine::ports::{Backing, Client, ExportSpec, Exporter};
 use exporter::{NbdExporter, Options};
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, HostId, Mode, Outcome, Token, VolumeId};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -90,7 +90,11 @@ impl Served {
     }
 
     pub(crate) fn clients(&self, id: AttachmentId) -> usize {
-        self.run(self.exporter.clients(id)).unwrap().len()
+        self.who(id).len()
+    }
+
+    pub(crate) fn who(&self, id: AttachmentId) -> Vec<Client> {
+        self.run(self.exporter.clients(id)).unwrap()
     }
 
     /// What the file holds.
@@ -152,7 +156,37 @@ pub(crate) fn fails(program: &str, args: &[&str]) -> String {
 /// Runs Python with `nbd` imported and `h` connected to `uri`, structured replies and `base:allocation` asked for.
 #[track_caller]
 pub(crate) fn python(uri: &str, script: &str) -> String {
-    let front = "import nbd,sys\nh=nbd.NBD()\nh.add_meta_context('base:allocation')\nh.connect_uri(sys.argv[1])\n";
+    let front = "import nbd,sys\nh=nbd.NBD()\nh.set_uri_allow_local_file(True)\nh.add_meta_context('base:allocation')\nh.connect_uri(sys.argv[1])\n";
     // Debian's own Python: another that comes first in the path lacks its modules.
     run("/usr/bin/python3", &["-c", &format!("{front}{script}"), uri])
+}
+
+/// A script of [`Staying`]'s: to be there and do nothing.
+pub(crate) const STAYS: &str = "sys.stdin.read()";
+
+/// A client that stays until it is killed, doing what `script` says.
+pub(crate) struct Staying(Child);
+
+impl Staying {
+    pub(crate) fn new(served: &Served, id: AttachmentId, uri: &str, script: &str) -> Self {
+        let script =
+            format!("import nbd,sys,time\nh=nbd.NBD()\nh.set_uri_allow_local_file(True)\nh.connect_uri(sys.argv[1])\n{script}");
+        // Debian's own Python: see `python`.
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-c", &script, uri]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        ground::wait_until("the client is connected", || served.clients(id) > 0);
+        Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
