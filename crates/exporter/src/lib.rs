@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod buffers;
 mod exports;
 mod handshake;
 mod limits;
