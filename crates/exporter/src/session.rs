@@ -1,7 +1,7 @@
 //! The transmission phase of one connection.
 //!
 //! One thread leads: it reads requests, and does itself what the page cache can do at once. What may wait for a disk goes to
-//! workers; in between are things that hardly ever wait, small writes above all, which the leader does while another thread stands
+//! workers; in between are things that hardly ever wait, plain writes above all, which the leader does while another thread stands
 //! by to lead on. Answers are written whole, in whatever order they come; small ones leave together.
 //!
 //! - `incoming` and `outgoing`: bytes on the socket; `turns`: who leads; `workers`: the queue, its bounds and its threads.
@@ -32,8 +32,9 @@ use workers::Workers;
 
 /// Reads up to this size are tried from the page cache by the leader; larger ones would keep it from reading on.
 const READ_AT_ONCE_MAX: u32 = 256 << 10;
-/// Writes up to this size are made by the leader: copying one takes less than waking a worker.
-const WRITE_AT_ONCE_MAX: u32 = 16 << 10;
+/// Writes up to this size are made before the next request is read; for larger ones the lead is passed on, as somebody else can
+/// read meanwhile.
+const WRITE_AT_ONCE_MAX: u32 = 256 << 10;
 /// How large the chunks are in which larger reads are answered: one stays in a processor's cache between file and socket.
 const CHUNK: u32 = 256 << 10;
 
@@ -46,10 +47,10 @@ struct Task {
     may_be_hole: bool,
 }
 
-/// Something that hardly ever waits for a disk.
-enum Small {
+/// Something that hardly ever waits for a disk, done in a turn of its own.
+enum Quick {
     /// With its payload.
-    Write(Request, Vec<u8>),
+    Write(Request, Buffer),
     /// Look whether there is a hole, and leave it to a worker otherwise.
     Read(Request),
 }
@@ -83,14 +84,14 @@ pub(crate) fn serve(socket: &Socket, agreed: &Agreed) {
         turns: Turns::default(),
         workers: Workers::default(),
     };
-    std::thread::scope(|scope| conn.take_part(scope, false));
+    std::thread::scope(|scope| conn.take_part(scope, true));
     socket.cut();
 }
 
 /// Leading.
 impl<'a> Conn<'a> {
     /// Leads, and stands by when another does, until the connection ends.
-    fn take_part<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, is_second: bool) {
+    fn take_part<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, stays: bool) {
         loop {
             let led = self.lead(scope);
             if !matches!(led, Ok(Next::StandBy)) {
@@ -102,7 +103,7 @@ impl<'a> Conn<'a> {
                 self.workers.close();
                 return;
             }
-            if !self.turns.stand_by(is_second) {
+            if !self.turns.stand_by(stays) {
                 return;
             }
         }
@@ -113,9 +114,9 @@ impl<'a> Conn<'a> {
         self.outgoing.flush()?;
         loop {
             let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some((small, turn)) = self.read_requests(&mut incoming, scope)? else { return Ok(Next::Leave) };
+            let Some((quick, turn)) = self.read_requests(&mut incoming, scope)? else { return Ok(Next::Leave) };
             drop(incoming);
-            self.small(scope, small)?;
+            self.quick(scope, quick)?;
             if !self.turns.end(turn) {
                 self.outgoing.flush()?;
                 return Ok(Next::StandBy);
@@ -128,7 +129,7 @@ impl<'a> Conn<'a> {
         &'scope self,
         incoming: &mut Incoming,
         scope: &'scope Scope<'scope, '_>,
-    ) -> io::Result<Option<(Small, u64)>> {
+    ) -> io::Result<Option<(Quick, u64)>> {
         loop {
             let Some(request) = self.request(incoming)? else {
                 self.outgoing.flush()?;
@@ -139,16 +140,17 @@ impl<'a> Conn<'a> {
                 self.post(&request::failure(request.cookie, error, self.terms.structured))?;
                 continue;
             }
-            let small = match request.command {
+            let quick = match request.command {
                 Command::Read if request.length > 0 => self.begin_read(scope, request)?,
-                Command::Write if is_small(&request) => self.begin_write(incoming, scope, request)?,
+                Command::Write if is_plain(&request) => self.begin_write(incoming, scope, request)?,
                 _ => {
-                    self.defer(incoming, scope, request)?;
+                    let data = self.admit_payload(incoming, &request)?;
+                    self.hand_over(scope, Task { request, data, may_be_hole: true });
                     None
                 }
             };
-            if small.is_some() {
-                return Ok(small);
+            if quick.is_some() {
+                return Ok(quick);
             }
         }
     }
@@ -193,7 +195,7 @@ impl<'a> Conn<'a> {
     }
 
     /// Answers a read from the page cache; leaves it to a turn or a worker if it is not there.
-    fn begin_read<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, request: Request) -> io::Result<Option<(Small, u64)>> {
+    fn begin_read<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, request: Request) -> io::Result<Option<(Quick, u64)>> {
         if request.length <= READ_AT_ONCE_MAX && self.read_cached(&request)? {
             self.session.account.read(request.length);
             self.session.account.end();
@@ -204,7 +206,7 @@ impl<'a> Conn<'a> {
             && !request.flags.dont_fragment()
             && let Some(turn) = self.begin(scope)
         {
-            return Ok(Some((Small::Read(request), turn)));
+            return Ok(Some((Quick::Read(request), turn)));
         }
         self.hand_over(scope, Task { request, data: Buffer::take(0), may_be_hole: true });
         Ok(None)
@@ -222,52 +224,58 @@ impl<'a> Conn<'a> {
         }
     }
 
-    /// Takes a small payload for a turn; leaves it to a worker if nobody stands by.
+    /// Takes a write for a turn; leaves it to a worker if nobody stands by.
     fn begin_write<'scope>(
         &'scope self,
         incoming: &mut Incoming,
         scope: &'scope Scope<'scope, '_>,
         request: Request,
-    ) -> io::Result<Option<(Small, u64)>> {
-        let length = usize::try_from(request.length).expect("64-bit");
-        self.expect(incoming, length)?;
+    ) -> io::Result<Option<(Quick, u64)>> {
+        let data = self.admit_payload(incoming, &request)?;
         let Some(turn) = self.begin(scope) else {
-            self.defer(incoming, scope, request)?;
+            self.hand_over(scope, Task { request, data, may_be_hole: false });
             return Ok(None);
         };
-        Ok(Some((Small::Write(request, incoming.take(length).to_vec()), turn)))
+        if request.length > WRITE_AT_ONCE_MAX {
+            self.turns.pass();
+        }
+        Ok(Some((Quick::Write(request, data), turn)))
     }
 
     /// Begins a turn. If nobody stands by there is none, but there will be.
     fn begin<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Option<u64> {
         let turn = self.turns.begin();
-        if turn.is_none() && self.turns.wants_second() {
-            let second = move || {
-                if self.turns.stand_by(true) {
-                    self.take_part(scope, true);
+        if turn.is_none() && self.turns.wants_more() {
+            let another = move || {
+                if self.turns.stand_by(false) {
+                    self.take_part(scope, false);
                 }
             };
-            if let Err(error) = thread().spawn_scoped(scope, second) {
-                tracing::warn!(%error, "a connection goes on with one thread: no second could be started");
-                self.turns.stay_alone();
+            if let Err(error) = thread().spawn_scoped(scope, another) {
+                tracing::warn!(%error, "a connection goes on with fewer threads: no further one could be started");
+                self.turns.not_started();
             }
         }
         turn
     }
 
     /// Does what a turn was begun for.
-    fn small<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, small: Small) -> io::Result<()> {
-        match small {
-            Small::Write(request, data) => match self.change(&request, &data) {
-                Ok(()) => self.post(&request::nothing(request.cookie, self.terms.structured)),
-                Err(error) => self.post(&request::failure(request.cookie, error, self.terms.structured)),
-            },
-            Small::Read(request) if self.session.export.storage.is_hole(request.offset, request.length) => {
+    fn quick<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, quick: Quick) -> io::Result<()> {
+        match quick {
+            Quick::Write(request, data) => {
+                let changed = self.change(&request, &data);
+                self.workers.done(&request);
+                match changed {
+                    Ok(()) => self.post(&request::nothing(request.cookie, self.terms.structured)),
+                    Err(error) => self.post(&request::failure(request.cookie, error, self.terms.structured)),
+                }
+            }
+            Quick::Read(request) if self.session.export.storage.is_hole(request.offset, request.length) => {
                 self.session.account.read(request.length);
                 self.workers.done(&request);
                 self.post(&request::hole_chunk(request.cookie, request.offset, request.length))
             }
-            Small::Read(request) => {
+            Quick::Read(request) => {
                 self.hand_over(scope, Task { request, data: Buffer::take(0), may_be_hole: false });
                 Ok(())
             }
@@ -288,16 +296,15 @@ impl<'a> Conn<'a> {
         Ok(())
     }
 
-    /// Leaves a request to a worker.
-    fn defer<'scope>(&'scope self, incoming: &mut Incoming, scope: &'scope Scope<'scope, '_>, request: Request) -> io::Result<()> {
-        self.admit(&request)?;
+    /// Makes place for a request, and reads its payload.
+    fn admit_payload(&self, incoming: &mut Incoming, request: &Request) -> io::Result<Buffer> {
+        self.admit(request)?;
         let mut data = Buffer::take(usize::try_from(request.payload()).expect("64-bit"));
         if !incoming.has(data.len()) {
             self.outgoing.flush()?;
         }
         incoming.read_into(self.socket, &mut data)?;
-        self.hand_over(scope, Task { request, data, may_be_hole: true });
-        Ok(())
+        Ok(data)
     }
 
     fn hand_over<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, task: Task) {
@@ -313,10 +320,10 @@ impl<'a> Conn<'a> {
     }
 }
 
-/// Whether the leader may make that write itself: it fits, waits for no disk by itself, and no page must be read for it first.
-fn is_small(request: &Request) -> bool {
+/// Whether the leader may make that write itself: it asks for no disk, and no page must be read for it first.
+fn is_plain(request: &Request) -> bool {
     let is_paged = request.offset.is_multiple_of(storage::PAGE) && u64::from(request.length).is_multiple_of(storage::PAGE);
-    is_paged && request.length <= WRITE_AT_ONCE_MAX && !request.flags.fua()
+    is_paged && !request.flags.fua()
 }
 
 fn thread() -> std::thread::Builder {
