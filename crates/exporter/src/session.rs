@@ -36,7 +36,7 @@ const READ_AT_ONCE_MAX: u32 = 256 << 10;
 /// read meanwhile.
 const WRITE_AT_ONCE_MAX: u32 = 256 << 10;
 /// How large the chunks are in which larger reads are answered: one stays in a processor's cache between file and socket.
-const CHUNK: u32 = 256 << 10;
+const CHUNK: u32 = 128 << 10;
 
 /// A request for a worker.
 struct Task {
@@ -51,7 +51,7 @@ struct Task {
 enum Quick {
     /// With its payload.
     Write(Request, Buffer),
-    /// Look whether there is a hole, and leave it to a worker otherwise.
+    /// Look whether there is a hole; if not, it takes a while.
     Read(Request),
 }
 
@@ -116,7 +116,7 @@ impl<'a> Conn<'a> {
             let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((quick, turn)) = self.read_requests(&mut incoming, scope)? else { return Ok(Next::Leave) };
             drop(incoming);
-            self.quick(scope, quick)?;
+            self.quick(quick)?;
             if !self.turns.end(turn) {
                 self.outgoing.flush()?;
                 return Ok(Next::StandBy);
@@ -260,7 +260,7 @@ impl<'a> Conn<'a> {
     }
 
     /// Does what a turn was begun for.
-    fn quick<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, quick: Quick) -> io::Result<()> {
+    fn quick(&self, quick: Quick) -> io::Result<()> {
         match quick {
             Quick::Write(request, data) => {
                 let changed = self.change(&request, &data);
@@ -276,7 +276,8 @@ impl<'a> Conn<'a> {
                 self.post(&request::hole_chunk(request.cookie, request.offset, request.length))
             }
             Quick::Read(request) => {
-                self.hand_over(scope, Task { request, data: Buffer::take(0), may_be_hole: false });
+                self.turns.pass();
+                self.do_task(Task { request, data: Buffer::take(0), may_be_hole: false });
                 Ok(())
             }
         }

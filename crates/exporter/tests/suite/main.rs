@@ -6,6 +6,7 @@ mod certificates;
 mod clients;
 mod detach;
 mod hostile;
+mod pipelined;
 mod protocol;
 mod served;
 mod tls;
