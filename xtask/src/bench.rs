@@ -1,201 +1,53 @@
-//! `cargo xtask bench`: what a running controller does, beside what the machine could do, in one run.
+//! `cargo xtask bench`: what a running controller and its data plane do, beside what the machine and other servers could do.
 //!
-//! Absolute figures of shared machines mean little; the ratios between rows of one run are what is compared.
-//!
-//! - *plain sync*: a loop of 4 KiB `pwrite` and `fdatasync` in the same folder: the price of one durable commit, alone.
-//! - *trivial handler*: axum answering the same body without looking at anything: the price of HTTP.
+//! Absolute figures of shared machines mean little; the ratios between figures of one run are what is compared.
+
+mod controller;
+mod nbd;
+mod rest;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::Command;
 
-/// The default tenant. Source: OpenSDS' default.
-const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
-/// How many clients at once.
-const CLIENTS: [usize; 3] = [1, 32, 256];
-/// How long each row is measured: long enough for thousands of events, short enough to be run often.
-const EACH: Duration = Duration::from_secs(4);
+/// What to measure, and how long.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Measure this part only.
+    part: Option<Part>,
+    /// How many seconds each server gets in each row of `nbd`.
+    #[arg(long, default_value_t = 6.0)]
+    seconds: f64,
+    /// A short look: a second a server and row, in one round.
+    #[arg(long)]
+    quick: bool,
+    /// Measure only the rows of `nbd` whose name contains this; several are separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where the temporary folder is made; the system's place for such by default.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
 
-/// Runs it all and prints a table.
-pub(crate) fn run() -> Result<()> {
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The controller: requests and commits.
+    Rest,
+    /// The data plane, beside other NBD servers.
+    Nbd,
+}
+
+/// Runs it all and prints tables.
+pub(crate) fn run(options: &Options) -> Result<()> {
     let built = Command::new("cargo").args(["build", "--release", "-p", "berth"]).status().context("cannot run cargo")?;
     ensure!(built.success(), "the release build failed");
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    println!("| what | clients | per second | p50 ms | p99 ms | beside |");
-    println!("|---|---|---|---|---|---|");
-    let plain = plain_sync(folder.path())?;
-    println!("| plain sync | 1 | {plain:.0} | | | |");
-    let server = Server::start(&folder.path().join("data"))?;
-    let sample = server.sample()?;
-    let trivial = trivial_handler(sample.to_string())?;
-    for clients in CLIENTS {
-        let bare = drive(clients, |agent, _| get(agent, &format!("http://{trivial}/")).map(drop))?;
-        bare.print("trivial handler", clients, "");
-        let url = server.url(&format!("/block/volumes/{}", sample["id"].as_str().context("an id")?));
-        let got = drive(clients, |agent, _| get(agent, &url).map(drop))?;
-        got.print("GET a volume", clients, &format!("{:.2} of the trivial handler", got.rate / bare.rate));
+    let folder = options.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = tempfile::tempdir_in(folder).context("cannot make a temporary folder")?;
+    if options.part != Some(Part::Nbd) {
+        rest::run(&folder.path().join("rest"))?;
     }
-    for clients in CLIENTS {
-        let before = server.revision()?;
-        let made = drive(clients, |agent, turn| server.create(agent, turn))?;
-        let commits = server.revision()? - before;
-        let rate = f64::from(u32::try_from(commits).unwrap_or(u32::MAX)) / made.took.as_secs_f64();
-        made.print("create until available", clients, "");
-        let each = rate / made.rate;
-        println!("| commits | {clients} | {rate:.0} | | | {:.2} of plain sync; {each:.2} a create |", rate / plain);
+    if options.part != Some(Part::Rest) {
+        nbd::run(&folder.path().join("nbd"), &nbd::Effort::new(options.seconds, options.quick, &options.only))?;
     }
     Ok(())
-}
-
-/// What a row measured.
-struct Row {
-    took: Duration,
-    rate: f64,
-    /// How long each took, sorted.
-    each: Vec<Duration>,
-}
-
-impl Row {
-    fn print(&self, what: &str, clients: usize, beside: &str) {
-        let at = |part: f64| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
-            let index = ((self.each.len() - 1) as f64 * part) as usize;
-            self.each[index].as_secs_f64() * 1e3
-        };
-        println!("| {what} | {clients} | {:.0} | {:.2} | {:.2} | {beside} |", self.rate, at(0.5), at(0.99));
-    }
-}
-
-/// Lets so many clients do `once` again and again, each on a connection of its own that is kept open.
-fn drive(clients: usize, once: impl Fn(&ureq::Agent, usize) -> Result<()> + Sync) -> Result<Row> {
-    let begun = Instant::now();
-    let one = |client: usize| -> Result<Vec<Duration>> {
-        let agent = agent();
-        let mut each = Vec::new();
-        while begun.elapsed() < EACH {
-            let at = Instant::now();
-            once(&agent, client * 1_000_000 + each.len())?;
-            each.push(at.elapsed());
-        }
-        Ok(each)
-    };
-    let all = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients).map(|client| scope.spawn(move || one(client))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a client does not panic")).collect::<Result<Vec<_>>>()
-    })?;
-    let took = begun.elapsed();
-    let mut each = all.concat();
-    each.sort_unstable();
-    ensure!(!each.is_empty(), "nothing was done in {EACH:?}");
-    let rate = f64::from(u32::try_from(each.len()).unwrap_or(u32::MAX)) / took.as_secs_f64();
-    Ok(Row { took, rate, each })
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().into()
-}
-
-fn get(agent: &ureq::Agent, url: &str) -> Result<Value> {
-    let text = agent.get(url).call()?.body_mut().read_to_string()?;
-    Ok(serde_json::from_str(&text)?)
-}
-
-fn plain_sync(folder: &Path) -> Result<f64> {
-    let file = std::fs::File::create(folder.join("plain")).context("cannot write")?;
-    let (begun, mut count, block) = (Instant::now(), 0_u32, [0x5a; 4096]);
-    while begun.elapsed() < EACH {
-        file.write_all_at(&block, u64::from(count) * 4096)?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
-}
-
-/// Serves `body` to every request, on a runtime of its own as large as the controller's; until the process ends.
-fn trivial_handler(body: String) -> Result<SocketAddr> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async move {
-            let json = [("content-type", "application/json; charset=utf-8")];
-            let router = axum::Router::new().fallback(move || async move { (json, body) });
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-            sender.send(listener.local_addr().expect("an address")).expect("it is awaited");
-            axum::serve(listener, router).await.expect("it serves");
-        });
-    });
-    receiver.recv().context("the trivial handler did not start")
-}
-
-/// A controller of its own.
-struct Server {
-    child: Child,
-    base: String,
-    agent: ureq::Agent,
-}
-
-impl Server {
-    fn start(data: &Path) -> Result<Self> {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new("target").to_owned(), Into::into);
-        // Thousands of volumes are made: more than would be promised on a small disk.
-        let config = data.with_extension("toml");
-        std::fs::write(&config, "[[pool]]\nname = \"default\"\novercommit = 1000000.0\n").context("cannot write")?;
-        let mut child = Command::new(target.join("release/berth"))
-            .arg("serve")
-            .arg("--config")
-            .arg(&config)
-            .args(["--listen", "127.0.0.1:0", "--nbd-listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .env("RUST_LOG", "error")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the controller")?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
-        let base = line.trim().strip_prefix("listening on ").context("the controller did not start")?.to_owned();
-        Ok(Self { child, base, agent: agent() })
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("{}/v1beta/{TENANT}{path}", self.base)
-    }
-
-    /// Creates a volume and waits until it is available.
-    fn create(&self, agent: &ureq::Agent, turn: usize) -> Result<()> {
-        let body = json!({"name": format!("v{turn}"), "size": 1}).to_string();
-        let sent = agent.post(self.url("/block/volumes")).header("content-type", "application/json").send(body);
-        let made: Value = serde_json::from_str(&sent?.body_mut().read_to_string()?)?;
-        let id = made["id"].as_str().context("an id")?;
-        let now = get(agent, &self.url(&format!("/block/volumes/{id}?waitFor=available,error&timeout=30")))?;
-        ensure!(now["status"] == "available", "it became {now}");
-        Ok(())
-    }
-
-    fn sample(&self) -> Result<Value> {
-        self.create(&self.agent, 0)?;
-        let all = get(&self.agent, &self.url("/block/volumes?limit=1"))?;
-        Ok(all[0].clone())
-    }
-
-    /// The newest revision that any volume has: each commit moves it by one.
-    fn revision(&self) -> Result<u64> {
-        self.create(&self.agent, 0)?;
-        let all = get(&self.agent, &self.url("/block/volumes?limit=100000"))?;
-        let newest = all.as_array().context("a list")?.iter().filter_map(|volume| volume["revision"].as_u64()).max();
-        newest.context("there is a volume")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It serves a temporary folder: there is nothing to lose.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

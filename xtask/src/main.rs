@@ -31,8 +31,8 @@ enum Task {
     },
     /// Explores the deep scopes of the model: minutes, and some GiB of memory.
     Model,
-    /// Measures a running controller beside what the machine could do.
-    Bench,
+    /// Measures a running controller beside what the machine could do, and its data plane beside other NBD servers.
+    Bench(bench::Options),
     /// Feeds what no client would say to the code that hears clients. Needs a nightly toolchain and cargo-fuzz.
     Fuzz(fuzz::Fuzz),
 }
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
             model.args(["test", "--release", "-p", "lifecycle", "--test", "model", "--", "--nocapture", "--test-threads=1"]);
             step("model", model.env("BERTH_MODEL", "deep"))
         }
-        Task::Bench => bench::run(),
+        Task::Bench(options) => bench::run(&options),
         Task::Fuzz(fuzz) => fuzz.run(),
     }
 }

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod buffers;
 mod exports;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

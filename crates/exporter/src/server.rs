@@ -17,7 +17,7 @@ use std::time::Duration;
 /// How long to pause when no connection can be accepted, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The stack of a connection's thread: it holds no large values.
-const STACK: usize = 256 << 10;
+pub(crate) const STACK: usize = 256 << 10;
 
 /// What all connections share.
 pub(crate) struct Shared {

@@ -1,54 +1,76 @@
 //! The transmission phase of one connection.
 //!
-//! One thread reads requests. What the page cache can answer at once is answered by that thread; the rest goes to a few workers
-//! of the connection's own, so that a slow disk does not keep the next request from being read. Answers are written whole, under
-//! one lock, in whatever order they come.
+//! One thread leads: it reads requests, and does itself what the page cache can do at once. What may wait for a disk goes to
+//! workers; in between are things that hardly ever wait, plain writes above all, which the leader does while another thread stands
+//! by to lead on. Answers are written whole, in whatever order they come; small ones leave together.
 //!
-//! Invariants: at most [`IN_FLIGHT_MAX`] requests and [`MEMORY_MAX`] bytes of a connection are held at a time; a connection
-//! that breaks the protocol, or does not read its answers, is cut.
+//! - `incoming` and `outgoing`: bytes on the socket; `turns`: who leads; `workers`: the queue, its bounds and its threads.
+//!
+//! Invariants: what a connection holds is bounded (`workers`, and a few buffers); a disk that hangs keeps no request from being
+//! read; a connection that breaks the protocol is cut; one that is quiet holds a thread and no buffers.
 
+mod incoming;
+mod outgoing;
+mod turns;
+mod workers;
+
+use crate::buffers::{self, Buffer};
 use crate::exports::Session;
 use crate::handshake::Agreed;
 use crate::protocol::option::PAYLOAD_MAX;
 use crate::protocol::request::{self, Command, Errno, REQUEST_LENGTH, Request, Terms};
+use crate::server::STACK;
 use crate::socket::Socket;
-use crate::storage::Zeroing;
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::storage::{self, Zeroing};
+use incoming::Incoming;
+use outgoing::Outgoing;
+use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::thread::Scope;
+use turns::Turns;
+use workers::Workers;
 
-/// How many requests of a connection wait or run at once: the usual queue depth of fio and of qemu's block layer is below.
-const IN_FLIGHT_MAX: usize = 128;
-/// How many bytes they hold at once: one request of the largest size, and a second one being read.
-const MEMORY_MAX: u64 = 2 * PAYLOAD_MAX as u64;
-/// How many workers a connection may have. They are started when there is work for them.
-const WORKERS_MAX: usize = 8;
-/// Reads up to this size are tried from the page cache by the reading thread; larger ones would keep it from reading on.
-const INLINE_MAX: u32 = 256 << 10;
+/// Reads up to this size are tried from the page cache by the leader; larger ones would keep it from reading on.
+const READ_AT_ONCE_MAX: u32 = 256 << 10;
+/// Writes up to this size are made before the next request is read; for larger ones the lead is passed on, as somebody else can
+/// read meanwhile.
+const WRITE_AT_ONCE_MAX: u32 = 256 << 10;
+/// How large the chunks are in which larger reads are answered: one stays in a processor's cache between file and socket.
+const CHUNK: u32 = 128 << 10;
 
+/// A request for a worker.
 struct Task {
     request: Request,
-    data: Vec<u8>,
+    /// The payload of a write.
+    data: Buffer,
+    /// A read that has not been looked at yet: there may be nothing but a hole.
+    may_be_hole: bool,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Task>,
-    in_flight: usize,
-    memory: u64,
-    idle: usize,
-    workers: usize,
-    closed: bool,
+/// Something that hardly ever waits for a disk, done in a turn of its own.
+enum Quick {
+    /// With its payload.
+    Write(Request, Buffer),
+    /// Look whether there is a hole; if not, it takes a while.
+    Read(Request),
+}
+
+/// What a thread does when it does not lead any more.
+#[derive(PartialEq, Eq)]
+enum Next {
+    StandBy,
+    Leave,
 }
 
 struct Conn<'a> {
     session: &'a Session,
     terms: Terms,
     socket: &'a Socket,
-    writing: Mutex<()>,
-    queue: Mutex<Queue>,
-    changed: Condvar,
+    /// Held by the leader but for its turns.
+    incoming: Mutex<Incoming>,
+    outgoing: Outgoing<'a>,
+    turns: Turns,
+    workers: Workers,
 }
 
 /// Serves the connection until the client leaves or is cut.
@@ -57,131 +79,283 @@ pub(crate) fn serve(socket: &Socket, agreed: &Agreed) {
         session: &agreed.session,
         terms: agreed.terms,
         socket,
-        writing: Mutex::new(()),
-        queue: Mutex::default(),
-        changed: Condvar::new(),
+        incoming: Mutex::new(Incoming::new()),
+        outgoing: Outgoing::new(socket),
+        turns: Turns::default(),
+        workers: Workers::default(),
     };
-    std::thread::scope(|scope| {
-        if let Err(error) = conn.read_requests(scope) {
-            tracing::debug!(%error, "a client's connection ended");
-        }
-        conn.close();
-    });
+    std::thread::scope(|scope| conn.take_part(scope, true));
     socket.cut();
 }
 
+/// Leading.
 impl<'a> Conn<'a> {
-    fn read_requests<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<()> {
+    /// Leads, and stands by when another does, until the connection ends.
+    fn take_part<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, stays: bool) {
         loop {
-            let mut bytes = [0; REQUEST_LENGTH];
-            (&*self.socket).read_exact(&mut bytes)?;
-            let Some(request) = Request::parse(&bytes) else { return Err(io::ErrorKind::InvalidData.into()) };
-            if request.command == Command::Disconnect {
-                return Ok(());
+            let led = self.lead(scope);
+            if !matches!(led, Ok(Next::StandBy)) {
+                if let Err(error) = led {
+                    tracing::debug!(%error, "a client's connection ended");
+                    self.socket.cut();
+                }
+                self.turns.close();
+                self.workers.close();
+                return;
             }
-            if request.payload() > PAYLOAD_MAX {
-                return Err(io::ErrorKind::InvalidData.into());
+            if !self.turns.stand_by(stays) {
+                return;
             }
-            self.admit(&request);
-            let mut data = vec![0; usize::try_from(request.payload()).expect("bounded above")];
-            (&*self.socket).read_exact(&mut data)?;
-            if self.at_once(&request)? {
-                self.done(&request);
+        }
+    }
+
+    fn lead<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<Next> {
+        // What the one before left, if it is stuck.
+        self.outgoing.flush()?;
+        loop {
+            let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((quick, turn)) = self.read_requests(&mut incoming, scope)? else { return Ok(Next::Leave) };
+            drop(incoming);
+            self.quick(quick)?;
+            if !self.turns.end(turn) {
+                self.outgoing.flush()?;
+                return Ok(Next::StandBy);
+            }
+        }
+    }
+
+    /// Reads requests and does what can be done at once, until one is to be done in a turn of its own, or the client leaves.
+    fn read_requests<'scope>(
+        &'scope self,
+        incoming: &mut Incoming,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> io::Result<Option<(Quick, u64)>> {
+        loop {
+            let Some(request) = self.request(incoming)? else {
+                self.outgoing.flush()?;
+                return Ok(None);
+            };
+            if let Err(error) = request.check(self.terms) {
+                self.skip(incoming, request.payload())?;
+                self.post(&request::failure(request.cookie, error, self.terms.structured))?;
                 continue;
             }
-            self.hand_over(scope, Task { request, data });
+            let quick = match request.command {
+                Command::Read if request.length > 0 => self.begin_read(scope, request)?,
+                Command::Write if is_plain(&request) => self.begin_write(incoming, scope, request)?,
+                _ => {
+                    let data = self.admit_payload(incoming, &request)?;
+                    self.hand_over(scope, Task { request, data, may_be_hole: true });
+                    None
+                }
+            };
+            if quick.is_some() {
+                return Ok(quick);
+            }
         }
     }
 
-    /// Waits until there is room for one more request.
-    fn admit(&self, request: &Request) {
-        let memory = u64::from(request.memory().min(PAYLOAD_MAX));
-        let mut queue = self.lock();
-        while queue.in_flight >= IN_FLIGHT_MAX || (queue.in_flight > 0 && queue.memory + memory > MEMORY_MAX) {
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+    /// The next request; `None`: the client leaves.
+    fn request(&self, incoming: &mut Incoming) -> io::Result<Option<Request>> {
+        self.expect(incoming, REQUEST_LENGTH)?;
+        let bytes = incoming.take(REQUEST_LENGTH).try_into().expect("of the length asked for");
+        let request = Request::parse(bytes).filter(|request| request.payload() <= PAYLOAD_MAX);
+        let Some(request) = request else {
+            self.outgoing.flush()?;
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        if request.command == Command::Disconnect {
+            return Ok(None);
         }
-        queue.in_flight += 1;
-        queue.memory += memory;
         self.session.account.begin();
+        Ok(Some(request))
     }
 
-    fn done(&self, request: &Request) {
-        let mut queue = self.lock();
+    /// Waits until so many bytes have come; before it waits it sends what is ready, or the client might wait for us.
+    fn expect(&self, incoming: &mut Incoming, length: usize) -> io::Result<()> {
+        if !incoming.has(length) {
+            self.outgoing.flush()?;
+            incoming.fill(self.socket, length, || {
+                self.outgoing.rest();
+                buffers::trim();
+            })?;
+        }
+        Ok(())
+    }
+
+    fn skip(&self, incoming: &mut Incoming, payload: u32) -> io::Result<()> {
+        let mut left = usize::try_from(payload).expect("64-bit");
+        while left > 0 {
+            let piece = left.min(incoming::LENGTH);
+            self.expect(incoming, piece)?;
+            incoming.take(piece);
+            left -= piece;
+        }
+        Ok(())
+    }
+
+    /// Answers a read from the page cache; leaves it to a turn or a worker if it is not there.
+    fn begin_read<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, request: Request) -> io::Result<Option<(Quick, u64)>> {
+        if request.length <= READ_AT_ONCE_MAX && self.read_cached(&request)? {
+            self.session.account.read(request.length);
+            self.session.account.end();
+            return Ok(None);
+        }
+        self.admit(&request)?;
+        if self.terms.structured
+            && !request.flags.dont_fragment()
+            && let Some(turn) = self.begin(scope)
+        {
+            return Ok(Some((Quick::Read(request), turn)));
+        }
+        self.hand_over(scope, Task { request, data: Buffer::take(0), may_be_hole: true });
+        Ok(None)
+    }
+
+    fn read_cached(&self, request: &Request) -> io::Result<bool> {
+        let storage = &self.session.export.storage;
+        let length = usize::try_from(request.length).expect("64-bit");
+        let fill = |buffer: &mut [u8]| storage.read_cached(request.offset, buffer);
+        if self.terms.structured {
+            let front = request::data_chunk(request.cookie, request.offset, request.length, true);
+            self.outgoing.post_data(&front, length, fill)
+        } else {
+            self.outgoing.post_data(&request::simple(request.cookie, None), length, fill)
+        }
+    }
+
+    /// Takes a write for a turn; leaves it to a worker if nobody stands by.
+    fn begin_write<'scope>(
+        &'scope self,
+        incoming: &mut Incoming,
+        scope: &'scope Scope<'scope, '_>,
+        request: Request,
+    ) -> io::Result<Option<(Quick, u64)>> {
+        let data = self.admit_payload(incoming, &request)?;
+        let Some(turn) = self.begin(scope) else {
+            self.hand_over(scope, Task { request, data, may_be_hole: false });
+            return Ok(None);
+        };
+        if request.length > WRITE_AT_ONCE_MAX {
+            self.turns.pass();
+        }
+        Ok(Some((Quick::Write(request, data), turn)))
+    }
+
+    /// Begins a turn. If nobody stands by there is none, but there will be.
+    fn begin<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Option<u64> {
+        let turn = self.turns.begin();
+        if turn.is_none() && self.turns.wants_more() {
+            let another = move || {
+                if self.turns.stand_by(false) {
+                    self.take_part(scope, false);
+                }
+            };
+            if let Err(error) = thread().spawn_scoped(scope, another) {
+                tracing::warn!(%error, "a connection goes on with fewer threads: no further one could be started");
+                self.turns.not_started();
+            }
+        }
+        turn
+    }
+
+    /// Does what a turn was begun for.
+    fn quick(&self, quick: Quick) -> io::Result<()> {
+        match quick {
+            Quick::Write(request, data) => {
+                let changed = self.change(&request, &data);
+                self.workers.done(&request);
+                match changed {
+                    Ok(()) => self.post(&request::nothing(request.cookie, self.terms.structured)),
+                    Err(error) => self.post(&request::failure(request.cookie, error, self.terms.structured)),
+                }
+            }
+            Quick::Read(request) if self.session.export.storage.is_hole(request.offset, request.length) => {
+                self.session.account.read(request.length);
+                self.workers.done(&request);
+                self.post(&request::hole_chunk(request.cookie, request.offset, request.length))
+            }
+            Quick::Read(request) => {
+                self.turns.pass();
+                self.do_task(Task { request, data: Buffer::take(0), may_be_hole: false });
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the last answer of a request wait for others.
+    fn post(&self, answer: &[u8]) -> io::Result<()> {
         self.session.account.end();
-        queue.in_flight -= 1;
-        queue.memory -= u64::from(request.memory().min(PAYLOAD_MAX));
-        drop(queue);
-        self.changed.notify_all();
+        self.outgoing.post(answer)
     }
 
-    /// Answers what needs no disk. Returns whether it did.
-    fn at_once(&self, request: &Request) -> io::Result<bool> {
-        if let Err(error) = request.check(self.terms) {
-            self.send(&[&request::failure(request.cookie, error, self.terms.structured)])?;
-            return Ok(true);
+    fn admit(&self, request: &Request) -> io::Result<()> {
+        if !self.workers.try_admit(request) {
+            self.outgoing.flush()?;
+            self.workers.admit(request);
         }
-        if request.command != Command::Read || request.length > INLINE_MAX || request.length == 0 {
-            return Ok(false);
+        Ok(())
+    }
+
+    /// Makes place for a request, and reads its payload.
+    fn admit_payload(&self, incoming: &mut Incoming, request: &Request) -> io::Result<Buffer> {
+        self.admit(request)?;
+        let mut data = Buffer::take(usize::try_from(request.payload()).expect("64-bit"));
+        if !incoming.has(data.len()) {
+            self.outgoing.flush()?;
         }
-        let mut data = vec![0; usize::try_from(request.length).expect("64-bit")];
-        let cached = self.session.export.storage.read_cached(request.offset, &mut data);
-        if cached {
-            self.send_data(request, &data)?;
-        }
-        Ok(cached)
+        incoming.read_into(self.socket, &mut data)?;
+        Ok(data)
     }
 
     fn hand_over<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, task: Task) {
-        let mut queue = self.lock();
-        queue.waiting.push_back(task);
-        if queue.idle < queue.waiting.len() && queue.workers < WORKERS_MAX {
-            queue.workers += 1;
-            drop(queue);
-            scope.spawn(move || self.work());
-        } else {
-            drop(queue);
-            self.changed.notify_all();
+        if !self.workers.push(task) {
+            return;
+        }
+        if let Err(error) = thread().spawn_scoped(scope, || self.work()) {
+            tracing::warn!(%error, "a connection goes on with fewer workers: no further one could be started");
+            if let Some(task) = self.workers.not_started() {
+                self.do_task(task);
+            }
         }
     }
+}
 
+/// Whether the leader may make that write itself: it asks for no disk, and no page must be read for it first.
+fn is_plain(request: &Request) -> bool {
+    let is_paged = request.offset.is_multiple_of(storage::PAGE) && u64::from(request.length).is_multiple_of(storage::PAGE);
+    is_paged && !request.flags.fua()
+}
+
+fn thread() -> std::thread::Builder {
+    std::thread::Builder::new().name("nbd".into()).stack_size(STACK)
+}
+
+/// Working.
+impl Conn<'_> {
     fn work(&self) {
-        while let Some(task) = self.next() {
-            let request = task.request;
-            if let Err(error) = self.answer(task) {
-                tracing::debug!(%error, "an answer could not be sent");
-                self.socket.cut();
-            }
-            self.done(&request);
+        while let Some(task) = self.workers.next() {
+            self.do_task(task);
         }
     }
 
-    fn next(&self) -> Option<Task> {
-        let mut queue = self.lock();
-        loop {
-            if let Some(task) = queue.waiting.pop_front() {
-                return Some(task);
-            }
-            if queue.closed {
-                return None;
-            }
-            queue.idle += 1;
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            queue.idle -= 1;
+    fn do_task(&self, task: Task) {
+        let request = task.request;
+        if let Err(error) = self.answer(task) {
+            tracing::debug!(%error, "an answer could not be sent");
+            self.socket.cut();
         }
+        self.session.account.end();
+        self.workers.done(&request);
     }
 
-    fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
-    }
-
-    fn answer(&self, Task { request, data }: Task) -> io::Result<()> {
+    fn answer(&self, Task { request, data, may_be_hole }: Task) -> io::Result<()> {
         let storage = &self.session.export.storage;
         match request.command {
-            Command::Read => return self.read(&request),
+            Command::Read => return self.read(&request, may_be_hole),
             Command::BlockStatus => {
                 let extents = storage.extents(request.offset, request.length, request.flags.one());
-                return self.send(&[&request::status_chunks(request.cookie, &extents, self.terms.contexts)]);
+                return self.outgoing.send(&[&request::status_chunks(request.cookie, &extents, self.terms.contexts)]);
             }
             Command::Write | Command::Trim | Command::WriteZeroes => return self.reply(&request, self.change(&request, &data)),
             Command::Flush => return self.reply(&request, storage.flush()),
@@ -213,47 +387,46 @@ impl<'a> Conn<'a> {
         if durable { storage.flush() } else { Ok(()) }
     }
 
-    fn read(&self, request: &Request) -> io::Result<()> {
+    fn read(&self, request: &Request, may_be_hole: bool) -> io::Result<()> {
         if request.length == 0 {
-            return self.send(&[&request::nothing(request.cookie, self.terms.structured)]);
+            return self.outgoing.send(&[&request::nothing(request.cookie, self.terms.structured)]);
         }
         let storage = &self.session.export.storage;
-        if self.terms.structured && !request.flags.dont_fragment() && storage.is_hole(request.offset, request.length) {
-            self.send(&[&request::hole_chunk(request.cookie, request.offset, request.length)])?;
+        let in_chunks = self.terms.structured && !request.flags.dont_fragment();
+        if in_chunks && may_be_hole && storage.is_hole(request.offset, request.length) {
+            self.outgoing.send(&[&request::hole_chunk(request.cookie, request.offset, request.length)])?;
             self.session.account.read(request.length);
             return Ok(());
         }
-        let mut data = vec![0; usize::try_from(request.length).expect("64-bit")];
-        match storage.read(request.offset, &mut data) {
-            Ok(()) => self.send_data(request, &data),
-            Err(error) => self.send(&[&request::failure(request.cookie, error, self.terms.structured)]),
-        }
+        self.read_data(request, if in_chunks { CHUNK.min(request.length) } else { request.length })
     }
 
-    fn send_data(&self, request: &Request, data: &[u8]) -> io::Result<()> {
-        if self.terms.structured {
-            self.send(&[&request::data_chunk(request.cookie, request.offset, request.length), data])?;
-        } else {
-            self.send(&[&request::simple(request.cookie, None), data])?;
+    /// Answers a read in pieces of that length.
+    fn read_data(&self, request: &Request, piece: u32) -> io::Result<()> {
+        let mut buffer = Buffer::take(usize::try_from(piece).expect("64-bit"));
+        let mut done = 0;
+        while done < request.length {
+            let (offset, length) = (request.offset + u64::from(done), piece.min(request.length - done));
+            let data = &mut buffer[..usize::try_from(length).expect("64-bit")];
+            if let Err(error) = self.session.export.storage.read(offset, data) {
+                return self.outgoing.send(&[&request::failure(request.cookie, error, self.terms.structured)]);
+            }
+            done += length;
+            if self.terms.structured {
+                let front = request::data_chunk(request.cookie, offset, length, done == request.length);
+                self.outgoing.send(&[&front, data])?;
+            } else {
+                self.outgoing.send(&[&request::simple(request.cookie, None), data])?;
+            }
+            self.session.account.read(length);
         }
-        self.session.account.read(request.length);
         Ok(())
     }
 
     fn reply(&self, request: &Request, result: Result<(), Errno>) -> io::Result<()> {
         match result {
-            Ok(()) => self.send(&[&request::nothing(request.cookie, self.terms.structured)]),
-            Err(error) => self.send(&[&request::failure(request.cookie, error, self.terms.structured)]),
+            Ok(()) => self.outgoing.send(&[&request::nothing(request.cookie, self.terms.structured)]),
+            Err(error) => self.outgoing.send(&[&request::failure(request.cookie, error, self.terms.structured)]),
         }
-    }
-
-    /// Writes one answer whole.
-    fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().try_for_each(|part| (&*self.socket).write_all(part))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

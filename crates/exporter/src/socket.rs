@@ -8,7 +8,7 @@ use crate::peer::Origin;
 use crate::secured::Secured;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -63,6 +63,15 @@ impl Socket {
         }
     }
 
+    /// Bounds how long each read may block and nothing else. Over TLS reads stay unbounded: a record may have come in part.
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(timeout),
+            Self::Unix(stream) => stream.set_read_timeout(timeout),
+            Self::Tls(_) => Ok(()),
+        }
+    }
+
     /// Ends the connection both ways, at once. Ending it twice is fine.
     pub(crate) fn cut(&self) {
         // The one error there is says that it has ended already.
@@ -93,6 +102,14 @@ impl Write for &Socket {
             Socket::Tcp(stream) => (&*stream).write(buffer),
             Socket::Unix(stream) => (&*stream).write(buffer),
             Socket::Tls(secured) => secured.write(buffer),
+        }
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => (&*stream).write_vectored(buffers),
+            Socket::Unix(stream) => (&*stream).write_vectored(buffers),
+            Socket::Tls(secured) => buffers.iter().find(|buffer| !buffer.is_empty()).map_or(Ok(0), |buffer| secured.write(buffer)),
         }
     }
 

@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const ZEROES_LENGTH: usize = 1 << 20;
 /// How many extents one answer tells: 8 KiB of reply. The client asks again for the rest.
 const EXTENTS_MAX: usize = 1024;
+/// The smallest page of the architectures that we know: a write of whole ones needs nothing read first.
+pub(crate) const PAGE: u64 = 4096;
 
 /// An open backing.
 #[derive(Debug)]

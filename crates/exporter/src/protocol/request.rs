@@ -260,10 +260,10 @@ pub(crate) fn simple(cookie: u64, error: Option<Errno>) -> [u8; SIMPLE_LENGTH] {
     bytes
 }
 
-/// The front of the one chunk that carries `length` bytes of data from `offset`, and ends the reply.
-pub(crate) fn data_chunk(cookie: u64, offset: u64, length: u32) -> [u8; DATA_CHUNK_LENGTH] {
+/// The front of a chunk that carries `length` bytes of data from `offset`; the last one ends the reply.
+pub(crate) fn data_chunk(cookie: u64, offset: u64, length: u32, is_last: bool) -> [u8; DATA_CHUNK_LENGTH] {
     let mut bytes = [0; DATA_CHUNK_LENGTH];
-    bytes[..20].copy_from_slice(&chunk(1, cookie, length + 8));
+    bytes[..20].copy_from_slice(&chunk_with(if is_last { DONE } else { 0 }, 1, cookie, length + 8));
     bytes[20..].copy_from_slice(&offset.to_be_bytes());
     bytes
 }
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn replies_have_the_lengths_they_announce() {
-        assert_eq!(data_chunk(1, 2, 4096)[16..20], 4104_u32.to_be_bytes());
+        assert_eq!(data_chunk(1, 2, 4096, true)[16..20], 4104_u32.to_be_bytes());
         assert_eq!(hole_chunk(1, 2, 3).len(), 32);
         let extents = [Extent { length: 9, hole: true }, Extent { length: 8, hole: false }];
         let status = status_chunks(1, &extents, Contexts::all());

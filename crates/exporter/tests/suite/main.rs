@@ -7,6 +7,7 @@ mod clients;
 mod crowd;
 mod detach;
 mod hostile;
+mod pipelined;
 mod plane;
 mod protocol;
 mod psk;

@@ -5,7 +5,7 @@ use exporter::{NbdExporter, Options};
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, HostId, Mode, Outcome, Token, VolumeId};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -28,7 +28,12 @@ impl Served {
     }
 
     pub(crate) fn with(options: Options) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::inside(&std::env::temp_dir(), options)
+    }
+
+    /// With its file on the file system of that folder.
+    pub(crate) fn inside(folder: &Path, options: Options) -> Self {
+        let folder = tempfile::tempdir_in(folder).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let unix = Some(folder.path().join("nbd.sock"));
         let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

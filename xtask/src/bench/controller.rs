@@ -1,0 +1,114 @@
+//! A controller for measuring: the release binary on a folder of its own, and the few calls that are measured or needed.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The default tenant. Source: OpenSDS' default.
+const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
+
+/// A controller of its own.
+pub(super) struct Server {
+    child: Child,
+    base: String,
+    pub(super) agent: ureq::Agent,
+}
+
+impl Server {
+    pub(super) fn start(data: &Path) -> Result<Self> {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new("target").to_owned(), Into::into);
+        // Thousands of volumes are made: more than would be promised on a small disk.
+        let config = data.with_extension("toml");
+        std::fs::write(&config, "[[pool]]\nname = \"default\"\novercommit = 1000000.0\n").context("cannot write")?;
+        let mut child = Command::new(target.join("release/berth"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .args(["--listen", "127.0.0.1:0", "--nbd-listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .env("RUST_LOG", "error")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the controller")?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
+        let base = line.trim().strip_prefix("listening on ").context("the controller did not start")?.to_owned();
+        Ok(Self { child, base, agent: agent() })
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}/v1beta/{TENANT}{path}", self.base)
+    }
+
+    fn post(&self, agent: &ureq::Agent, path: &str, body: &Value) -> Result<Value> {
+        let sent = agent.post(self.url(path)).header("content-type", "application/json").send(body.to_string());
+        Ok(serde_json::from_str(&sent?.body_mut().read_to_string()?)?)
+    }
+
+    /// Creates a volume of one GiB and waits until it is available. Gives its id.
+    pub(super) fn create(&self, agent: &ureq::Agent, turn: usize) -> Result<String> {
+        let made = self.post(agent, "/block/volumes", &json!({"name": format!("v{turn}"), "size": 1}))?;
+        let id = made["id"].as_str().context("an id")?;
+        let now = get(agent, &self.url(&format!("/block/volumes/{id}?waitFor=available,error&timeout=30")))?;
+        ensure!(now["status"] == "available", "it became {now}");
+        Ok(id.to_owned())
+    }
+
+    /// Makes a host on the loopback address. Gives its id.
+    pub(super) fn host(&self, name: &str) -> Result<String> {
+        let body = json!({"hostName": name, "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+        let made = self.post(&self.agent, "/host/hosts", &body)?;
+        Ok(made["id"].as_str().context("an id")?.to_owned())
+    }
+
+    /// Attaches the volume to the host. Gives what a client needs to connect.
+    pub(super) fn attach(&self, volume: &str, host: &str) -> Result<Value> {
+        let made = self.post(&self.agent, "/block/attachments", &json!({"volumeId": volume, "hostId": host}))?;
+        let id = made["id"].as_str().context("an id")?;
+        let now = get(&self.agent, &self.url(&format!("/block/attachments/{id}?waitFor=attached,error&timeout=30")))?;
+        ensure!(now["status"] == "attached", "it became {now}");
+        Ok(now["connectionInfo"]["data"].clone())
+    }
+
+    /// The process that serves NBD.
+    pub(super) fn data_plane(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn sample(&self) -> Result<Value> {
+        self.create(&self.agent, 0)?;
+        let all = get(&self.agent, &self.url("/block/volumes?limit=1"))?;
+        Ok(all[0].clone())
+    }
+
+    /// The newest revision that any volume has: each commit moves it by one.
+    pub(super) fn revision(&self) -> Result<u64> {
+        self.create(&self.agent, 0)?;
+        let all = get(&self.agent, &self.url("/block/volumes?limit=100000"))?;
+        let newest = all.as_array().context("a list")?.iter().filter_map(|volume| volume["revision"].as_u64()).max();
+        newest.context("there is a volume")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It serves a temporary folder: there is nothing to lose.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client that keeps its connections open.
+pub(super) fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().into()
+}
+
+/// The body of what is there.
+pub(super) fn get(agent: &ureq::Agent, url: &str) -> Result<Value> {
+    let text = agent.get(url).call()?.body_mut().read_to_string()?;
+    Ok(serde_json::from_str(&text)?)
+}

@@ -1,0 +1,98 @@
+//! What the process that serves NBD holds: empty, with a thousand idle exports, with a hundred clients, and after they were busy.
+//!
+//! The clients are made here: a handshake, and requests one at a time, so that a hundred of them cost no process each.
+
+use crate::bench::controller::Server;
+use anyhow::{Context, Result, ensure};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+/// How many exports there are.
+const EXPORTS: usize = 1000;
+/// How many clients are connected, each to an export of its own.
+const CLIENTS: usize = 100;
+/// What a busy client reads and writes at a time: the most that Linux' client asks for by default is below.
+const BUSY: u32 = 1 << 20;
+/// How many such requests each sends.
+const TURNS: u64 = 8;
+
+/// Measures in `folder` and prints a table.
+pub(super) fn run(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let server = Server::start(&folder.join("data"))?;
+    let host = server.host("bench")?;
+    println!("\n| the process that serves NBD | RSS KiB | PSS KiB |");
+    println!("|---|---|---|");
+    print("at rest", &server)?;
+    let mut uris = Vec::new();
+    for turn in 0..EXPORTS {
+        let data = server.attach(&server.create(&server.agent, turn)?, &host)?;
+        uris.push(data["uri"].as_str().context("no uri")?.to_owned());
+    }
+    print(&format!("{EXPORTS} idle exports"), &server)?;
+    let mut clients = uris[..CLIENTS].iter().map(|uri| Client::connect(uri)).collect::<Result<Vec<_>>>()?;
+    print(&format!("and {CLIENTS} clients"), &server)?;
+    for client in &mut clients {
+        client.be_busy()?;
+    }
+    print("which each wrote and read 8 MiB, and are idle again", &server)
+}
+
+fn print(what: &str, server: &Server) -> Result<()> {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", server.data_plane())).context("cannot read its memory")?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")).unwrap_or("?");
+    println!("| {what} | {} | {} |", field("Rss:"), field("Pss:"));
+    Ok(())
+}
+
+/// A client that waits for each answer. Source: NBD protocol document.
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(uri: &str) -> Result<Self> {
+        let (address, name) = uri.strip_prefix("nbd://").and_then(|rest| rest.split_once('/')).context("an NBD URI")?;
+        let mut client = Self(TcpStream::connect(address)?);
+        client.take(18)?;
+        let length = u32::try_from(name.len())?;
+        let mut go = [3_u32.to_be_bytes().as_slice(), b"IHAVEOPT", &7_u32.to_be_bytes()].concat();
+        go.extend([(length + 6).to_be_bytes(), length.to_be_bytes()].concat());
+        go.extend(name.bytes().chain([0, 0]));
+        client.0.write_all(&go)?;
+        loop {
+            let header = client.take(20)?;
+            let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
+            client.take(number(16))?;
+            match number(12) {
+                1 => return Ok(client),
+                kind => ensure!(kind == 3, "the export {name} was refused with {kind:#x}"),
+            }
+        }
+    }
+
+    fn be_busy(&mut self) -> Result<()> {
+        let data = vec![7; usize::try_from(BUSY)?];
+        for turn in 0..TURNS {
+            let offset = turn * u64::from(BUSY);
+            self.ask(1, offset, &data)?;
+            self.take(16)?;
+            self.ask(0, offset, &[])?;
+            let answer = self.take(16 + BUSY)?;
+            ensure!(answer[16..] == data, "what was written was not read");
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, command: u16, offset: u64, data: &[u8]) -> Result<()> {
+        let mut request =
+            [0x2560_9513_u32.to_be_bytes().as_slice(), &0_u16.to_be_bytes(), &command.to_be_bytes(), &[7; 8]].concat();
+        request.extend([offset.to_be_bytes().as_slice(), &BUSY.to_be_bytes(), data].concat());
+        Ok(self.0.write_all(&request)?)
+    }
+
+    fn take(&mut self, length: u32) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length)?];
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
