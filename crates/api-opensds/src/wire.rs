@@ -285,6 +285,24 @@ impl Api {
         }
     }
 
+    fn health(&self, record: &VolumeRecord, subject: Subject, reason: Option<ReasonCode>) -> &'static str {
+        let state = &record.state;
+        let answers = match subject {
+            Subject::Attachment(id) => {
+                let exported = state.attachments().get(&id).is_some_and(|held| held.phase.is_live());
+                !exported || self.engine.exporter_answers(record, id)
+            }
+            Subject::Volume(_) | Subject::Snapshot(_) => true,
+        };
+        if state.word(subject).starts_with("error") || reason == Some(ReasonCode::NotExported) {
+            "error"
+        } else if state.seen().0.is_known() && answers {
+            "ok"
+        } else {
+            "unknown"
+        }
+    }
+
     fn truth(&self, record: &VolumeRecord, subject: Subject, revision: u64) -> Truth {
         let state = &record.state;
         let context = self.engine.context(record.pool);
@@ -309,15 +327,7 @@ impl Api {
             allowed: state.allowed(subject, &context).into_iter().map(CommandKind::word).collect(),
             revision,
             health: Health {
-                state: if state.word(subject).starts_with("error")
-                    || reason.is_some_and(|held| held.code == ReasonCode::NotExported)
-                {
-                    "error"
-                } else if state.seen().0.is_known() {
-                    "ok"
-                } else {
-                    "unknown"
-                },
+                state: self.health(record, subject, reason.map(|held| held.code)),
                 checked_at: self.engine.checked_at(record).map(time),
             },
         }

@@ -239,6 +239,10 @@ impl Config {
             config.pools.push(PoolConfig::default_pool());
         }
         config.pools.iter().try_for_each(PoolConfig::check)?;
+        let (grace, deadline) = (config.exporter(None)?.grace, config.settings().export_deadline);
+        if grace >= deadline {
+            bail!("detach-grace ({} s) must be shorter than export-deadline ({} s)", grace.as_secs(), deadline.as_secs());
+        }
         let mut names: Vec<_> = config.pools.iter().map(|pool| &pool.name).collect();
         names.sort();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -321,6 +325,9 @@ mod tests {
             ("[[pool]]\nname = \"a\"\novercommit = -1.0", "overcommit"),
             ("[[pool]]\nname = \"a\"\n[[pool]]\nname = \"a\"", "twice"),
             ("[opensds]\nattachment-words = \"old\"", "old"),
+            ("[times]\ndetach-grace = 60", "shorter"),
+            ("[nbd.tls]\ncertificate = \"c\"", "a key"),
+            ("[nbd.tls]\nrequire-on = [\"udp\"]", "udp"),
         ];
         for (text, named) in rows {
             let error = format!("{:#}", read(text).unwrap_err());

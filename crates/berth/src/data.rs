@@ -5,7 +5,7 @@
 use crate::cli::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, Format, NbdArgs};
 use crate::config::Config;
 use crate::kept::kept;
-use crate::serve::{data_folder, guard_nbd, told_to_stop};
+use crate::serve::{data_folder, guard_nbd, keep_to_ourselves, told_to_stop};
 use anyhow::{Context, Result};
 use exporter::NameKey;
 use exporter::plane::{self, DataPlane, Launch, Status};
@@ -56,8 +56,7 @@ pub(crate) fn launch(folder: &Path, nbd: &NbdArgs) -> Result<Launch> {
 }
 
 /// The address with the port that was chosen before, if any port does.
-#[must_use]
-pub(crate) fn kept_address(folder: &Path, mut address: SocketAddr) -> SocketAddr {
+fn kept_address(folder: &Path, mut address: SocketAddr) -> SocketAddr {
     if address.port() == 0
         && let Some(port) = std::fs::read_to_string(folder.join(NBD_PORT_FILE)).ok().and_then(|text| text.trim().parse().ok())
     {
@@ -66,7 +65,22 @@ pub(crate) fn kept_address(folder: &Path, mut address: SocketAddr) -> SocketAddr
     address
 }
 
+/// How the data plane of a folder serves.
+///
+/// # Errors
+/// What the configuration says makes no sense together, or its files cannot be found.
+pub(crate) fn options(folder: &Path, nbd: &NbdArgs, config: &Config) -> Result<exporter::Options> {
+    let path = nbd.config.as_ref().map(|path| path.canonicalize()).transpose().context("cannot find the configuration")?;
+    Ok(exporter::Options {
+        tcp: kept_address(folder, nbd.nbd_listen),
+        unix: Some(folder.join(NBD_SOCKET)),
+        key: name_key(folder)?,
+        ..config.exporter(path.as_deref())?
+    })
+}
+
 fn serve(args: &DataRunArgs) -> Result<()> {
+    keep_to_ourselves();
     // Before any other thread is there: the first one's name is the process's.
     rustix::thread::set_name(PROCESS_NAME).context("cannot set the name of the process")?;
     if args.own_session {
@@ -75,19 +89,19 @@ fn serve(args: &DataRunArgs) -> Result<()> {
     let config = Config::read(args.nbd.config.as_deref())?;
     guard_nbd(&args.nbd, &config)?;
     let folder = data_folder(&args.nbd.data)?;
-    let listen = kept_address(&folder, args.nbd.nbd_listen);
-    let options = exporter::Options {
-        tcp: listen,
-        unix: Some(folder.join(NBD_SOCKET)),
-        key: name_key(&folder)?,
-        ..config.exporter(args.nbd.config.as_deref())?
-    };
+    let options = options(&folder, &args.nbd, &config)?;
+    let chooses_port = options.tcp.port() == 0;
+    if options.tcp.ip().is_unspecified() && options.advertise_host.is_none() {
+        tracing::warn!(
+            "clients elsewhere are told to connect to the loopback address: name this machine by advertise-host in [nbd]"
+        );
+    }
     let files = exporter::raise_file_limit();
     // One thread answers the controller; clients have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let lock = runtime.block_on(async {
         let plane = DataPlane::start(&folder, options).await?;
-        if listen.port() == 0 {
+        if chooses_port {
             let port = plane.tcp_address().port().to_string();
             std::fs::write(folder.join(NBD_PORT_FILE), port).context("cannot keep the NBD port in the data folder")?;
         }

@@ -20,11 +20,15 @@ pub(crate) fn kept(folder: &Path, name: &str, make: impl FnOnce() -> Vec<u8>) ->
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(&made)?;
         file.as_file().sync_all()?;
-        file.persist(&path)?;
-        std::fs::File::open(folder)?.sync_all()
+        match file.persist_noclobber(&path) {
+            Ok(_) => std::fs::File::open(folder)?.sync_all(),
+            // Another process was first, and what it made stays.
+            Err(taken) if taken.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(failed) => Err(failed.error),
+        }
     };
     keep().with_context(|| format!("cannot keep {}", path.display()))?;
-    Ok(made)
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 #[cfg(test)]

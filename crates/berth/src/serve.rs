@@ -59,17 +59,23 @@ impl Ready {
         let folder = data_folder(&args.nbd.data)?;
         let store = SqliteStore::open(&folder, store_sqlite::Options::default())?;
         let pools = config.pools.iter().map(|pool| open_pool(pool, &folder, args)).collect::<Result<Vec<_>>>()?;
+        let local = open_local(&folder, &config)?;
+        let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+        let address = listener.local_addr().context("cannot tell where it listens")?;
         let data_plane = Arc::new(open_data_plane(&folder, args, &config).await?);
-        let mut exporters: Vec<Arc<dyn Exporter>> = vec![data_plane.clone()];
-        exporters.extend(open_local(&folder, &config)?);
-        let engine = Engine::start(Arc::new(store), exporters, Arc::new(WallClock), pools, config.settings()).await?;
+        let exporters: Vec<Arc<dyn Exporter>> = [data_plane.clone() as Arc<dyn Exporter>].into_iter().chain(local).collect();
+        let engine = match Engine::start(Arc::new(store), exporters, Arc::new(WallClock), pools, config.settings()).await {
+            Ok(engine) => engine,
+            Err(refusal) => {
+                data_plane.close().await;
+                return Err(refusal.into());
+            }
+        };
         let attachment_words = match config.opensds.attachment_words {
             Words::Seed => AttachmentWords::Seed,
             Words::Legacy => AttachmentWords::Legacy,
         };
         let router = api_opensds::router(Arc::new(engine), ApiSettings { attachment_words });
-        let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-        let address = listener.local_addr().context("cannot tell where it listens")?;
         Ok(Self { listener, router, data_plane, header_timeout: config.header_timeout(), address })
     }
 
@@ -85,16 +91,24 @@ impl Ready {
 /// # Errors
 /// As [`Ready::open`].
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
+    keep_to_ourselves();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
+        // From the first moment on, so that what a start has begun is ended in order.
+        let stop = told_to_stop()?;
         let ready = Ready::open(args).await?;
         announce(ready.address);
-        ready.run(told_to_stop()?).await;
+        ready.run(stop).await;
         anyhow::Ok(())
     })?;
     // A hung backend's thread must not hold the process: what it owes is in the records.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// What this process makes is for its own user alone: records hold the secrets by which exports are reached.
+pub(crate) fn keep_to_ourselves() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }
 
 #[expect(clippy::print_stdout, reason = "the one line that tells where it listens")]
@@ -180,8 +194,8 @@ fn open_pool(pool: &PoolConfig, data: &Path, args: &ServeArgs) -> Result<PoolSet
 async fn open_data_plane(folder: &Path, args: &ServeArgs, config: &Config) -> Result<RemoteExporter> {
     let spawn = config.nbd.spawn_data_plane && !args.no_data_plane_spawn;
     let launch = if spawn { Some(crate::data::launch(folder, &args.nbd)?) } else { None };
-    let listen = crate::data::kept_address(folder, args.nbd.nbd_listen);
-    RemoteExporter::open(folder, launch, listen).await.map_err(|why| anyhow::anyhow!("cannot have a data plane: {why}"))
+    let options = crate::data::options(folder, &args.nbd, config)?;
+    RemoteExporter::open(folder, launch, &options).await.map_err(|why| anyhow::anyhow!("cannot have a data plane: {why}"))
 }
 
 /// Attaching to this machine itself, where the kernel and our rights let us.

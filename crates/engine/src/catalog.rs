@@ -57,7 +57,11 @@ impl Engine {
     pub async fn update_host(&self, caller: &Caller, id: HostId, fields: HostFields) -> Result<HostRecord, Refusal> {
         for _ in 0..STALE_RETRIES {
             let Versioned { mut record, version } = self.host_version(caller, id).await?;
+            let reached = (record.ip.clone(), record.initiators.clone());
             fill_host(&mut record, fields.clone());
+            if reached != (record.ip.clone(), record.initiators.clone()) {
+                self.unattached(id).await?;
+            }
             record.about.updated_at = Some(self.shared.clock.now());
             match self.put(Key::Host(id), Expected::Version(version), Some(Record::Host(record))).await {
                 Ok(()) => return self.host(caller, id).await,
@@ -66,6 +70,16 @@ impl Engine {
             }
         }
         Err(Refusal::Unavailable(format!("host {id} is changed too often by others; try again")))
+    }
+
+    /// Who may connect to an export is settled when it is made: neither the address nor the names of a host change under one.
+    async fn unattached(&self, id: HostId) -> Result<(), Refusal> {
+        match self.shared.store.counted(Key::Host(id)).await.map_err(unavailable)? {
+            0 => Ok(()),
+            used => Err(Refusal::Conflict(format!(
+                "the address and the initiators of host {id} cannot change while {used} attachments are served to it; detach them first"
+            ))),
+        }
     }
 
     /// Removes a host that no attachment names.

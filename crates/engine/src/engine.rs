@@ -145,6 +145,12 @@ impl Engine {
         self.shared.exporters.clients(record, attachment).await
     }
 
+    /// Whether whoever serves an attachment answers; while it does not, what is known of the export may be out of date.
+    #[must_use]
+    pub fn exporter_answers(&self, record: &VolumeRecord, attachment: AttachmentId) -> bool {
+        self.shared.exporters.answers(record, attachment)
+    }
+
     /// The availability zones of the configured pools.
     #[must_use]
     pub fn zones(&self) -> Vec<String> {

@@ -60,6 +60,17 @@ impl Exporters {
         Served(served)
     }
 
+    /// Each export that was listed, with its exporter.
+    pub(crate) fn each<'a>(&'a self, served: &'a Served) -> impl Iterator<Item = (&'a dyn Exporter, AttachmentId)> {
+        let listed = self.0.iter().zip(&served.0);
+        listed.flat_map(|(exporter, listed)| listed.iter().flat_map(|all| all.keys()).map(|id| (&**exporter, *id)))
+    }
+
+    /// Whether the exporter of an attachment answers, as far as it knows.
+    pub(crate) fn answers(&self, record: &VolumeRecord, attachment: AttachmentId) -> bool {
+        self.of(record, attachment).is_some_and(Exporter::answers)
+    }
+
     /// Which of the record's attachments are exported, as far as the rules must know. An export that was not listed is looked
     /// at once more, as it may have been made since; one that cannot be asked about counts as it was: no answer is no news.
     pub(crate) async fn of_volume(

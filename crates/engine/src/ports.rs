@@ -200,6 +200,11 @@ pub trait Exporter: Send + Sync {
         Ok(())
     }
 
+    /// Whether it answered when it was last asked. While it does not, what it serves is as it was last known to be.
+    fn answers(&self) -> bool {
+        true
+    }
+
     /// Changes each time exports may have been lost without being asked for, as when a data plane of its own process ended or
     /// was reached again. The engine compares what is served with the records then. `None`: they live as long as the engine.
     fn losses(&self) -> Option<watch::Receiver<u64>> {

@@ -8,9 +8,9 @@ use crate::exporters::Served;
 use crate::ports::Listed;
 use crate::requests::VolumeNow;
 use crate::shared::{Pool, STALE_RETRIES, Shared, lock, successor};
-use crate::store::{Commit, CommitError, Field, Filter, Item, Kind, ListQuery, Sort};
+use crate::store::{Child, Commit, CommitError, Field, Filter, Item, Kind, ListQuery, Sort};
 use crate::worker;
-use lifecycle::{Input, Seen, VolumeId};
+use lifecycle::{Input, Outcome, Seen, VolumeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,7 +37,35 @@ pub(crate) fn start(shared: &Arc<Shared>) {
 /// Drives everything that is owed.
 async fn resume(shared: &Arc<Shared>) {
     let served = shared.exporters.served(shared.settings.look_timeout).await;
+    end_strays(shared, &served).await;
     walk(shared, &served, worker::resume).await;
+}
+
+/// Ends exports that no record names, as of records that were lost or brought back from a copy: nobody else ever could, and their
+/// volumes read `available`.
+async fn end_strays(shared: &Shared, served: &Served) {
+    for (exporter, attachment) in shared.exporters.each(served) {
+        let named = match shared.store.find(Child::Attachment(attachment)).await {
+            Ok(Some(volume)) => shared.read_volume(volume).await,
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let live = named.map(|held| {
+            let state = held.as_ref().and_then(|now| now.record.state.attachments().get(&attachment));
+            state.is_some_and(|held| held.phase.is_live())
+        });
+        // What cannot be read now is not known to be nobody's.
+        if live.unwrap_or(true) {
+            continue;
+        }
+        tracing::warn!(%attachment, "an export is served that no record names; ending it");
+        let ended = exporter.unexport(shared.token(), attachment, true);
+        match tokio::time::timeout(shared.settings.export_deadline, ended).await {
+            Ok(Outcome::Done(_)) => {}
+            Ok(outcome) => tracing::error!(%attachment, ?outcome, "an export that no record names could not be ended"),
+            Err(_) => tracing::error!(%attachment, "an export that no record names could not be ended in time"),
+        }
+    }
 }
 
 /// Compares what is served with the records each time exports may have been lost, for as long as the engine lives.
@@ -51,6 +79,7 @@ async fn watch_losses(shared: Arc<Shared>, mut losses: watch::Receiver<u64>) {
 /// Goes through every record that owes work or has exports, notes which exports are there, and sends its worker.
 async fn walk(shared: &Arc<Shared>, served: &Served, send: fn(&Arc<Shared>, VolumeId)) {
     let mut after = None;
+    let mut missed = Vec::new();
     loop {
         let page = match shared.store.owes_work(after, PAGE).await {
             Ok(page) => page,
@@ -61,32 +90,51 @@ async fn walk(shared: &Arc<Shared>, served: &Served, send: fn(&Arc<Shared>, Volu
             }
         };
         for id in &page {
-            export_again(shared, *id, served).await;
+            if !export_again(shared, *id, served).await {
+                missed.push(*id);
+            }
             send(shared, *id);
         }
         match page.last() {
             Some(last) => after = Some(*last),
-            None => return,
+            None => break,
+        }
+    }
+    // What is attached owes nothing, so nobody else would find out.
+    while let Some(id) = missed.pop() {
+        if export_again(shared, id, served).await {
+            send(shared, id);
+        } else {
+            missed.insert(0, id);
+            tokio::time::sleep(shared.settings.retry_min).await;
         }
     }
 }
 
 /// Notes which exports of a volume are there. What was seen counts for the record that it was compared with: if that changed while
-/// it was looked, an attachment may have been exported since, and the look is taken anew.
-async fn export_again(shared: &Shared, id: VolumeId, served: &Served) {
+/// it was looked, an attachment may have been exported since, and the look is taken anew. False if it could not be noted.
+async fn export_again(shared: &Shared, id: VolumeId, served: &Served) -> bool {
     let cause = Cause { what: "look at exports".into(), ..Cause::default() };
     for _ in 0..STALE_RETRIES {
-        let Ok(Some(now)) = shared.read_volume(id).await else { return };
+        let now = match shared.read_volume(id).await {
+            Ok(Some(now)) => now,
+            Ok(None) => return true,
+            Err(error) => {
+                tracing::warn!(volume = %id, %error, "cannot read whose exports to look at; trying again");
+                return false;
+            }
+        };
         let exports = shared.exporters.of_volume(&now.record, served, shared.settings.look_timeout).await;
         match note(shared, &now, &Input::Exports(exports), &cause).await {
-            Ok(()) => return,
+            Ok(()) => return true,
             Err(CommitError::Stale(_)) => {}
             Err(error) => {
-                tracing::warn!(volume = %id, %error, "cannot note which exports are served; the worker will find out");
-                return;
+                tracing::warn!(volume = %id, %error, "cannot note which exports are served; trying again");
+                return false;
             }
         }
     }
+    false
 }
 
 /// Commits what was seen of a record, if it is still the one that was looked at.

@@ -4,19 +4,21 @@ use crate::exports::{Export, Registry};
 use crate::limits::{Complaint, Limits};
 use crate::names::{NameKey, Names};
 use crate::plane::ExportStatus;
+use crate::protocol::request::Errno;
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
 use crate::storage::Storage;
 use crate::tls::{Tls, TlsError, TlsOptions};
 use async_trait::async_trait;
 use engine::ports::{Backing, Client, ExportSpec, Exporter, Unanswered};
+use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Token};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -48,6 +50,16 @@ pub struct Options {
     pub key: NameKey,
     /// How TLS is spoken; none: it is not.
     pub tls: Option<TlsOptions>,
+}
+
+impl Options {
+    /// What a server with these options does, in words: two that say the same can take each other's place. Not the addresses, which
+    /// are told apart otherwise, nor the key, which is nobody's business.
+    #[must_use]
+    pub fn terms(&self) -> String {
+        let Self { advertise_host, grace, max_connections, max_connections_per_export, tls, .. } = self;
+        format!("{advertise_host:?} {grace:?} {max_connections} {max_connections_per_export} {tls:?}")
+    }
 }
 
 impl Default for Options {
@@ -86,6 +98,8 @@ pub struct NbdExporter {
     shared: Arc<Shared>,
     address: SocketAddr,
     options: Options,
+    /// The attachments on whose backings a thread works.
+    busy: Arc<Mutex<BTreeSet<AttachmentId>>>,
 }
 
 impl NbdExporter {
@@ -114,7 +128,12 @@ impl NbdExporter {
         if let Some(unix) = unix {
             listen(shared.clone(), unix, accept_unix).map_err(failed("the unix socket".into()))?;
         }
-        Ok(Self { shared, address, options })
+        Ok(Self { shared, address, options, busy: Arc::default() })
+    }
+
+    /// What it was started with.
+    pub(crate) const fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Where it listens on TCP.
@@ -145,15 +164,27 @@ impl NbdExporter {
         }
     }
 
-    /// Whether any client is connected to any export.
-    pub(crate) fn has_clients(&self) -> bool {
-        self.shared.registry.lock().exports.values().any(|export| *export.sessions.borrow() > 0)
+    /// How many exports there are, and how many clients are connected to them.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.shared.registry.lock();
+        (state.exports.len(), state.exports.values().map(|export| *export.sessions.borrow()).sum())
     }
 
-    /// Everything that is exported, for people.
-    pub(crate) fn status(&self) -> Vec<ExportStatus> {
+    /// Everything that is exported, for people. Nothing while a former look still waits for a backing that hangs.
+    pub(crate) async fn status(&self) -> Option<Vec<ExportStatus>> {
         let exports: Vec<_> = self.shared.registry.lock().exports.values().cloned().collect();
-        exports.iter().map(|export| export.status()).collect()
+        // One thread for all looks: see `occupy`. No attachment has this id.
+        let busy = self.occupy(AttachmentId(uuid::Uuid::nil())).ok()?;
+        let looked = tokio::task::spawn_blocking(move || {
+            let _busy = busy;
+            exports.iter().map(|export| export.status()).collect()
+        });
+        looked.await.ok()
+    }
+
+    /// A new controller has come: no call of an earlier one is under way any more, so whatever it calls next is the newest.
+    pub(crate) fn welcome(&self) {
+        self.shared.registry.lock().tokens = Tokens::default();
     }
 
     fn connection(&self, spec: &ExportSpec) -> Connection {
@@ -198,7 +229,12 @@ impl NbdExporter {
             .map_err(|_| Outcome::Refused(format!("the host's address {:?} is no IP address", spec.address)))?;
         let Backing::File(path) = spec.backing.clone();
         let read_only = spec.mode == Mode::ReadOnly;
-        let opened = tokio::task::spawn_blocking(move || Storage::open(&path, read_only)).await;
+        let busy = self.occupy(spec.attachment)?;
+        let opened = tokio::task::spawn_blocking(move || {
+            let _busy = busy;
+            Storage::open(&path, read_only)
+        });
+        let opened = opened.await;
         let storage = opened.map_err(|error| Outcome::Failed(error.to_string()))?.map_err(|error| unopened(&error))?;
         Ok(Export::new(spec.clone(), address, storage, self.connection(spec)))
     }
@@ -206,11 +242,18 @@ impl NbdExporter {
     async fn end_gracefully(&self, export: &Arc<Export>) -> Result<(), Outcome> {
         let _closing = export.close();
         let mut sessions = export.sessions.subscribe();
-        if until_none(&mut sessions, self.options.grace).await {
+        let left = until_none(&mut sessions, self.options.grace).await;
+        let clients = export.clients();
+        if left || clients.is_empty() {
+            // Before the fence: if it cannot be flushed the export is to be as it was.
+            self.flush(export).await?.map_err(|_| {
+                let why = "what was written could not be flushed, and ending the export would give it up; see to its disk, or detach \
+                           with force";
+                Outcome::Refused(why.into())
+            })?;
             export.fence();
             return Ok(());
         }
-        let clients = export.clients();
         let words: Vec<_> =
             clients.iter().map(|client| format!("client {} is still connected since {}", client.address, client.since)).collect();
         Err(Outcome::Refused(format!("{}; disconnect it or detach with force", words.join(", "))))
@@ -226,8 +269,50 @@ impl NbdExporter {
         if !until_none(&mut export.sessions.subscribe(), DRAIN).await {
             return Err(Outcome::Unknown("a client that was cut is not gone yet".into()));
         }
+        if self.flush(export).await?.is_err() {
+            tracing::error!(attachment = %export.spec.attachment, "detached with force; what was written last could not be flushed");
+        }
         Ok(())
     }
+
+    /// Flushes what was written. An error is an outcome: it does not end.
+    async fn flush(&self, export: &Arc<Export>) -> Result<Result<(), Errno>, Outcome> {
+        let busy = self.occupy(export.spec.attachment)?;
+        let flushed = export.clone();
+        let flush = tokio::task::spawn_blocking(move || {
+            let _busy = busy;
+            flushed.storage.flush()
+        });
+        match tokio::time::timeout(DRAIN, flush).await {
+            Ok(Ok(flushed)) => Ok(flushed),
+            Ok(Err(error)) => Err(Outcome::Unknown(error.to_string())),
+            Err(_) => Err(Outcome::Unknown("the last flush does not end: the backing hangs".into())),
+        }
+    }
+
+    /// Takes a thread for a call on the attachment's backing, one at a time: tries on a disk that hangs must not take them all.
+    fn occupy(&self, attachment: AttachmentId) -> Result<Busy, Outcome> {
+        if lock(&self.busy).insert(attachment) {
+            return Ok(Busy { all: self.busy.clone(), attachment });
+        }
+        Err(Outcome::Failed("a former try still waits for its backing, which hangs".into()))
+    }
+}
+
+/// A thread that works on an attachment's backing, until dropped.
+struct Busy {
+    all: Arc<Mutex<BTreeSet<AttachmentId>>>,
+    attachment: AttachmentId,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.attachment);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Listens on a socket for its owner (and root) alone. A file there that nobody listens on any more is in the way of binding it again.
@@ -243,10 +328,10 @@ pub(crate) fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
 
 /// What a backing that cannot be opened means: for now, if the process or the system has run out of something.
 fn unopened(error: &std::io::Error) -> Outcome {
-    use rustix::io::Errno;
+    use rustix::io::Errno as System;
     let why = format!("its backing cannot be opened: {error}");
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR) => Outcome::Failed(why),
+    match System::from_io_error(error) {
+        Some(System::MFILE | System::NFILE | System::NOMEM | System::AGAIN | System::INTR) => Outcome::Failed(why),
         Some(_) | None => Outcome::Refused(why),
     }
 }
@@ -287,6 +372,9 @@ impl Exporter for NbdExporter {
         if !state.tokens.is_newest(spec.attachment, token) {
             return Outcome::Refused("superseded by a newer call".into());
         }
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Outcome::Failed("the data plane is ending".into());
+        }
         let export = state.exports.entry(spec.attachment).or_insert(opened);
         serving(export)
     }
@@ -306,11 +394,6 @@ impl Exporter for NbdExporter {
         let ended = if force { self.end_by_force(&export).await } else { self.end_gracefully(&export).await };
         if let Err(outcome) = ended {
             return outcome;
-        }
-        let flushed = export.clone();
-        let flush = tokio::task::spawn_blocking(move || flushed.storage.flush());
-        if tokio::time::timeout(DRAIN, flush).await.is_err() {
-            return Outcome::Unknown("the last flush does not end: the backing hangs".into());
         }
         let mut state = self.shared.registry.lock();
         if !state.tokens.is_newest(attachment, token) {

@@ -265,10 +265,7 @@ impl<'a> Conn<'a> {
             Quick::Write(request, data) => {
                 let changed = self.change(&request, &data);
                 self.workers.done(&request);
-                match changed {
-                    Ok(()) => self.post(&request::nothing(request.cookie, self.terms.structured)),
-                    Err(error) => self.post(&request::failure(request.cookie, error, self.terms.structured)),
-                }
+                self.post(&self.result(&request, changed)?)
             }
             Quick::Read(request) if self.session.export.storage.is_hole(request.offset, request.length) => {
                 self.session.account.read(request.length);
@@ -424,9 +421,18 @@ impl Conn<'_> {
     }
 
     fn reply(&self, request: &Request, result: Result<(), Errno>) -> io::Result<()> {
+        self.outgoing.send(&[&self.result(request, result)?])
+    }
+
+    /// The answer to a request that carries no data back.
+    ///
+    /// Errors: a change that came after the fence is not answered. The end of the connection tells the client, which may connect
+    /// again, here or to the next data plane, and ask again; an error would be passed on to whoever wrote.
+    fn result(&self, request: &Request, result: Result<(), Errno>) -> io::Result<Vec<u8>> {
         match result {
-            Ok(()) => self.outgoing.send(&[&request::nothing(request.cookie, self.terms.structured)]),
-            Err(error) => self.outgoing.send(&[&request::failure(request.cookie, error, self.terms.structured)]),
+            Ok(()) => Ok(request::nothing(request.cookie, self.terms.structured)),
+            Err(Errno::Shutdown) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Err(error) => Ok(request::failure(request.cookie, error, self.terms.structured)),
         }
     }
 }

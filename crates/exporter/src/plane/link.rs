@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 /// How long a data plane may take to say welcome: it is on this machine, and its control thread does nothing slow.
 const WELCOME_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How many questions wait for a data plane that does not read: an attachment has one, and whoever looks at it another.
+const FRAMES_MAX: usize = 4096;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
@@ -28,7 +31,7 @@ pub(crate) enum LinkError {
     /// It speaks another version.
     #[error(
         "the data plane (process {pid}, release {release}) speaks version {theirs} of the control protocol and this is version {PROTOCOL}; \
-         end it with the `berth data stop` of its own release"
+         end it with `berth data stop`"
     )]
     Version {
         /// Its process.
@@ -38,6 +41,9 @@ pub(crate) enum LinkError {
         /// Its version.
         theirs: u32,
     },
+    /// It takes no more questions.
+    #[error("the data plane does not read what it is asked; it hangs")]
+    Hung,
     /// The connection was lost while the answer was awaited.
     #[error("the connection to the data plane was lost")]
     Lost,
@@ -47,7 +53,7 @@ pub(crate) enum LinkError {
 pub(crate) struct Link {
     pub(crate) welcome: Welcome,
     next: AtomicU64,
-    send: mpsc::UnboundedSender<Vec<u8>>,
+    send: mpsc::Sender<Vec<u8>>,
     waiting: Arc<Mutex<Waiting>>,
     closed: watch::Receiver<bool>,
     writer: JoinHandle<()>,
@@ -67,15 +73,14 @@ impl Link {
             io::Result::Ok((welcome.ok_or(io::ErrorKind::UnexpectedEof)?, from, to))
         };
         let (welcome, from, to) = tokio::time::timeout(WELCOME_PATIENCE, welcomed).await.map_err(|_| silent())??;
-        if welcome.protocol != PROTOCOL {
+        if welcome.protocol != PROTOCOL && role == Role::Controller {
             return Err(LinkError::Version { pid: welcome.pid, release: welcome.release, theirs: welcome.protocol });
         }
         Ok(Self::run(welcome, from, to))
     }
 
     fn run(welcome: Welcome, from: OwnedReadHalf, to: OwnedWriteHalf) -> Self {
-        // Not bounded here: each sender waits for its answer, and the engine bounds how many there are.
-        let (send, frames) = mpsc::unbounded_channel();
+        let (send, frames) = mpsc::channel(FRAMES_MAX);
         let waiting: Arc<Mutex<Waiting>> = Arc::new(Mutex::new(Some(HashMap::new())));
         let (close, closed) = watch::channel(false);
         let reader = tokio::spawn(hear(from, waiting.clone(), close));
@@ -89,9 +94,13 @@ impl Link {
         let bytes = frame(&Asked { number, ask })?;
         let (sender, answer) = oneshot::channel();
         lock(&self.waiting).as_mut().ok_or(LinkError::Lost)?.insert(number, sender);
+        // From here on it is taken off again when it is dropped.
         let pending = Pending { link: self, number, answer };
-        self.send.send(bytes).map_err(|_| LinkError::Lost)?;
-        Ok(pending)
+        match self.send.try_send(bytes) {
+            Ok(()) => Ok(pending),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(LinkError::Hung),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(LinkError::Lost),
+        }
     }
 
     /// Asks and waits for the answer.
@@ -130,8 +139,8 @@ impl Drop for Pending<'_> {
     fn drop(&mut self) {
         let was_waiting = lock(&self.link.waiting).as_mut().is_some_and(|waiting| waiting.remove(&self.number).is_some());
         if was_waiting && let Ok(bytes) = frame(&Asked { number: self.number, ask: Ask::Cancel }) {
-            // A connection that is lost has given everything up already.
-            let _ = self.link.send.send(bytes);
+            // A connection that is lost has given everything up already; one that takes nothing more hears of nothing.
+            let _ = self.link.send.try_send(bytes);
         }
     }
 }
@@ -156,7 +165,7 @@ async fn hear(mut from: OwnedReadHalf, waiting: Arc<Mutex<Waiting>>, close: watc
     close.send_replace(true);
 }
 
-async fn tell(mut frames: mpsc::UnboundedReceiver<Vec<u8>>, mut to: OwnedWriteHalf) {
+async fn tell(mut frames: mpsc::Receiver<Vec<u8>>, mut to: OwnedWriteHalf) {
     use tokio::io::AsyncWriteExt;
     while let Some(bytes) = frames.recv().await {
         if to.write_all(&bytes).await.is_err() {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use uuid::Uuid;
 
-/// The version of these words. Both sides speak exactly one.
+/// The version of these words. A controller and its data plane speak the same one.
 pub(crate) const PROTOCOL: u32 = 1;
 /// The longest question: an export with a path and a host's initiators.
 pub(crate) const ASK_MAX: u32 = 1 << 20;
@@ -41,7 +41,8 @@ pub(crate) struct Hello {
 pub(crate) enum Role {
     /// The controller. A later one ends the session of an earlier: its process is gone, or is to be taken for it.
     Controller,
-    /// A person's command, which looks or stops.
+    /// A person's command, which looks or stops. It may speak another version: `status` and `stop` and their answers stay as they
+    /// are, so that a data plane can be ended by every release.
     Operator,
 }
 
@@ -56,6 +57,9 @@ pub(crate) struct Welcome {
     pub(crate) pid: u32,
     /// Where it serves NBD over TCP.
     pub(crate) listen: String,
+    /// What it does, as [`crate::Options::terms`] says it.
+    #[serde(default)]
+    pub(crate) terms: String,
 }
 
 /// A question, with a number that its answer repeats.

@@ -1,12 +1,14 @@
 //! What a person's commands ask of a data plane: to tell what it serves, and to end.
 
 use super::link::{Link, LinkError};
-use super::message::{Answer, Ask, Role, Status};
+use super::message::{Answer, Ask, Role, Status, Welcome};
 use super::place::Place;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// How long an answer may take: it asks every backing's size, and one of them may hang.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an end may take: changes in flight are awaited for a while.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
@@ -44,11 +46,17 @@ pub struct Stopped {
 /// [`OperatorError`].
 pub async fn status(folder: &Path) -> Result<Status, OperatorError> {
     let link = open(folder).await?;
-    match link.ask(Ask::Status).await {
+    match asked(&link, Ask::Status).await {
         Ok(Answer::Status(status)) => Ok(status),
+        Ok(Answer::Unanswered(why)) => Err(unanswered(folder, io::Error::other(why))),
         Ok(other) => Err(unanswered(folder, io::Error::other(format!("it answered {other:?}")))),
         Err(error) => Err(unanswered(folder, error)),
     }
+}
+
+/// What the data plane of `folder` says of itself, whatever version it speaks.
+pub(super) async fn greet(folder: &Path) -> Result<Welcome, OperatorError> {
+    Ok(open(folder).await?.welcome.clone())
 }
 
 /// Ends the data plane of `folder` and waits until its process has let go of everything. Without `force` it refuses while clients
@@ -59,7 +67,7 @@ pub async fn status(folder: &Path) -> Result<Status, OperatorError> {
 pub async fn stop(folder: &Path, force: bool, only_if_idle: bool) -> Result<Stopped, OperatorError> {
     let link = open(folder).await?;
     let pid = link.welcome.pid;
-    match link.ask(Ask::Stop { force, only_if_idle }).await {
+    match asked(&link, Ask::Stop { force, only_if_idle }).await {
         // It may be gone before its answer is.
         Ok(Answer::Stopping) | Err(LinkError::Lost) => {}
         Ok(Answer::Refused(why)) => return Err(OperatorError::Refused(why)),
@@ -68,6 +76,11 @@ pub async fn stop(folder: &Path, force: bool, only_if_idle: bool) -> Result<Stop
     }
     ended(folder, pid).await?;
     Ok(Stopped { pid })
+}
+
+async fn asked(link: &Link, ask: Ask) -> Result<Answer, LinkError> {
+    let answered = tokio::time::timeout(ANSWER_PATIENCE, link.ask(ask)).await;
+    answered.unwrap_or_else(|_| Err(LinkError::Io(io::ErrorKind::TimedOut.into())))
 }
 
 /// Waits until that process has ended. Another may have taken its place at once: a controller starts one.

@@ -13,6 +13,7 @@ use super::link::{Link, LinkError, Pending};
 use super::message::{Answer, Ask, Role};
 use super::operator::{self, OperatorError};
 use super::place::Place;
+use crate::port::Options;
 use async_trait::async_trait;
 use engine::ports::{Client, ExportSpec, Exporter, Unanswered};
 use engine::tokens::Tokens;
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,6 +37,8 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const END_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How often a data plane is asked whether it answers, and how long it may take: a hung one is shown within twice this.
+const BEAT: Duration = Duration::from_secs(2);
 /// Between two tries to have a data plane; doubles up to the second.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// See [`RETRY_MIN`].
@@ -54,6 +58,8 @@ struct Shared {
     launch: Option<Launch>,
     state: watch::Sender<State>,
     losses: watch::Sender<u64>,
+    /// Whether it answered the last time it was asked on its connection.
+    answers: AtomicBool,
     tokens: Mutex<Tokens>,
 }
 
@@ -71,20 +77,21 @@ enum State {
 impl RemoteExporter {
     /// Finds the data plane of `folder`, or starts one with `launch`; without `launch` one that is not there yet is awaited.
     ///
-    /// One that is there and listens elsewhere than on `listen` (port 0: anywhere on that address), or is of another release, is
-    /// replaced if it exports nothing, and else kept, as replacing it would cost its clients a reconnect.
+    /// `options` are those that a new one would be started with. One that is there and listens elsewhere (port 0: anywhere on that
+    /// address), does otherwise or is of another release is replaced if it exports nothing, and else kept, as replacing it would cost its clients a reconnect.
     ///
     /// # Errors
     /// In words: none could be started, and why.
-    pub async fn open(folder: &Path, launch: Option<Launch>, listen: SocketAddr) -> Result<Self, String> {
+    pub async fn open(folder: &Path, launch: Option<Launch>, options: &Options) -> Result<Self, String> {
         let shared = Arc::new(Shared {
             place: Place::new(folder),
             launch,
             state: watch::Sender::new(State::Gone("it has not been started yet".into())),
             losses: watch::Sender::new(0),
+            answers: AtomicBool::new(true),
             tokens: Mutex::default(),
         });
-        shared.replace_stale(listen).await;
+        shared.replace_stale(options).await;
         let first = match shared.connect().await {
             Ok(link) => Some(shared.up(link)),
             // One that runs and does not answer is no reason not to tell what is known of everything else.
@@ -134,7 +141,7 @@ impl Shared {
         let mut pause = RETRY_MIN;
         loop {
             if let Some(held) = link.take() {
-                held.closed().await;
+                self.watch(&held).await;
                 self.lost().await;
                 pause = RETRY_MIN;
             }
@@ -153,7 +160,26 @@ impl Shared {
         }
     }
 
-    /// The connection was lost: finds out whether the process is gone, and tells who must compare.
+    /// Returns once the connection is lost; meanwhile notes whether the data plane answers.
+    async fn watch(&self, link: &Link) {
+        loop {
+            let beat = async {
+                tokio::time::sleep(BEAT).await;
+                let nobody = Ask::Inspect { attachment: uuid::Uuid::nil(), fence: None };
+                tokio::time::timeout(BEAT, link.ask(nobody)).await.is_ok()
+            };
+            tokio::select! {
+                () = link.closed() => return,
+                answers = beat => {
+                    if self.answers.swap(answers, Ordering::AcqRel) != answers {
+                        tracing::warn!(answers, "whether the data plane answers has changed");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The connection was lost: waits a while for the proof that the process is gone.
     async fn lost(&self) {
         let until = Instant::now() + END_PATIENCE;
         while !self.place.is_vacant() && Instant::now() < until {
@@ -161,19 +187,24 @@ impl Shared {
         }
         tracing::warn!("the data plane was lost");
         self.down("it ended, and is being started again".into());
-        self.losses.send_modify(|count| *count += 1);
     }
 
     fn up(&self, link: Link) -> Arc<Link> {
         let link = Arc::new(link);
         tracing::info!(pid = link.welcome.pid, listen = link.welcome.listen, "the data plane serves");
+        self.answers.store(true, Ordering::Release);
         self.state.send_replace(State::Up(link.clone()));
         link
     }
 
+    /// There is no connection. Who must compare is told once what was served is proven to be gone.
     fn down(&self, why: String) {
-        let vacant = self.place.is_vacant();
-        self.state.send_replace(if vacant { State::Gone(why) } else { State::Unreachable(why) });
+        let (was_gone, is_gone) = (self.is_gone(), self.place.is_vacant());
+        self.state.send_replace(if is_gone { State::Gone(why) } else { State::Unreachable(why) });
+        // Its end may be proven long after its connection was lost: a process that dies slowly.
+        if is_gone && !was_gone {
+            self.losses.send_modify(|count| *count += 1);
+        }
     }
 
     /// Connects to the data plane that runs, or starts one. Errors in words.
@@ -220,22 +251,29 @@ impl Shared {
     }
 
     /// Ends a data plane that is not as a new one would be, if nobody needs it.
-    async fn replace_stale(&self, listen: SocketAddr) {
+    async fn replace_stale(&self, options: &Options) {
         let folder = self.place.folder();
-        let Some((status, _)) = operator::status(folder).await.ok().zip(self.launch.as_ref()) else { return };
-        let there: Option<SocketAddr> = status.listen.parse().ok();
-        let as_asked = there.is_some_and(|there| there.ip() == listen.ip() && [0, there.port()].contains(&listen.port()));
-        if as_asked && status.release == env!("CARGO_PKG_VERSION") {
+        let Some(there) = operator::greet(folder).await.ok() else { return };
+        let address: Option<SocketAddr> = there.listen.parse().ok();
+        let is_there = address.is_some_and(|at| at.ip() == options.tcp.ip() && [0, at.port()].contains(&options.tcp.port()));
+        if is_there && there.release == env!("CARGO_PKG_VERSION") && there.terms == options.terms() {
             return;
         }
-        match operator::stop(folder, false, true).await {
-            Ok(_) => tracing::info!(status.pid, "the former data plane is replaced, as it was idle"),
-            Err(_) => tracing::warn!(
-                status.pid,
-                status.release,
-                status.listen,
-                "the data plane that runs is of another release or address and has exports, so it goes on as it is; \
-                 `berth data stop` ends it, a new one is started then, and clients connect again"
+        let ended = match &self.launch {
+            Some(_) => operator::stop(folder, false, true).await.map_err(|error| words(&error)),
+            None => Err("somebody else runs it".to_owned()),
+        };
+        match ended {
+            Ok(_) => {
+                tracing::info!(there.pid, "the former data plane is replaced: it was idle, and of another release or configuration")
+            }
+            Err(why) => tracing::warn!(
+                there.pid,
+                there.release,
+                there.listen,
+                why,
+                "the data plane that runs is of another release, address or configuration, and goes on as it is; `berth data stop` ends \
+                 it, a new one is started then, and clients connect again"
             ),
         }
     }
@@ -272,7 +310,7 @@ impl Shared {
         }
         link.put(ask).map_err(|error| match error {
             LinkError::Io(error) => Outcome::Refused(format!("it cannot be told to the data plane: {error}")),
-            LinkError::Lost | LinkError::Version { .. } => Outcome::Failed(error.to_string()),
+            LinkError::Lost | LinkError::Hung | LinkError::Version { .. } => Outcome::Failed(error.to_string()),
         })
     }
 
@@ -373,6 +411,15 @@ impl Exporter for RemoteExporter {
         match link.ask(Ask::Clients { attachment: attachment.0 }).await.map_err(|error| unanswered(&error))? {
             Answer::Clients(all) => Ok(all.into_iter().map(Into::into).collect()),
             other => Err(strange(other)),
+        }
+    }
+
+    fn answers(&self) -> bool {
+        match &*self.shared.state.borrow() {
+            State::Up(_) => self.shared.answers.load(Ordering::Acquire),
+            // That nothing is served is known.
+            State::Gone(_) => true,
+            State::Unreachable(_) => false,
         }
     }
 

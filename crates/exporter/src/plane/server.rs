@@ -4,7 +4,8 @@
 //! It outlives its controller, and serves on; the next one finds it by the socket.
 //!
 //! Invariants:
-//! - at most one controller is heard: a newer one ends the session of an older, and with it what that had under way;
+//! - at most one controller is heard: a newer one ends the session of an older, and with it what that had under way, before its own
+//!   first question. So its calls are the newest, also if its records are older than what an earlier controller called with;
 //! - a question that is given up, or whose asker is gone, goes no further than the next check of its token;
 //! - only root and the user that it runs as may ask.
 //!
@@ -79,8 +80,8 @@ pub struct DataPlane {
 
 struct Shared {
     exporter: NbdExporter,
-    /// The controller's session, to be ended when another says hello.
-    controller: Mutex<Option<AbortHandle>>,
+    /// The present controller's time, which ends when another says hello.
+    controller: tokio::sync::Mutex<Option<Successor>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
 }
 
@@ -96,7 +97,7 @@ impl DataPlane {
         let socket = place.socket();
         let listener = bind(&socket).map_err(|source| PlaneError::Control { socket: socket.clone(), source })?;
         let (stop, stopped) = oneshot::channel();
-        let shared = Arc::new(Shared { exporter, controller: Mutex::default(), stop: Mutex::new(Some(stop)) });
+        let shared = Arc::new(Shared { exporter, controller: tokio::sync::Mutex::default(), stop: Mutex::new(Some(stop)) });
         Ok(Self { shared, listener, socket, lock, stopped })
     }
 
@@ -128,12 +129,14 @@ impl DataPlane {
                     }
                 },
                 Some(_) = connections.join_next() => {}
-                _ = look.tick() => if !self.lock.is_in_place() && !self.shared.exporter.has_clients() {
+                _ = look.tick() => if !self.lock.is_in_place() && self.shared.exporter.counts().1 == 0 {
                     tracing::warn!("the data folder is gone, and no client is connected; ending");
                     break;
                 },
             }
         }
+        // Nothing more is asked for, and what was under way goes no further.
+        connections.shutdown().await;
         self.shared.exporter.shutdown().await;
         // Only our own: if the folder was made anew, the socket there is another's.
         if self.lock.is_in_place() {
@@ -188,19 +191,40 @@ async fn serve(shared: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
     let hello: Option<Hello> =
         tokio::time::timeout(HELLO_PATIENCE, read(&mut from, ASK_MAX)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let Some(hello) = hello else { return Ok(()) };
+    // Taken before the welcome, so that a controller that was welcomed is the only one.
+    let reign = if hello.role == Role::Controller && hello.protocol == PROTOCOL { Some(shared.succeed().await) } else { None };
     write(&mut to, &shared.welcome()).await?;
-    if hello.protocol != PROTOCOL {
+    // What an operator may ask is the same in every version.
+    if hello.protocol != PROTOCOL && hello.role == Role::Controller {
         return Ok(());
     }
-    // In a task of its own, so that a newer controller can end it with all that it has under way.
-    let session = tokio::spawn(Session { shared: shared.clone(), questions: JoinSet::new(), open: HashMap::new() }.run(from, to));
-    if hello.role == Role::Controller
-        && let Some(older) = lock(&shared.controller).replace(session.abort_handle())
-    {
-        older.abort();
+    let session = Session { shared: shared.clone(), questions: JoinSet::new(), open: HashMap::new() }.run(from, to);
+    match reign {
+        None => session.await,
+        Some(mut reign) => tokio::select! {
+            ended = session => ended,
+            () = reign.is_over() => Ok(()),
+        },
     }
-    let _session = AbortOnDrop(session.abort_handle());
-    session.await.unwrap_or_else(|ended| if ended.is_cancelled() { Ok(()) } else { Err(io::Error::other(ended)) })
+}
+
+/// The time of one controller: until the next one comes. Dropping it tells the next that it is over.
+struct Reign {
+    over: oneshot::Receiver<()>,
+    _left: oneshot::Sender<()>,
+}
+
+/// What ends a controller's time, and tells when it has ended.
+struct Successor {
+    end: oneshot::Sender<()>,
+    left: oneshot::Receiver<()>,
+}
+
+impl Reign {
+    async fn is_over(&mut self) {
+        // Also if nobody holds the other end: then another controller has it.
+        let _ = (&mut self.over).await;
+    }
 }
 
 /// One connection after its hello. Dropping it gives up all its questions.
@@ -292,7 +316,22 @@ impl Shared {
             release: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             listen: self.exporter.tcp_address().to_string(),
+            terms: self.exporter.options().terms(),
         }
+    }
+
+    /// Ends the session of the controller before, with all that it has under way, and begins another's.
+    async fn succeed(&self) -> Reign {
+        let mut controller = self.controller.lock().await;
+        if let Some(former) = controller.take() {
+            drop(former.end);
+            // An error is its end, too: nothing is ever sent.
+            let _ = former.left.await;
+        }
+        self.exporter.welcome();
+        let ((end, over), (left_told, left)) = (oneshot::channel(), oneshot::channel());
+        *controller = Some(Successor { end, left });
+        Reign { over, _left: left_told }
     }
 
     fn stop(&self) {
@@ -322,28 +361,29 @@ impl Shared {
                 let clients = exporter.clients(AttachmentId(attachment)).await;
                 clients.map_or_else(unanswered, |all| Answer::Clients(all.into_iter().map(Into::into).collect()))
             }
-            Ask::Status => Answer::Status(self.status()),
+            Ask::Status => self.status().await,
             Ask::Stop { force, only_if_idle } => self.asked_to_stop(force, only_if_idle),
             // Heard where questions are taken.
             Ask::Cancel => Answer::Refused("there is nothing to give up".into()),
         }
     }
 
-    fn status(&self) -> Status {
+    async fn status(&self) -> Answer {
         let Welcome { release, pid, listen, .. } = self.welcome();
-        Status { pid, release, listen, exports: self.exporter.status() }
+        match self.exporter.status().await {
+            Some(exports) => Answer::Status(Status { pid, release, listen, exports }),
+            None => Answer::Unanswered("a former look still waits for a backing, which hangs".into()),
+        }
     }
 
     fn asked_to_stop(&self, force: bool, only_if_idle: bool) -> Answer {
-        let exports = self.exporter.status();
-        let clients: usize = exports.iter().map(|export| export.clients.len()).sum();
-        if only_if_idle && !exports.is_empty() {
-            return Answer::Refused(format!("{} attachments are exported", exports.len()));
+        let (exports, clients) = self.exporter.counts();
+        if only_if_idle && exports > 0 {
+            return Answer::Refused(format!("{exports} attachments are exported"));
         }
         if clients > 0 && !force {
             return Answer::Refused(format!(
-                "{clients} clients are connected to {} exports; they would have to connect again. Disconnect them, or stop with --force",
-                exports.len()
+                "{clients} clients are connected to {exports} exports; they would have to connect again. Disconnect them, or stop with --force"
             ));
         }
         Answer::Stopping

@@ -33,8 +33,8 @@ impl Plane {
     }
 
     fn controller(&self) -> RemoteExporter {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        self.runtime.block_on(RemoteExporter::open(self.folder.path(), None, listen)).unwrap()
+        let options = Options { tcp: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..Options::default() };
+        self.runtime.block_on(RemoteExporter::open(self.folder.path(), None, &options)).unwrap()
     }
 
     fn spec(&self, attachment: AttachmentId) -> ExportSpec {
@@ -185,6 +185,11 @@ fn another_version_is_told_ours_and_a_newer_controller_ends_the_session_of_an_ol
     newer.write_all(&frame(r#"{"protocol":2,"role":"controller"}"#)).unwrap();
     assert!(heard(&mut newer).contains(r#""protocol":1"#));
     assert_eq!(newer.read_to_end(&mut Vec::new()).unwrap(), 0, "nothing is said in a version that it does not speak");
+    // What people ask is the same in every version, or nobody could end a data plane of a former release.
+    let mut operator = plane.raw();
+    operator.write_all(&[frame(r#"{"protocol":9,"role":"operator"}"#), frame(r#"{"number":1,"ask":"status"}"#)].concat()).unwrap();
+    heard(&mut operator);
+    assert!(heard(&mut operator).contains(r#""exports":[]"#));
 
     let hello = || frame(r#"{"protocol":1,"role":"controller"}"#);
     let mut first = plane.raw();
