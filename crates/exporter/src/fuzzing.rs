@@ -1,4 +1,5 @@
 //! The door for fuzzing: what a client may send, given to the real code as bytes, with what must hold whatever they are.
+//! Here stands NBD; `control` is the socket between controller and data plane.
 //!
 //! The targets in `fuzz/` call these functions and nothing else; the tests here replay what they found, on the stable toolchain.
 //! Nothing in the server calls them. A broken promise is a panic.
@@ -243,6 +244,7 @@ pub fn request(input: &[u8]) {
     assert!(end.is_some_and(|end| end <= terms.size), "{request:?} lies outside {} bytes", terms.size);
 }
 
+pub mod control;
 #[cfg(test)]
 mod seeds;
 
@@ -253,7 +255,7 @@ mod tests {
 
     /// Gives every kept input of a target to `replay`; the first panic names the file that made it.
     #[expect(clippy::print_stdout, reason = "the last path told is the input that broke a promise")]
-    fn replay(target: &str, least: usize, replay: impl Fn(&[u8])) {
+    pub(super) fn replay(target: &str, least: usize, replay: impl Fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
         let mut paths: Vec<_> = std::fs::read_dir(&folder)
             .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
