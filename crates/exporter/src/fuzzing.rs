@@ -1,4 +1,5 @@
 //! The door for fuzzing: what a client may send, given to the real code as bytes, with what must hold whatever they are.
+//! Here stands NBD; `control` is the socket between controller and data plane.
 //!
 //! The targets in `fuzz/` call these functions and nothing else; the tests here replay what they found, on the stable toolchain.
 //! Nothing in the server calls them. A broken promise is a panic.
@@ -9,7 +10,7 @@ use crate::limits::{Complaint, Limits};
 use crate::names::{NameKey, Names};
 use crate::peer::Origin;
 use crate::protocol::context::Contexts;
-use crate::protocol::option::{self, Ask, CLIENT_FLAGS_LENGTH, HEADER_LENGTH, PAYLOAD_MAX, STRING_LENGTH_MAX};
+use crate::protocol::option::{self, Ask, CLIENT_FLAGS_LENGTH, HEADER_LENGTH, PAYLOAD_MAX, STRING_LENGTH_MAX, Unreadable};
 use crate::protocol::request::{Command, REQUEST_LENGTH, Request, Terms};
 use crate::server::Shared;
 use crate::session;
@@ -43,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ASKED_MIN: usize = HEADER_LENGTH;
 /// The most that one of them gets besides data: as many extents as one answer tells, and the front of a reply.
 const ANSWER_MAX: usize = 16 << 10;
+/// The options that we know. Source: protocol document, "Option types"; 4 was withdrawn, 11 (extended headers) is not spoken.
+const OPTIONS: [u32; 9] = [1, 2, 3, 5, 6, 7, 8, 9, 10];
 
 /// A conversation: its first byte says how the export and the client are, the others are what the client sends.
 struct Scene<'a> {
@@ -81,15 +84,16 @@ impl Volume {
     }
 
     /// A client sends `input` and no more, and reads whatever comes. It is served to the end by the real handshake and session.
+    /// Returns whether it got past the handshake.
     ///
     /// # Panics
     /// If the server panics or hangs, leaves anything behind, answers more than was asked for, or if the file has another size
     /// than before, or another content although it was exported for reading only.
-    pub fn converse(&self, input: &[u8]) {
-        let Some(scene) = Scene::of(input) else { return };
+    pub fn converse(&self, input: &[u8]) -> bool {
+        let Some(scene) = Scene::of(input) else { return false };
         let before = self.reset();
         let (shared, export) = self.export(scene.read_only);
-        let answered = answered(&shared, &scene);
+        let (agreed, answered) = served(&shared, &scene);
         assert_eq!((*export.sessions.borrow(), *export.changes.borrow()), (0, 0), "a session or a change is left behind");
         assert_eq!(self.file.metadata().expect("it is open").len(), SIZE, "the file has another size");
         let limit = ANSWER_MAX + scene.sent.len() / ASKED_MIN * (ANSWER_MAX + usize::try_from(SIZE).expect("small"));
@@ -99,6 +103,7 @@ impl Volume {
         if scene.read_only {
             assert!(self.bytes() == before, "an export for reading only was changed");
         }
+        agreed
     }
 
     /// The first half is data, the second a hole.
@@ -144,8 +149,8 @@ impl Volume {
     }
 }
 
-/// All that the server answers to what the client of this scene sends.
-fn answered(shared: &Shared, scene: &Scene<'_>) -> Vec<u8> {
+/// Whether the server comes to serve the client of this scene, and all that it answers.
+fn served(shared: &Shared, scene: &Scene<'_>) -> (bool, Vec<u8>) {
     let (mut client, server) = UnixStream::pair().expect("there are descriptors left");
     client.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
     client.write_all(scene.sent).expect("it fits into the buffer");
@@ -156,20 +161,20 @@ fn answered(shared: &Shared, scene: &Scene<'_>) -> Vec<u8> {
         let ended = client.read_to_end(&mut answered);
         // A server that hangs in reading or writing is let go, so that the panic below is seen.
         let _ = client.shutdown(Shutdown::Both);
-        serving.join().expect("the server does not panic");
+        let agreed = serving.join().expect("the server does not panic");
         match ended {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("the server neither answers nor ends"),
             // It closed before it had read all: that resets the connection.
-            Ok(_) | Err(_) => answered,
+            Ok(_) | Err(_) => (agreed, answered),
         }
     })
 }
 
-/// One connection from its first byte to its last, as the listeners' threads run it.
-fn serve(shared: &Shared, socket: Socket, origin: Origin) {
-    if let Ok(Some(agreed)) = Handshake::new(shared, Arc::new(socket), origin).run() {
-        session::serve(&agreed.socket, &agreed);
-    }
+/// One connection from its first byte to its last, as the listeners' threads run it. Whether it got past the handshake.
+fn serve(shared: &Shared, socket: Socket, origin: Origin) -> bool {
+    let Ok(Some(agreed)) = Handshake::new(shared, Arc::new(socket), origin).run() else { return false };
+    session::serve(&agreed.socket, &agreed);
+    true
 }
 
 /// Reads `input` as the client's flags, an option's header and its data.
@@ -182,14 +187,31 @@ pub fn option(input: &[u8]) {
     }
     let Some((front, data)) = input.split_first_chunk::<HEADER_LENGTH>() else { return };
     let Some(header) = option::header(*front) else { return };
-    let parsed = option::parse(header.option, data);
-    let fits = |name: &str| assert!(name.len() <= STRING_LENGTH_MAX && !name.contains('\0'), "a name of {} bytes", name.len());
-    match parsed {
-        Ok(Ask::ExportName(name)) => fits(&name),
-        Ok(Ask::Info(inquiry) | Ask::Go(inquiry)) => fits(&inquiry.export),
-        Ok(Ask::ListMeta(meta) | Ask::SetMeta(meta)) => fits(&meta.export),
-        // The others carry nothing.
-        Ok(_) | Err(_) => {}
+    match option::parse(header.option, data) {
+        Ok(ask) => understood(header.option, &ask),
+        Err(Unreadable::Unknown) => assert!(!OPTIONS.contains(&header.option), "option {} is one that we know", header.option),
+        Err(Unreadable::Malformed) => assert!(OPTIONS.contains(&header.option), "option {} is none that we know", header.option),
+    }
+}
+
+/// What must hold of an option that could be read.
+fn understood(number: u32, ask: &Ask) {
+    let (expected, name) = match ask {
+        Ask::ExportName(name) => (1, name.as_str()),
+        Ask::Abort => (2, ""),
+        Ask::List => (3, ""),
+        Ask::StartTls => (5, ""),
+        Ask::Info(inquiry) => (6, inquiry.export.as_str()),
+        Ask::Go(inquiry) => (7, inquiry.export.as_str()),
+        Ask::StructuredReply => (8, ""),
+        Ask::ListMeta(meta) => (9, meta.export.as_str()),
+        Ask::SetMeta(meta) => (10, meta.export.as_str()),
+    };
+    assert_eq!(number, expected, "it was read as {ask:?}");
+    assert!(name.len() <= STRING_LENGTH_MAX && !name.contains('\0'), "a name of {} bytes", name.len());
+    if let Ask::ListMeta(meta) | Ask::SetMeta(meta) = ask {
+        assert_eq!(meta.named.and(meta.found), meta.found, "a listing does not find what a choice chooses: {meta:?}");
+        assert_eq!(Contexts::all().and(meta.found), Contexts::all(), "there is no such context: {meta:?}");
     }
 }
 
@@ -203,7 +225,8 @@ pub fn request(input: &[u8]) {
     let flag = |bit: u8| agreed & bit != 0;
     // A backing's size has 63 bits.
     let size = u64::from_be_bytes(*size) >> 1;
-    let contexts = if flag(4) { Contexts::all() } else { Contexts::default() };
+    let chosen = |bit, name| if flag(bit) { Contexts::named(name) } else { Contexts::default() };
+    let contexts = chosen(4, "base:allocation").and(chosen(8, "qemu:allocation-depth"));
     let terms = Terms { size, read_only: flag(1), structured: flag(2), contexts };
     let Some(request) = Request::parse(bytes) else { return };
     if request.check(terms).is_err() {
@@ -213,7 +236,7 @@ pub fn request(input: &[u8]) {
     assert!(request.payload() <= PAYLOAD_MAX && request.memory() <= PAYLOAD_MAX, "{request:?} takes too much memory");
     match request.command {
         Command::Disconnect | Command::Flush => return,
-        Command::BlockStatus => assert!(terms.contexts != Contexts::default(), "{request:?} was not agreed on"),
+        Command::BlockStatus => assert!(!terms.contexts.is_empty(), "{request:?} was not agreed on"),
         Command::Unknown => panic!("{request:?} is unknown and passes"),
         Command::Read | Command::Write | Command::Trim | Command::Cache | Command::WriteZeroes => {}
     }
@@ -221,16 +244,18 @@ pub fn request(input: &[u8]) {
     assert!(end.is_some_and(|end| end <= terms.size), "{request:?} lies outside {} bytes", terms.size);
 }
 
+pub mod control;
 #[cfg(test)]
 mod seeds;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     /// Gives every kept input of a target to `replay`; the first panic names the file that made it.
     #[expect(clippy::print_stdout, reason = "the last path told is the input that broke a promise")]
-    fn replay(target: &str, least: usize, replay: impl Fn(&[u8])) {
+    pub(super) fn replay(target: &str, least: usize, replay: impl Fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
         let mut paths: Vec<_> = std::fs::read_dir(&folder)
             .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
@@ -248,7 +273,10 @@ mod tests {
     fn kept_handshakes_are_survived() {
         let folder = tempfile::tempdir().expect("a folder");
         let volume = Volume::new(&folder.path().join("volume"));
-        replay("nbd_handshake", 20, |input| volume.converse(input));
+        let past = Cell::new(0);
+        replay("nbd_handshake", 40, |input| past.set(past.get() + u32::from(volume.converse(input))));
+        // Inputs that spell what the wire asked for once end early, and would try no more than the handshake for ever.
+        assert!(past.get() >= 25, "only {} kept inputs get past the handshake: has the wire changed?", past.get());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) const ASK_MAX: u32 = 1 << 20;
 pub(crate) const ANSWER_MAX: u32 = 64 << 20;
 
 /// The first words of the side that connects.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     /// Its [`PROTOCOL`].
     pub(crate) protocol: u32,
@@ -47,7 +47,7 @@ pub(crate) enum Role {
 }
 
 /// The data plane's answer to [`Hello`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Welcome {
     /// Its [`PROTOCOL`]; another than the asker's ends the connection here.
     pub(crate) protocol: u32,
@@ -63,14 +63,14 @@ pub(crate) struct Welcome {
 }
 
 /// A question, with a number that its answer repeats.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Asked {
     pub(crate) number: u64,
     pub(crate) ask: Ask,
 }
 
 /// What can be asked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Ask {
     /// [`engine::ports::Exporter::export`].
@@ -92,14 +92,14 @@ pub(crate) enum Ask {
 }
 
 /// An answer to the question of that number.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answered {
     pub(crate) number: u64,
     pub(crate) answer: Answer,
 }
 
 /// What can be answered.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
     Outcome(OutcomeWord),
@@ -116,7 +116,7 @@ pub(crate) enum Answer {
 }
 
 /// What a data plane is and serves, for people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Its process.
     pub pid: u32,
@@ -129,7 +129,7 @@ pub struct Status {
 }
 
 /// One export, for people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportStatus {
     /// Whose it is.
     pub attachment: Uuid,

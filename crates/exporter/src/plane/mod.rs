@@ -5,7 +5,7 @@
 
 mod launch;
 mod link;
-mod message;
+pub(crate) mod message;
 mod operator;
 mod place;
 mod remote;

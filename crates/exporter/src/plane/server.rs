@@ -245,7 +245,7 @@ impl Session {
         let _reader = AbortOnDrop(reader.abort_handle());
         loop {
             tokio::select! {
-                question = questions.recv(), if self.open.len() < QUESTIONS_MAX => match question {
+                question = questions.recv(), if self.has_room() => match question {
                     Some(asked) => self.take(asked, &answers),
                     None => break,
                 },
@@ -254,6 +254,11 @@ impl Session {
         }
         // Whatever is under way goes with the session: nobody hears its answer any more.
         reader.await.map_err(io::Error::other)?
+    }
+
+    /// Counts what is worked on and not the numbers: an asker may use one for many questions.
+    fn has_room(&self) -> bool {
+        self.questions.len() < QUESTIONS_MAX
     }
 
     fn take(&mut self, Asked { number, ask }: Asked, answers: &mpsc::Sender<Answered>) {
@@ -392,4 +397,26 @@ impl Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn questions_of_one_number_are_bounded_like_others() {
+        let options = Options { tcp: ([127, 0, 0, 1], 0).into(), ..Options::default() };
+        let exporter = NbdExporter::start(options).await.unwrap();
+        let shared = Arc::new(Shared { exporter, controller: Mutex::default(), stop: Mutex::default() });
+        let mut session = Session { shared: shared.clone(), questions: JoinSet::new(), open: HashMap::new() };
+        let (answers, _unheard) = mpsc::channel(1);
+        let mut taken = 0;
+        while session.has_room() {
+            assert!(taken < 2 * QUESTIONS_MAX, "it takes ever more");
+            session.take(Asked { number: 1, ask: Ask::Status }, &answers);
+            taken += 1;
+        }
+        assert_eq!(taken, QUESTIONS_MAX);
+        shared.exporter.shutdown().await;
+    }
 }
