@@ -1,11 +1,12 @@
 //! The project's own commands.
 //!
 //! `cargo xtask check` is the inner loop: format, lint, tests. `cargo xtask test` is everything, and what CI runs. `gen` rewrites what is
-//! generated from the code, `model` explores the rules deeper, `bench` measures.
+//! generated from the code, `model` explores the rules deeper, `bench` measures, `fuzz` says what no client would.
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
 mod bench;
+mod fuzz;
 #[cfg(test)]
 mod tidy;
 
@@ -32,6 +33,8 @@ enum Task {
     Model,
     /// Measures a running controller beside what the machine could do, and its data plane beside other NBD servers.
     Bench(bench::Options),
+    /// Feeds what no client would say to the code that hears clients. Needs a nightly toolchain and cargo-fuzz.
+    Fuzz(fuzz::Fuzz),
 }
 
 /// What test binaries told in their closing lines.
@@ -51,7 +54,7 @@ fn main() -> Result<()> {
         Task::Test => {
             packages();
             house()?;
-            tests(&["test", "--workspace", "--release"])?.verdict()
+            tests(&["test", "--workspace", "--release"])?.and(shared_keys()?).verdict()
         }
         Task::Gen { check } => generate(check),
         Task::Model => {
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
             step("model", model.env("BERTH_MODEL", "deep"))
         }
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(fuzz) => fuzz.run(),
     }
 }
 
@@ -68,6 +72,7 @@ const GENERATED: &[&[&str]] = &[
     &["-p", "lifecycle", "--test", "page"],
     &["-p", "store-sqlite", "--lib", "golden"],
     &["-p", "api-opensds", "--test", "golden"],
+    &["-p", "exporter", "--lib", "seeds"],
 ];
 
 fn generate(check: bool) -> Result<()> {
@@ -94,7 +99,27 @@ const PACKAGES: &[(&str, &str)] = &[
     ("fio", "fio"),
     ("curl", "curl"),
     ("jq", "jq"),
+    ("openssl", "openssl"),
+    ("pkg-config", "pkg-config"),
+    (OPENSSL_HEADER, "libssl-dev"),
 ];
+
+/// Shows that OpenSSL's headers are there, which the feature `tls-psk` is built with.
+const OPENSSL_HEADER: &str = "/usr/include/openssl/ssl.h";
+
+/// Lints the one feature that is off by default, and runs its tests.
+fn shared_keys() -> Result<Tally> {
+    let mut tally = Tally::default();
+    if !is_there(OPENSSL_HEADER) {
+        println!("skipped: pre-shared keys: OpenSSL's headers (libssl-dev) are missing");
+        tally.hear("skipped: pre-shared keys: OpenSSL's headers (libssl-dev) are missing");
+        return Ok(tally);
+    }
+    let feature = ["-p", "exporter", "--features", "tls-psk,fuzzing"];
+    step("lint features", Command::new("cargo").arg("clippy").args(feature).args(["--all-targets", "--", "-D", "warnings"]))?;
+    let psk = ["test", "--release", "-p", "exporter", "--features", "tls-psk", "--test", "suite", "psk"];
+    Ok(tally.and(tests(&psk)?))
+}
 
 /// Installs what is missing where that can be done; elsewhere the tests that need it tell that they are skipped.
 fn packages() {
@@ -177,6 +202,13 @@ impl Tally {
         };
         self.passed += count(" passed");
         self.failed += count(" failed");
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+        self
     }
 
     fn verdict(self) -> Result<()> {

@@ -16,8 +16,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store-sqlite", &["engine", "lifecycle"]),
     ("driver-file", &["engine", "lifecycle"]),
     ("exporter", &["engine", "lifecycle"]),
+    ("exporter-local", &["engine", "lifecycle"]),
     ("api-opensds", &["engine", "lifecycle"]),
-    ("berth", &["api-opensds", "driver-file", "engine", "exporter", "lifecycle", "store-sqlite"]),
+    ("berth", &["api-opensds", "driver-file", "engine", "exporter", "exporter-local", "lifecycle", "store-sqlite"]),
 ];
 /// All that the core may depend on.
 const CORE: &[&str] = &["uuid"];

@@ -52,6 +52,9 @@ async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId
         Some(_) => api.clients(&now.record, id).await,
         None => None,
     };
+    // Clients come and go, and the volume grows, without a new revision of the attachment: "not modified" would be a lie.
+    let unconditional = HeaderMap::new();
+    let headers = if clients.is_some() { &unconditional } else { headers };
     let shown = api.attachment(&now.record, id, clients).ok_or_else(gone)?;
     let revision = now.record.attachments.get(&id).map_or(0, |held| held.about.revision);
     Ok(tagged(status, revision, headers, &shown))

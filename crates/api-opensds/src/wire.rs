@@ -148,9 +148,42 @@ pub(crate) struct Attachment {
     #[serde(skip_serializing_if = "Metadata::is_empty")]
     metadata: Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
-    clients: Option<Vec<Value>>,
+    clients: Option<Vec<ConnectedClient>>,
+    /// The volume's, beside what its clients were told it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<u64>,
     #[serde(flatten)]
     truth: Truth,
+}
+
+/// A client that is connected to an export.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConnectedClient {
+    address: String,
+    identity: String,
+    since: String,
+    last_seen: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes_seen: Option<u64>,
+    bytes_read: u64,
+    bytes_written: u64,
+    in_flight: u64,
+}
+
+impl From<Client> for ConnectedClient {
+    fn from(client: Client) -> Self {
+        Self {
+            address: client.address,
+            identity: client.identity,
+            since: time(client.since),
+            last_seen: time(client.last_seen),
+            size_bytes_seen: client.size_seen.map(|size| size.0),
+            bytes_read: client.bytes_read,
+            bytes_written: client.bytes_written,
+            in_flight: client.in_flight,
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -218,8 +251,8 @@ impl Api {
         let subject = Subject::Attachment(id);
         let detaching = state.operation().is_some_and(|operation| operation.kind == OperationKind::Detach);
         let connection = state.connection();
+        let clients = clients.filter(|_| connection.is_some());
         let shown = connection.map_or_else(|| json!({}), |held| json!({"driverVolumeType": held.protocol, "data": held.data}));
-        let client = |client: Client| json!({"address": client.address, "since": time(client.since)});
         Some(Attachment {
             id: id.to_string(),
             created_at: time(held.about.created_at),
@@ -233,7 +266,8 @@ impl Api {
             access_protocol: held.protocol.clone(),
             connection_info: shown,
             metadata: held.about.metadata.clone(),
-            clients: clients.filter(|_| connection.is_some()).map(|clients| clients.into_iter().map(client).collect()),
+            size_bytes: clients.as_ref().map(|_| record.state.size().0),
+            clients: clients.map(|clients| clients.into_iter().map(Into::into).collect()),
             truth: self.truth(record, subject, held.about.revision),
         })
     }
@@ -275,7 +309,9 @@ impl Api {
             allowed: state.allowed(subject, &context).into_iter().map(CommandKind::word).collect(),
             revision,
             health: Health {
-                state: if state.word(subject).starts_with("error") {
+                state: if state.word(subject).starts_with("error")
+                    || reason.is_some_and(|held| held.code == ReasonCode::NotExported)
+                {
                     "error"
                 } else if state.seen().0.is_known() {
                     "ok"

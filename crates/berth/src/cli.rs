@@ -8,15 +8,16 @@
 //!
 //! Source: architecture page, "Command line"; the manual is `docs/cli.md`.
 
+mod data;
 mod values;
 
-pub(crate) use values::Goal;
+pub(crate) use data::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, NbdArgs};
+pub(crate) use values::{Goal, Initiator};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
-use values::{duration, goal, pair, size_gib};
+use values::{duration, goal, initiator, pair, size_gib};
 
 /// A block-storage controller whose statuses are always true.
 #[derive(Debug, Parser)]
@@ -64,6 +65,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Run the controller
     Serve(ServeArgs),
+    /// Run the data plane, which serves attached volumes; look at it, or end it
+    Data(DataArgs),
     /// Show a volume's whole life in a temporary folder
     Demo(DemoArgs),
     /// Print the completion script of a shell
@@ -94,18 +97,12 @@ pub(crate) struct ServeArgs {
     /// Where to listen for REST; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:50040", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
-    /// The folder of the records, made if missing; one controller at a time
-    #[arg(long, default_value = "./berth-data", value_name = "FOLDER")]
-    pub(crate) data: PathBuf,
-    /// The configuration file (TOML); without it there is one pool in the data folder
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where to serve attached volumes; port 0 picks a free one once and keeps it
-    #[arg(long, default_value = "127.0.0.1:10809", value_name = "ADDRESS")]
-    pub(crate) nbd_listen: SocketAddr,
-    /// Serve on other than loopback addresses although nobody is asked who they are
+    /// What it shares with the data plane.
+    #[command(flatten)]
+    pub(crate) nbd: NbdArgs,
+    /// Leave starting and ending the data plane (`berth data`) to somebody else, such as systemd
     #[arg(long)]
-    pub(crate) insecure_no_auth: bool,
+    pub(crate) no_data_plane_spawn: bool,
     /// Make every backend call take this long, in milliseconds: to watch the statuses pass
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) slow_ms: u64,
@@ -193,7 +190,7 @@ pub(crate) enum SnapshotCommand {
 pub(crate) enum AttachmentCommand {
     /// List attachments
     List(AttachmentListArgs),
-    /// Show attachments
+    /// Show attachments and who is connected to them
     Show(Ids),
     /// Attach again what could not be attached
     Retry(Again),
@@ -534,6 +531,9 @@ pub(crate) struct AttachArgs {
     /// Whether the host may write
     #[arg(long, value_enum, default_value_t = AttachMode::Rw)]
     pub(crate) mode: AttachMode,
+    /// How the host reaches it: nbd over the network, local as a device of the controller's own machine [default: the profile's, else nbd]
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(crate) protocol: Option<String>,
     /// Whether to wait.
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
@@ -602,6 +602,9 @@ pub(crate) struct HostCreateArgs {
     /// The availability zones it can reach
     #[arg(long, value_name = "NAME")]
     pub(crate) zone: Vec<String>,
+    /// A name that its clients prove or use with a protocol: nbd:NAME is one that a TLS certificate proves
+    #[arg(long, value_parser = initiator, value_name = "PROTOCOL:NAME")]
+    pub(crate) initiator: Vec<Initiator>,
 }
 
 /// What a user may change about a host.
@@ -626,6 +629,9 @@ pub(crate) struct HostChanges {
     /// The availability zones it can reach, all of them
     #[arg(long, value_name = "NAME")]
     pub(crate) zone: Vec<String>,
+    /// The names that its clients prove or use with a protocol, all of them
+    #[arg(long, value_parser = initiator, value_name = "PROTOCOL:NAME")]
+    pub(crate) initiator: Vec<Initiator>,
 }
 
 /// Changes one host.
@@ -714,6 +720,7 @@ mod tests {
             "volume create v --size 0",
             "volume delete v --cascade --forget",
             "attach v --host h --mode wo",
+            "host create h --ip 10.0.0.1 --initiator db-1",
             "wait pool p --for x",
         ];
         for line in lines.into_iter().chain(wrong) {

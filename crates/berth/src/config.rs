@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use engine::Settings;
+use exporter::TlsProof;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) opensds: Opensds,
     /// The engine's times.
     pub(crate) times: Times,
+    /// How attached volumes are served.
+    pub(crate) nbd: Nbd,
     /// The pools. None: one named `default`.
     #[serde(rename = "pool")]
     pub(crate) pools: Vec<PoolConfig>,
@@ -38,6 +41,90 @@ pub(crate) enum Words {
     Seed,
     /// OpenSDS': `available`, `errorDeleting`, …
     Legacy,
+}
+
+/// How attached volumes are served.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Nbd {
+    /// Whether `berth serve` starts and ends the data plane (true).
+    pub(crate) spawn_data_plane: bool,
+    /// The name or address that clients are told to connect to (the one listened on).
+    pub(crate) advertise_host: Option<String>,
+    /// How many connections there may be (4096).
+    pub(crate) max_connections: usize,
+    /// How many connections one export may have (64).
+    pub(crate) max_connections_per_export: usize,
+    /// How TLS is spoken; without it, it is not.
+    pub(crate) tls: Option<NbdTls>,
+}
+
+/// How NBD is spoken over TLS. Files are relative to the configuration's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct NbdTls {
+    /// The server's certificate and those between it and its authority, in PEM.
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub(crate) key: Option<PathBuf>,
+    /// The authorities that sign clients' certificates, in PEM. With them every client must show one, which proves its name.
+    pub(crate) client_ca: Option<PathBuf>,
+    /// Instead of certificates: pre-shared keys, in lines `name:key`. Each proves its name.
+    pub(crate) psk_file: Option<PathBuf>,
+    /// The listeners that serve over TLS only (`["tcp"]`).
+    #[serde(default = "tcp_only")]
+    pub(crate) require_on: Vec<NbdListener>,
+}
+
+/// Where NBD is listened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NbdListener {
+    /// TCP.
+    Tcp,
+    /// The unix socket in the data folder.
+    Unix,
+}
+
+fn tcp_only() -> Vec<NbdListener> {
+    vec![NbdListener::Tcp]
+}
+
+impl NbdTls {
+    fn options(&self, folder: &Path) -> Result<exporter::TlsOptions> {
+        let proof = match (&self.certificate, &self.key, &self.client_ca, &self.psk_file) {
+            (Some(certificate), Some(key), client_ca, None) => TlsProof::Certificates {
+                certificate: folder.join(certificate),
+                key: folder.join(key),
+                client_ca: client_ca.as_ref().map(|path| folder.join(path)),
+            },
+            (None, None, None, Some(keys)) => TlsProof::SharedKeys(folder.join(keys)),
+            _ => bail!("[nbd.tls] needs a certificate and a key (and may have a client-ca), or a psk-file and none of these"),
+        };
+        Ok(exporter::TlsOptions {
+            proof,
+            required_on_tcp: self.require_on.contains(&NbdListener::Tcp),
+            required_on_unix: self.require_on.contains(&NbdListener::Unix),
+        })
+    }
+
+    /// Whether nobody is served over TCP who has not proven a name.
+    fn proves_everybody(&self) -> bool {
+        (self.client_ca.is_some() || self.psk_file.is_some()) && self.require_on.contains(&NbdListener::Tcp)
+    }
+}
+
+impl Default for Nbd {
+    fn default() -> Self {
+        let exporter = exporter::Options::default();
+        Self {
+            spawn_data_plane: true,
+            advertise_host: None,
+            max_connections: exporter.max_connections,
+            max_connections_per_export: exporter.max_connections_per_export,
+            tls: None,
+        }
+    }
 }
 
 /// The engine's times, in seconds.
@@ -166,6 +253,31 @@ impl Config {
         self.times.request_header.map_or(crate::http::HEADER_TIMEOUT, Duration::from_secs)
     }
 
+    /// How the data plane serves; `path` is where this configuration was read from.
+    ///
+    /// # Errors
+    /// What TLS is told makes no sense together.
+    pub(crate) fn exporter(&self, path: Option<&Path>) -> Result<exporter::Options> {
+        let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        let mut options = exporter::Options {
+            advertise_host: self.nbd.advertise_host.clone(),
+            max_connections: self.nbd.max_connections,
+            max_connections_per_export: self.nbd.max_connections_per_export,
+            tls: self.nbd.tls.as_ref().map(|tls| tls.options(folder)).transpose()?,
+            ..exporter::Options::default()
+        };
+        if let Some(seconds) = self.times.detach_grace {
+            options.grace = Duration::from_secs(seconds);
+        }
+        Ok(options)
+    }
+
+    /// Whether every client of NBD over TCP must prove a name.
+    #[must_use]
+    pub(crate) fn nbd_proves_everybody(&self) -> bool {
+        self.nbd.tls.as_ref().is_some_and(NbdTls::proves_everybody)
+    }
+
     /// The engine's settings.
     #[must_use]
     pub(crate) fn settings(&self) -> Settings {
@@ -225,6 +337,7 @@ mod tests {
         assert_eq!(told.header_timeout(), bare.header_timeout());
         assert_eq!(told.opensds.attachment_words, bare.opensds.attachment_words);
         assert_eq!(told.times.detach_grace.map(Duration::from_secs), Some(exporter::Options::default().grace));
+        assert_eq!(told.nbd, bare.nbd);
         let (pool, default) = (&told.pools[0], &bare.pools[0]);
         assert_eq!(pool.folder(Path::new("d")), default.folder(Path::new("d")));
         let folder = default.folder.clone();

@@ -1,6 +1,6 @@
 //! `berth demo`: a whole life in a temporary folder, told as it happens. Nothing of it stays.
 
-use crate::cli::{DemoArgs, ServeArgs};
+use crate::cli::{DemoArgs, NbdArgs, ServeArgs};
 use crate::serve::Ready;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -19,18 +19,16 @@ pub(crate) fn run(_args: &DemoArgs) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let free = "127.0.0.1:0".parse().context("a loopback address")?;
-    let args = ServeArgs {
-        listen: free,
-        nbd_listen: free,
-        data: folder.path().to_owned(),
-        config: None,
-        insecure_no_auth: false,
-        slow_ms: 0,
-    };
+    let nbd = NbdArgs { data: folder.path().to_owned(), config: None, nbd_listen: free, insecure_no_auth: false };
+    let args = ServeArgs { listen: free, nbd, no_data_plane_spawn: false, slow_ms: 0 };
     let ready = runtime.block_on(Ready::open(&args))?;
     let base = format!("http://{}/v1beta/{TENANT}", ready.address);
-    runtime.spawn(ready.run(std::future::pending()));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = runtime.spawn(ready.run(async move { drop(stopped.await) }));
     let told = Teller { base, agent: ureq::Agent::new_with_defaults(), begun: Instant::now() }.tell();
+    drop(stop);
+    // The data plane ends with it: nothing is attached any more, unless the demo failed half-way, and then it ends with the folder.
+    runtime.block_on(serving).context("the server ended badly")?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     told
 }

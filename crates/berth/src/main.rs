@@ -1,12 +1,15 @@
 //! The one binary: flags, configuration, wiring, shutdown. Nothing else.
 //!
-//! What can be typed is in [`cli`], what talks to a running controller in [`client`]; [`serve`] joins the rooms into a server.
+//! What can be typed is in [`cli`], what talks to a running controller in [`client`]; [`serve`] joins the rooms into a server, [`data`]
+//! runs its data plane.
 
 mod cli;
 mod client;
 mod config;
+mod data;
 mod demo;
 mod http;
+mod kept;
 mod mark;
 mod serve;
 
@@ -22,6 +25,10 @@ fn main() {
         cli::Command::Serve(args) => {
             log_to_stderr("info");
             told(serve::run(&args))
+        }
+        cli::Command::Data(args) => {
+            log_to_stderr("info");
+            told(data::run(&args, cli.global.output))
         }
         cli::Command::Demo(args) => {
             log_to_stderr("error");

@@ -1,30 +1,31 @@
 //! `berth serve`: opens what is needed, joins it, listens, and stops gently.
 //!
-//! The order matters: the data folder's lock first (so that nobody else works in it), then the backends, the exporter, the
+//! The order matters: the data folder's lock first (so that nobody else works in it), then the backends, the data plane, the
 //! engine (a new incarnation, recovery started), and the listener last: whoever can connect gets true answers.
 
-use crate::cli::ServeArgs;
+use crate::cli::{NbdArgs, ServeArgs};
 use crate::config::{Config, PoolConfig, Words};
+use crate::kept::kept;
 use crate::{http, mark};
 use anyhow::{Context, Result, bail};
 use api_opensds::{AttachmentWords, Settings as ApiSettings};
 use driver_file::{FileDriver, Options as DriverOptions};
-use engine::ports::Clock;
+use engine::ports::{Clock, Exporter};
 use engine::{Engine, PoolSetup};
-use exporter::{NbdExporter, Options as ExporterOptions};
+use exporter::plane::RemoteExporter;
+use exporter_local::{LocalExporter, Options as LocalOptions};
 use lifecycle::{Bytes, Timestamp};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use store_sqlite::SqliteStore;
 use tokio::net::TcpListener;
 
-/// The file in the data folder that keeps the NBD port chosen once: connection info must survive restarts.
-const NBD_PORT_FILE: &str = "nbd-port";
-/// The unix socket of the NBD server in the data folder.
-const NBD_SOCKET: &str = "nbd.sock";
+/// The file in the data folder with what tells this controller's loop devices from those of others on the machine.
+const LOCAL_MARK_FILE: &str = "local-mark";
 
 /// The wall clock.
 struct WallClock;
@@ -40,7 +41,7 @@ impl Clock for WallClock {
 pub(crate) struct Ready {
     listener: TcpListener,
     router: axum::Router,
-    exporter: Arc<NbdExporter>,
+    data_plane: Arc<RemoteExporter>,
     header_timeout: Duration,
     /// Where it listens.
     pub(crate) address: SocketAddr,
@@ -52,13 +53,16 @@ impl Ready {
     /// # Errors
     /// What cannot be opened and why, with what to do. Nothing is left behind but the folders.
     pub(crate) async fn open(args: &ServeArgs) -> Result<Self> {
-        let config = Config::read(args.config.as_deref())?;
-        guard_listeners(args)?;
-        std::fs::create_dir_all(&args.data).with_context(|| format!("cannot make the data folder {}", args.data.display()))?;
-        let store = SqliteStore::open(&args.data, store_sqlite::Options::default())?;
-        let pools = config.pools.iter().map(|pool| open_pool(pool, args)).collect::<Result<Vec<_>>>()?;
-        let exporter = Arc::new(open_exporter(args, &config).await?);
-        let engine = Engine::start(Arc::new(store), exporter.clone(), Arc::new(WallClock), pools, config.settings()).await?;
+        let config = Config::read(args.nbd.config.as_deref())?;
+        guard_listener("--listen", args.listen, args.nbd.insecure_no_auth)?;
+        guard_nbd(&args.nbd, &config)?;
+        let folder = data_folder(&args.nbd.data)?;
+        let store = SqliteStore::open(&folder, store_sqlite::Options::default())?;
+        let pools = config.pools.iter().map(|pool| open_pool(pool, &folder, args)).collect::<Result<Vec<_>>>()?;
+        let data_plane = Arc::new(open_data_plane(&folder, args, &config).await?);
+        let mut exporters: Vec<Arc<dyn Exporter>> = vec![data_plane.clone()];
+        exporters.extend(open_local(&folder, &config)?);
+        let engine = Engine::start(Arc::new(store), exporters, Arc::new(WallClock), pools, config.settings()).await?;
         let attachment_words = match config.opensds.attachment_words {
             Words::Seed => AttachmentWords::Seed,
             Words::Legacy => AttachmentWords::Legacy,
@@ -66,13 +70,13 @@ impl Ready {
         let router = api_opensds::router(Arc::new(engine), ApiSettings { attachment_words });
         let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = listener.local_addr().context("cannot tell where it listens")?;
-        Ok(Self { listener, router, exporter, header_timeout: config.header_timeout(), address })
+        Ok(Self { listener, router, data_plane, header_timeout: config.header_timeout(), address })
     }
 
     /// Answers until `stop` resolves.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         http::serve(self.listener, self.router, self.header_timeout, stop).await;
-        self.exporter.shutdown().await;
+        self.data_plane.close().await;
     }
 }
 
@@ -98,7 +102,11 @@ fn announce(address: SocketAddr) {
     println!("listening on http://{address}");
 }
 
-fn told_to_stop() -> Result<impl Future<Output = ()>> {
+/// Resolves at SIGTERM or SIGINT.
+///
+/// # Errors
+/// The signals cannot be listened for.
+pub(crate) fn told_to_stop() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -112,25 +120,43 @@ fn told_to_stop() -> Result<impl Future<Output = ()>> {
 }
 
 /// There is no authentication yet, so whoever can connect is the administrator.
-fn guard_listeners(args: &ServeArgs) -> Result<()> {
-    let open: Vec<_> = [("--listen", args.listen), ("--nbd-listen", args.nbd_listen)]
-        .into_iter()
-        .filter(|(_, at)| !at.ip().is_loopback())
-        .collect();
-    match open.first() {
-        Some((flag, address)) if !args.insecure_no_auth => bail!(
-            "{flag} {address} can be reached from other machines, and there is no authentication yet: anyone who connects can read, \
-             change and delete every volume. Listen on a loopback address, or say --insecure-no-auth if the network is trusted"
-        ),
-        Some((flag, address)) => {
-            tracing::warn!(flag, %address, "no authentication: anyone who can connect can read, change and delete every volume");
-            Ok(())
-        }
-        None => Ok(()),
+///
+/// # Errors
+/// The address can be reached from elsewhere, and nobody said that this is meant.
+fn guard_listener(flag: &str, address: SocketAddr, insecure: bool) -> Result<()> {
+    if address.ip().is_loopback() {
+        return Ok(());
     }
+    if !insecure {
+        bail!(
+            "{flag} {address} can be reached from other machines, and there is no authentication yet: anyone who connects can read, \
+             change and delete every volume. Listen on a loopback address, or say --insecure-no-auth if the network is trusted (NBD may be served over TLS instead)"
+        );
+    }
+    tracing::warn!(flag, %address, "no authentication: anyone who can connect can read, change and delete every volume");
+    Ok(())
 }
 
-fn open_pool(pool: &PoolConfig, args: &ServeArgs) -> Result<PoolSetup> {
+/// NBD may be served to other machines if every client must prove a name, or if somebody says that this is not needed.
+///
+/// # Errors
+/// As [`guard_listener`].
+pub(crate) fn guard_nbd(args: &NbdArgs, config: &Config) -> Result<()> {
+    if config.nbd_proves_everybody() { Ok(()) } else { guard_listener("--nbd-listen", args.nbd_listen, args.insecure_no_auth) }
+}
+
+/// The data folder by its full name, as the data plane runs elsewhere; made if missing, for its owner alone: the records hold the
+/// secrets by which exports are reached.
+///
+/// # Errors
+/// It can be neither made nor found.
+pub(crate) fn data_folder(data: &Path) -> Result<PathBuf> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("cannot make the data folder {}", data.display()))?;
+    data.canonicalize().with_context(|| format!("cannot find the data folder {}", data.display()))
+}
+
+fn open_pool(pool: &PoolConfig, data: &Path, args: &ServeArgs) -> Result<PoolSetup> {
     let delay = Duration::from_millis(args.slow_ms);
     let options = DriverOptions {
         reserved: pool.reserved.map(Bytes),
@@ -138,8 +164,8 @@ fn open_pool(pool: &PoolConfig, args: &ServeArgs) -> Result<PoolSetup> {
         copy_chunk_delay: delay,
         ..DriverOptions::default()
     };
-    let folder = pool.folder(&args.data);
-    mark::check(&args.data, &pool.name, &folder)?;
+    let folder = pool.folder(data);
+    mark::check(data, &pool.name, &folder)?;
     let driver = FileDriver::open(&folder, options)?;
     Ok(PoolSetup {
         name: pool.name.clone(),
@@ -151,26 +177,26 @@ fn open_pool(pool: &PoolConfig, args: &ServeArgs) -> Result<PoolSetup> {
     })
 }
 
-async fn open_exporter(args: &ServeArgs, config: &Config) -> Result<NbdExporter> {
-    let mut tcp = args.nbd_listen;
-    let kept = args.data.join(NBD_PORT_FILE);
-    if tcp.port() == 0
-        && let Some(port) = std::fs::read_to_string(&kept).ok().and_then(|text| text.trim().parse().ok())
-    {
-        tcp.set_port(port);
-    }
-    let mut options = ExporterOptions { tcp, unix: Some(socket_path(&args.data)?), ..ExporterOptions::default() };
-    if let Some(seconds) = config.times.detach_grace {
-        options.grace = Duration::from_secs(seconds);
-    }
-    let exporter = NbdExporter::start(options).await.with_context(|| format!("cannot serve NBD on {tcp}"))?;
-    if args.nbd_listen.port() == 0 {
-        std::fs::write(&kept, exporter.tcp_address().port().to_string()).context("cannot keep the NBD port in the data folder")?;
-    }
-    Ok(exporter)
+async fn open_data_plane(folder: &Path, args: &ServeArgs, config: &Config) -> Result<RemoteExporter> {
+    let spawn = config.nbd.spawn_data_plane && !args.no_data_plane_spawn;
+    let launch = if spawn { Some(crate::data::launch(folder, &args.nbd)?) } else { None };
+    let listen = crate::data::kept_address(folder, args.nbd.nbd_listen);
+    RemoteExporter::open(folder, launch, listen).await.map_err(|why| anyhow::anyhow!("cannot have a data plane: {why}"))
 }
 
-fn socket_path(data: &Path) -> Result<std::path::PathBuf> {
-    let folder = data.canonicalize().with_context(|| format!("cannot find the data folder {}", data.display()))?;
-    Ok(folder.join(NBD_SOCKET))
+/// Attaching to this machine itself, where the kernel and our rights let us.
+fn open_local(folder: &Path, config: &Config) -> Result<Option<Arc<dyn Exporter>>> {
+    if let Err(why) = LocalExporter::available() {
+        tracing::info!(why, "volumes cannot be attached to this machine itself (access protocol local)");
+        return Ok(None);
+    }
+    let mark = kept(folder, LOCAL_MARK_FILE, || uuid::Uuid::new_v4().to_string().into_bytes())?;
+    let mark: uuid::Uuid = String::from_utf8_lossy(&mark)
+        .trim()
+        .parse()
+        .with_context(|| format!("{} holds something else than it was made with", folder.join(LOCAL_MARK_FILE).display()))?;
+    let folders = config.pools.iter().map(|pool| pool.folder(folder)).collect();
+    let mut options = LocalOptions::new(mark.as_u64_pair().0, folders);
+    options.grace = config.exporter(None)?.grace;
+    Ok(Some(Arc::new(LocalExporter::new(&options))))
 }

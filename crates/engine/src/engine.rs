@@ -29,6 +29,10 @@ use uuid::Uuid;
 pub const DEFAULT_PROFILE: &str = "default_block";
 /// See [`DEFAULT_PROFILE`].
 pub const DEFAULT_ZONE: &str = "default";
+/// The protocol of an attachment for which neither the request nor the profile names one.
+const DEFAULT_PROTOCOL: &str = "nbd";
+/// How much of an unknown protocol's name is told back: the names of OpenSDS are shorter than 16 letters.
+const PROTOCOL_TOLD_MAX: usize = 64;
 
 /// The engine. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -398,15 +402,8 @@ impl Engine {
             Err(Refusal::NotFound { .. }) => return Err(Refusal::BadReference(format!("host {} does not exist", new.host))),
             other => other?,
         };
-        let protocol = new.protocol.unwrap_or_else(|| "nbd".to_owned());
-        let spoken = self.shared.exporters.protocols();
-        if !spoken.contains(&protocol.as_str()) {
-            return Err(Refusal::BadReference(format!(
-                "access protocol {protocol} is not spoken here (there are: {})",
-                spoken.join(", ")
-            )));
-        }
         let volume = self.reference(caller, new.volume).await?;
+        let protocol = self.protocol_for(new.protocol, volume.record.profile).await?;
         if host.zones.as_ref().is_some_and(|zones| !zones.is_empty() && !zones.contains(&volume.record.zone)) {
             let zone = &volume.record.zone;
             return Err(Refusal::BadReference(format!("host {} does not reach availability zone {zone} of the volume", new.host)));
@@ -421,6 +418,27 @@ impl Engine {
         let command = Command::Attach { id, host: new.host, mode: new.mode };
         let after = self.add(caller, new.volume, command, Subject::Attachment(id), add).await?;
         Ok((after, id))
+    }
+
+    /// The protocol that was asked for, else the profile's, else [`DEFAULT_PROTOCOL`]; only one that is spoken here.
+    async fn protocol_for(&self, asked: Option<String>, profile: ProfileId) -> Result<String, Refusal> {
+        let (mut origin, mut way_out) = (String::new(), "");
+        let mut protocol = asked;
+        if protocol.is_none() {
+            let profile = self.profile(profile).await?;
+            protocol = profile.access_protocol();
+            if protocol.is_some() {
+                origin = format!(", which profile {} ({}) asks for,", profile.about.name, profile.id);
+                way_out = "; name one in the request, or change the profile";
+            }
+        }
+        let protocol = protocol.unwrap_or_else(|| DEFAULT_PROTOCOL.to_owned());
+        let spoken = self.shared.exporters.protocols();
+        if spoken.contains(&protocol.as_str()) {
+            return Ok(protocol);
+        }
+        let (told, spoken): (String, _) = (protocol.chars().take(PROTOCOL_TOLD_MAX).collect(), spoken.join(", "));
+        Err(Refusal::BadReference(format!("access protocol {told}{origin} is not spoken here (there are: {spoken}){way_out}")))
     }
 
     async fn reference(&self, caller: &Caller, id: VolumeId) -> Result<VolumeNow, Refusal> {

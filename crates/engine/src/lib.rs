@@ -24,6 +24,7 @@ pub mod requests;
 mod settings;
 mod shared;
 pub mod store;
+pub mod tokens;
 mod worker;
 
 pub use engine::{DEFAULT_PROFILE, DEFAULT_ZONE, Engine, Waiter};

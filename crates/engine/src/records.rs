@@ -113,10 +113,25 @@ pub struct ProfileRecord {
     pub about: About,
     /// `block`, `file` or `object`.
     pub storage_type: String,
-    /// The wire's nested property groups, by their wire name, each a JSON object as text, passed through unread.
+    /// The wire's nested property groups, by their wire name, each a JSON object as text. Passed through unread, but
+    /// for [`ProfileRecord::access_protocol`].
     pub properties: BTreeMap<String, String>,
     /// Custom properties: each value JSON as text.
     pub custom: BTreeMap<String, String>,
+}
+
+impl ProfileRecord {
+    /// The protocol that the profile asks for (`provisioningProperties.ioConnectivity.accessProtocol`), if any. What is there
+    /// and no text counts as its JSON, so that whoever looks for such a protocol finds none and can tell what was asked for.
+    #[must_use]
+    pub fn access_protocol(&self) -> Option<String> {
+        let group: serde_json::Value = serde_json::from_str(self.properties.get("provisioningProperties")?).ok()?;
+        match &group["ioConnectivity"]["accessProtocol"] {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(word) => (!word.is_empty()).then(|| word.clone()),
+            other => Some(other.to_string()),
+        }
+    }
 }
 
 /// What is kept of a pool: everything else about it comes from the configuration and its driver.

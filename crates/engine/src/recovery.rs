@@ -6,8 +6,9 @@
 use crate::change::{Cause, Step};
 use crate::exporters::Served;
 use crate::ports::Listed;
-use crate::shared::{Pool, Shared, lock, successor};
-use crate::store::{Commit, Field, Filter, Item, Kind, ListQuery, Sort};
+use crate::requests::VolumeNow;
+use crate::shared::{Pool, STALE_RETRIES, Shared, lock, successor};
+use crate::store::{Commit, CommitError, Field, Filter, Item, Kind, ListQuery, Sort};
 use crate::worker;
 use lifecycle::{Input, Seen, VolumeId};
 use std::collections::BTreeMap;
@@ -70,13 +71,34 @@ async fn walk(shared: &Arc<Shared>, served: &Served, send: fn(&Arc<Shared>, Volu
     }
 }
 
+/// Notes which exports of a volume are there. What was seen counts for the record that it was compared with: if that changed while
+/// it was looked, an attachment may have been exported since, and the look is taken anew.
 async fn export_again(shared: &Shared, id: VolumeId, served: &Served) {
-    let Ok(Some(now)) = shared.read_volume(id).await else { return };
-    let exports = shared.exporters.of_volume(&now.record, served, shared.settings.look_timeout).await;
     let cause = Cause { what: "look at exports".into(), ..Cause::default() };
-    if let Err(error) = shared.drive(id, &Input::Exports(exports), &cause).await {
-        tracing::warn!(volume = %id, %error, "cannot note which exports are served; the worker will find out");
+    for _ in 0..STALE_RETRIES {
+        let Ok(Some(now)) = shared.read_volume(id).await else { return };
+        let exports = shared.exporters.of_volume(&now.record, served, shared.settings.look_timeout).await;
+        match note(shared, &now, &Input::Exports(exports), &cause).await {
+            Ok(()) => return,
+            Err(CommitError::Stale(_)) => {}
+            Err(error) => {
+                tracing::warn!(volume = %id, %error, "cannot note which exports are served; the worker will find out");
+                return;
+            }
+        }
     }
+}
+
+/// Commits what was seen of a record, if it is still the one that was looked at.
+async fn note(shared: &Shared, now: &VolumeNow, seen: &Input, cause: &Cause) -> Result<(), CommitError> {
+    let context = shared.context(now.record.pool);
+    let Ok(transitions) = now.record.state.decide(seen, &context) else { return Ok(()) };
+    if transitions.is_empty() {
+        return Ok(());
+    }
+    let after = successor(&now.record, &transitions, context.now);
+    let step = Step { before: Some((&now.record, now.version)), after };
+    shared.commit(vec![step], Commit::default(), cause).await.map(drop)
 }
 
 /// Compares every backend with the records, and tells of what belongs to nobody.
@@ -135,15 +157,8 @@ async fn look_at(shared: &Shared, pool: &Pool, id: VolumeId) {
     let Ok(Some(now)) = shared.read_volume(id).await else { return };
     let asked = tokio::time::timeout(shared.settings.look_timeout, pool.setup.driver.inspect(id, None)).await;
     let Ok(Ok(look)) = asked else { return };
-    let context = shared.context(pool.id);
-    let Ok(transitions) = now.record.state.decide(&Input::Drift(look), &context) else { return };
-    if transitions.is_empty() {
-        return;
-    }
-    let after = successor(&now.record, &transitions, context.now);
-    let step = Step { before: Some((&now.record, now.version)), after };
     let cause = Cause { what: "look".into(), ..Cause::default() };
-    if let Err(error) = shared.commit(vec![step], Commit::default(), &cause).await {
+    if let Err(error) = note(shared, &now, &Input::Drift(look), &cause).await {
         tracing::info!(volume = %id, %error, "what the backend showed was not noted");
     }
 }

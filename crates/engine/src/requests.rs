@@ -72,7 +72,7 @@ pub struct NewAttachment {
     pub mode: Mode,
     /// Where the host says it will mount it.
     pub mountpoint: String,
-    /// The protocol; none for `nbd`.
+    /// The protocol; none for the one that the profile of the volume asks for, else `nbd`.
     pub protocol: Option<String>,
     /// Free words.
     pub metadata: Metadata,

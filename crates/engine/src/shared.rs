@@ -66,7 +66,7 @@ pub(crate) struct Shared {
 }
 
 /// How often a decision is made anew because somebody else committed in between, before giving up as overloaded.
-const STALE_RETRIES: usize = 64;
+pub(crate) const STALE_RETRIES: usize = 64;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,10 +6,11 @@
 use crate::account::Account;
 use crate::names::Names;
 use crate::peer::Peer;
+use crate::plane::ExportStatus;
 use crate::socket::Socket;
 use crate::storage::Storage;
-use crate::tokens::Tokens;
 use engine::ports::{Client, ExportSpec};
+use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection, Mode, Timestamp};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -210,6 +211,18 @@ impl Export {
     /// Cuts every client's connection.
     pub(crate) fn cut(&self) {
         lock(&self.state).sessions.values().for_each(|connected| connected.socket.cut());
+    }
+
+    /// What it is, for people.
+    pub(crate) fn status(&self) -> ExportStatus {
+        ExportStatus {
+            attachment: self.spec.attachment.0,
+            volume: self.spec.volume.0,
+            mode: if self.storage.is_read_only() { "ro" } else { "rw" }.to_owned(),
+            size: self.storage.size().ok(),
+            is_fenced: self.is_fenced(),
+            clients: self.clients().into_iter().map(Into::into).collect(),
+        }
     }
 
     /// Who is connected.

@@ -1,13 +1,13 @@
 //! The data plane: an NBD server that knows who is connected.
 //!
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
-//! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did; `tokens`: the fence
-//!   against late calls;
+//! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did;
 //! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
-//! - `socket`, `secured`, `tls` and `x509`: a client's connection, plain or encrypted;
-//! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that.
+//! - `socket`, `secured`, `tls`, `x509` and `psk`: a client's connection, plain or encrypted;
+//! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that;
+//! - `plane`: all that as a process of its own, and the controller's end of it.
 //!
-//! The server knows nothing of the engine but the port's types, so that it can become a process of its own.
+//! The server knows nothing of the engine but the port's types.
 //!
 //! Invariants:
 //! - an export is made, ended and seen under the registry's lock, right after the check that no newer call came;
@@ -19,22 +19,28 @@
 mod account;
 mod buffers;
 mod exports;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod limits;
 mod names;
 mod peer;
 mod port;
 mod protocol;
+#[cfg(feature = "tls-psk")]
+mod psk;
 mod secured;
 mod server;
 mod session;
 mod socket;
 mod storage;
 mod tls;
-mod tokens;
 mod x509;
+
+pub mod plane;
 
 pub use limits::raise_file_limit;
 pub use names::NameKey;
 pub use port::{NbdExporter, Options, StartError};
-pub use tls::{TlsError, TlsOptions};
+pub use tls::{TlsError, TlsOptions, TlsProof};

@@ -126,7 +126,7 @@ impl Limits {
         }
         Self {
             handshakes: Limit::new(handshakes, Complaint::new("handshakes", "none: it is fixed, or by the limit of open files")),
-            connections: Limit::new(connections, Complaint::new("connections", "max_connections")),
+            connections: Limit::new(connections, Complaint::new("connections", "max-connections")),
         }
     }
 }

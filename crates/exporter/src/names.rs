@@ -25,6 +25,12 @@ impl NameKey {
         SystemRandom::new().fill(&mut bytes).expect("Linux gives random bytes to whoever asks");
         Self(bytes)
     }
+
+    /// Its bytes, to be kept where nobody else reads them.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl From<[u8; 32]> for NameKey {

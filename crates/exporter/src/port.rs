@@ -3,6 +3,7 @@
 use crate::exports::{Export, Registry};
 use crate::limits::{Complaint, Limits};
 use crate::names::{NameKey, Names};
+use crate::plane::ExportStatus;
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
 use crate::storage::Storage;
 use crate::tls::{Tls, TlsError, TlsOptions};
@@ -11,8 +12,9 @@ use engine::ports::{Backing, Client, ExportSpec, Exporter, Unanswered};
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Token};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -105,7 +107,7 @@ impl NbdExporter {
             tls,
             limits: Limits::new(options.max_connections),
             sessions_max: options.max_connections_per_export,
-            sessions_full: Complaint::new("connections to one export", "max_connections_per_export"),
+            sessions_full: Complaint::new("connections to one export", "max-connections-per-export"),
             stopping: AtomicBool::new(false),
         });
         listen(shared.clone(), tcp, accept_tcp).map_err(failed(address.to_string()))?;
@@ -121,19 +123,37 @@ impl NbdExporter {
         self.address
     }
 
-    /// Ends everything: no connection is accepted, every client cut.
+    /// Ends everything: no connection and no change is accepted any more, those in flight are awaited for a while, and every
+    /// client is cut.
     pub async fn shutdown(&self) {
         self.shared.stopping.store(true, Ordering::Release);
-        for export in self.shared.registry.lock().exports.values() {
-            export.fence();
-            export.cut();
-        }
+        let exports: Vec<_> = self.shared.registry.lock().exports.values().cloned().collect();
+        exports.iter().for_each(|export| export.fence());
+        let drained = async {
+            for export in &exports {
+                until_none(&mut export.changes.subscribe(), DRAIN).await;
+            }
+        };
+        // All together take no longer than one may: a backing that hangs must not hold the process.
+        let _ = tokio::time::timeout(DRAIN, drained).await;
+        exports.iter().for_each(|export| export.cut());
         // The listeners wake by one last connection each, see that they are to stop, and end.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
         if let Some(path) = &self.options.unix {
             let _ = UnixStream::connect(path);
             let _ = std::fs::remove_file(path);
         }
+    }
+
+    /// Whether any client is connected to any export.
+    pub(crate) fn has_clients(&self) -> bool {
+        self.shared.registry.lock().exports.values().any(|export| *export.sessions.borrow() > 0)
+    }
+
+    /// Everything that is exported, for people.
+    pub(crate) fn status(&self) -> Vec<ExportStatus> {
+        let exports: Vec<_> = self.shared.registry.lock().exports.values().cloned().collect();
+        exports.iter().map(|export| export.status()).collect()
     }
 
     fn connection(&self, spec: &ExportSpec) -> Connection {
@@ -168,17 +188,18 @@ impl NbdExporter {
     }
 
     /// Opens what is to be exported; this may block as long as its disk does.
-    async fn open(&self, spec: &ExportSpec) -> Result<Export, String> {
+    async fn open(&self, spec: &ExportSpec) -> Result<Export, Outcome> {
         if spec.protocol != "nbd" {
-            return Err(format!("protocol {} is not spoken here (there is: nbd)", spec.protocol));
+            return Err(Outcome::Refused(format!("protocol {} is not spoken here (there is: nbd)", spec.protocol)));
         }
-        let address: IpAddr =
-            spec.address.parse().map_err(|_| format!("the host's address {:?} is no IP address", spec.address))?;
+        let address: IpAddr = spec
+            .address
+            .parse()
+            .map_err(|_| Outcome::Refused(format!("the host's address {:?} is no IP address", spec.address)))?;
         let Backing::File(path) = spec.backing.clone();
         let read_only = spec.mode == Mode::ReadOnly;
         let opened = tokio::task::spawn_blocking(move || Storage::open(&path, read_only)).await;
-        let storage =
-            opened.map_err(|error| error.to_string())?.map_err(|error| format!("its backing cannot be opened: {error}"))?;
+        let storage = opened.map_err(|error| Outcome::Failed(error.to_string()))?.map_err(|error| unopened(&error))?;
         Ok(Export::new(spec.clone(), address, storage, self.connection(spec)))
     }
 
@@ -209,13 +230,25 @@ impl NbdExporter {
     }
 }
 
-/// A socket file that nobody listens on any more is in the way of binding it again.
-fn bind_unix(path: &PathBuf) -> std::io::Result<UnixListener> {
+/// Listens on a socket for its owner (and root) alone. A file there that nobody listens on any more is in the way of binding it again.
+pub(crate) fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    UnixListener::bind(path)
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// What a backing that cannot be opened means: for now, if the process or the system has run out of something.
+fn unopened(error: &std::io::Error) -> Outcome {
+    use rustix::io::Errno;
+    let why = format!("its backing cannot be opened: {error}");
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR) => Outcome::Failed(why),
+        Some(_) | None => Outcome::Refused(why),
+    }
 }
 
 async fn until_none(count: &mut watch::Receiver<usize>, patience: Duration) -> bool {
@@ -248,7 +281,7 @@ impl Exporter for NbdExporter {
         }
         let opened = match self.open(&spec).await {
             Ok(opened) => Arc::new(opened),
-            Err(why) => return Outcome::Refused(why),
+            Err(outcome) => return outcome,
         };
         let mut state = self.shared.registry.lock();
         if !state.tokens.is_newest(spec.attachment, token) {
@@ -292,13 +325,18 @@ impl Exporter for NbdExporter {
         if let Some(token) = fence {
             state.tokens.see(attachment, token).map_err(|_| Unanswered("superseded by a newer call".into()))?;
         }
-        let seen = state.exports.get(&attachment).map(|export| ExportSeen::Serving(export.connection.clone()));
-        Ok(seen.unwrap_or(ExportSeen::Absent))
+        match state.exports.get(&attachment) {
+            // Neither served any more nor proven to be gone.
+            Some(export) if export.is_fenced() => Err(Unanswered("it is being ended, and its backing does not let it end".into())),
+            Some(export) => Ok(ExportSeen::Serving(export.connection.clone())),
+            None => Ok(ExportSeen::Absent),
+        }
     }
 
     async fn list(&self) -> Result<BTreeMap<AttachmentId, Connection>, Unanswered> {
         let state = self.shared.registry.lock();
-        Ok(state.exports.iter().map(|(id, export)| (*id, export.connection.clone())).collect())
+        let serving = state.exports.iter().filter(|(_, export)| !export.is_fenced());
+        Ok(serving.map(|(id, export)| (*id, export.connection.clone())).collect())
     }
 
     async fn clients(&self, attachment: AttachmentId) -> Result<Vec<Client>, Unanswered> {

@@ -1,6 +1,6 @@
 //! TLS: how it is configured, and when it must be spoken.
 //!
-//! Not here: certificates and the names they prove (`x509`), bytes on their way (`secured`), what a name opens (`peer`).
+//! Not here: certificates and the names they prove (`x509`), pre-shared keys (`psk`), bytes on their way (`secured`), what a name opens (`peer`).
 
 use crate::peer::Origin;
 use crate::secured::Secured;
@@ -18,16 +18,30 @@ const FILE_MAX: u64 = 1 << 20;
 /// How TLS is spoken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// The server's certificate and those between it and its authority, in PEM.
-    pub certificate: PathBuf,
-    /// Its private key, in PEM.
-    pub key: PathBuf,
-    /// The authorities that sign clients' certificates, in PEM. With them every client must show one; without, none proves a name.
-    pub client_ca: Option<PathBuf>,
+    /// What the server and its clients show each other.
+    pub proof: TlsProof,
     /// Whether clients over TCP are served over TLS only.
     pub required_on_tcp: bool,
     /// Whether clients over the unix socket are served over TLS only.
     pub required_on_unix: bool,
+}
+
+/// What the server and its clients show each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsProof {
+    /// Certificates. A client's name is its certificate's common name if it has exactly one, else its first DNS name.
+    Certificates {
+        /// The server's certificate and those between it and its authority, in PEM.
+        certificate: PathBuf,
+        /// Its private key, in PEM.
+        key: PathBuf,
+        /// The authorities that sign clients' certificates, in PEM. With them every client must show one; without, none proves a
+        /// name.
+        client_ca: Option<PathBuf>,
+    },
+    /// Pre-shared keys, in a file of lines `name:key` with the key in hexadecimal, as `psktool` and qemu have it. A client's name is
+    /// that of its key. Needs the cargo feature `tls-psk`.
+    SharedKeys(PathBuf),
 }
 
 /// Why TLS cannot be spoken.
@@ -44,7 +58,7 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file holds something else.
-    #[error("{} holds no {what} for NBD over TLS in PEM: {why}", path.display())]
+    #[error("{} holds no {what} for NBD over TLS: {why}", path.display())]
     Content {
         /// What was to be in it.
         what: &'static str,
@@ -52,6 +66,15 @@ pub enum TlsError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// This program cannot do it.
+    #[error(
+        "cannot use the pre-shared keys in {} for NBD over TLS: this program was built without the feature tls-psk; build it with, or use certificates",
+        path.display()
+    )]
+    NotBuilt {
+        /// Where the keys are.
+        path: PathBuf,
     },
     /// The certificate and the key do not do together.
     #[error("the certificate in {} and the key in {} cannot be used together for NBD over TLS: {why}", certificate.display(), key.display())]
@@ -67,27 +90,46 @@ pub enum TlsError {
 
 /// TLS, ready to be spoken.
 pub(crate) struct Tls {
-    certificates: Certificates,
-    options: TlsOptions,
+    means: Means,
+    required_on_tcp: bool,
+    required_on_unix: bool,
+}
+
+enum Means {
+    Certificates(Certificates),
+    #[cfg(feature = "tls-psk")]
+    SharedKeys(crate::psk::SharedKeys),
 }
 
 impl Tls {
     pub(crate) fn load(options: &TlsOptions) -> Result<Self, TlsError> {
-        let certificates = Certificates::load(&options.certificate, &options.key, options.client_ca.as_deref())?;
-        Ok(Self { certificates, options: options.clone() })
+        let means = match &options.proof {
+            TlsProof::Certificates { certificate, key, client_ca } => {
+                Means::Certificates(Certificates::load(certificate, key, client_ca.as_deref())?)
+            }
+            #[cfg(feature = "tls-psk")]
+            TlsProof::SharedKeys(path) => Means::SharedKeys(crate::psk::SharedKeys::load(path)?),
+            #[cfg(not(feature = "tls-psk"))]
+            TlsProof::SharedKeys(path) => return Err(TlsError::NotBuilt { path: path.clone() }),
+        };
+        Ok(Self { means, required_on_tcp: options.required_on_tcp, required_on_unix: options.required_on_unix })
     }
 
     /// Whether a client from there is served over TLS only.
     pub(crate) const fn is_required(&self, origin: Origin) -> bool {
         match origin {
-            Origin::Tcp(_) => self.options.required_on_tcp,
-            Origin::Unix(_) => self.options.required_on_unix,
+            Origin::Tcp(_) => self.required_on_tcp,
+            Origin::Unix(_) => self.required_on_unix,
         }
     }
 
     /// Shakes hands before the deadline. Gives the connection and the name that the client proved.
     pub(crate) fn accept(&self, plain: Arc<Socket>, deadline: Instant) -> io::Result<(Secured, Option<String>)> {
-        self.certificates.accept(plain, deadline)
+        match &self.means {
+            Means::Certificates(certificates) => certificates.accept(plain, deadline),
+            #[cfg(feature = "tls-psk")]
+            Means::SharedKeys(keys) => keys.accept(plain, deadline),
+        }
     }
 }
 

@@ -226,6 +226,7 @@ pub struct MemExporter {
     exports: Mutex<BTreeMap<AttachmentId, Connection>>,
     newest: Mutex<BTreeMap<AttachmentId, Token>>,
     refreshed: Mutex<Vec<AttachmentId>>,
+    clients: Mutex<BTreeMap<AttachmentId, Vec<Client>>>,
     losses: watch::Sender<u64>,
 }
 
@@ -244,6 +245,11 @@ impl MemExporter {
     /// Of which attachments it was told that the volume has grown.
     pub fn refreshed(&self) -> Vec<AttachmentId> {
         lock(&self.refreshed).clone()
+    }
+
+    /// A client connects to the export, and stays.
+    pub fn connect(&self, attachment: AttachmentId, client: Client) {
+        lock(&self.clients).entry(attachment).or_default().push(client);
     }
 
     fn accept(&self, attachment: AttachmentId, token: Token) -> bool {
@@ -304,8 +310,8 @@ impl Exporter for MemExporter {
         Ok(self.exports())
     }
 
-    async fn clients(&self, _attachment: AttachmentId) -> Result<Vec<Client>, Unanswered> {
-        Ok(Vec::new())
+    async fn clients(&self, attachment: AttachmentId) -> Result<Vec<Client>, Unanswered> {
+        Ok(lock(&self.clients).get(&attachment).cloned().unwrap_or_default())
     }
 
     async fn refresh(&self, attachment: AttachmentId) -> Result<(), Unanswered> {

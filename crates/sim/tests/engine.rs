@@ -2,7 +2,7 @@
 
 use engine::ports::Clock;
 use engine::records::VolumeRecord;
-use engine::requests::{Caller, HostFields, NewAttachment, NewSnapshot, NewVolume, Refusal};
+use engine::requests::{Caller, HostFields, NewAttachment, NewSnapshot, NewVolume, ProfileFields, Refusal};
 use engine::store::{CommitError, Store};
 use engine::{Engine, PoolSetup, Settings};
 use lifecycle::{AttachmentId, Bytes, Command, HostId, Mode, SnapshotId, Subject, VolumeId};
@@ -49,8 +49,12 @@ impl World {
     }
 
     async fn attach(&self, volume: VolumeId, host: HostId) -> Result<AttachmentId, Refusal> {
+        self.attach_over(volume, host, None).await
+    }
+
+    async fn attach_over(&self, volume: VolumeId, host: HostId, protocol: Option<String>) -> Result<AttachmentId, Refusal> {
         let (mountpoint, metadata) = (String::new(), Default::default());
-        let new = NewAttachment { volume, host, mode: Mode::ReadWrite, mountpoint, protocol: None, metadata };
+        let new = NewAttachment { volume, host, mode: Mode::ReadWrite, mountpoint, protocol, metadata };
         self.engine.create_attachment(&self.caller, new).await.map(|(_, id)| id)
     }
 
@@ -267,6 +271,40 @@ async fn a_failed_attach_is_taken_back_before_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_profile_of_the_volume_names_the_protocol_unless_the_request_does() {
+    let world = World::new().await;
+    let administrator = Caller { is_admin: true, ..world.caller.clone() };
+    let host = world.host().await;
+    let rows = [
+        (r#"{"ioConnectivity":{"accessProtocol":"nbd"}}"#, None),
+        (r#"{"ioConnectivity":{"accessProtocol":""}}"#, None),
+        (r#"{"ioConnectivity":{}}"#, None),
+        (r#"{"ioConnectivity":[{}]}"#, None),
+        (r#"{"ioConnectivity":{"accessProtocol":"iscsi"}}"#, Some("iscsi")),
+        (r#"{"ioConnectivity":{"accessProtocol":["nbd"]}}"#, Some(r#"["nbd"]"#)),
+    ];
+    for (number, (group, refused)) in rows.into_iter().enumerate() {
+        let name = format!("profile-{number}");
+        let properties = Some([("provisioningProperties".to_owned(), group.to_owned())].into());
+        let fields =
+            ProfileFields { name: Some(name.clone()), storage_type: Some("block".into()), properties, ..ProfileFields::default() };
+        let profile = world.engine.create_profile(&administrator, fields).await.expect("made").id;
+        let new = NewVolume { profile: Some(profile), ..new_volume(1) };
+        let id = world.engine.create_volume(&world.caller, new).await.expect("accepted").record.state.id();
+        world.until(id, "available").await;
+        match (world.attach(id, host).await, refused) {
+            (Ok(_), None) => {}
+            (Err(Refusal::BadReference(why)), Some(protocol)) => {
+                let told = format!("access protocol {protocol}, which profile {name} ({profile}) asks for, is not spoken here");
+                assert!(why.starts_with(&told) && why.contains("(there are: nbd)"), "{why}");
+                world.attach_over(id, host, Some("nbd".into())).await.expect("the request wins");
+            }
+            (other, _) => panic!("{group}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_finishes_what_was_owed() {
     let mut world = World::new().await;
     let id = world.create(1).await;
@@ -315,6 +353,27 @@ async fn exports_lost_under_a_running_controller_are_made_again_and_the_journal_
     let entries = world.engine.journal(&world.caller, Subject::Attachment(attachment), 0, 100).await.expect("a journal");
     let words: Vec<_> = entries.iter().map(|entry| entry.to.as_str()).collect();
     assert!(words.ends_with(&["attached", "attaching", "attached"]), "{words:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_made_while_others_are_looked_at_is_not_called_lost() {
+    let world = World::new().await;
+    let shared = NewVolume { multi_attach: true, ..new_volume(1) };
+    let id = world.engine.create_volume(&world.caller, shared).await.expect("accepted").record.state.id();
+    world.until(id, "available").await;
+    let host = world.host().await;
+    world.attach(id, host).await.expect("accepted");
+    world.until(id, "inUse").await;
+    // The second is exported at the second try, while the look at the first takes its time.
+    world.exporter.script.next("export", Fault::Fail);
+    world.exporter.script.next("inspect", Fault::Hang);
+    let second = world.attach(id, host).await.expect("accepted");
+    world.exporter.lose();
+    world.until(id, "inUse").await;
+    tokio::time::sleep(Settings::default().look_timeout * 2).await;
+    let entries = world.engine.journal(&world.caller, Subject::Attachment(second), 0, 100).await.expect("a journal");
+    let words: Vec<_> = entries.iter().map(|entry| entry.to.as_str()).collect();
+    assert_eq!(words, ["attaching", "attached"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,7 +122,12 @@ fn resources() -> Value {
             ("hostId", id()), ("volumeId", id()), ("status", one_of(&all_attachment)),
             ("mountpoint?", text()), ("attachMode", one_of(&["ro", "rw"])), ("accessProtocol", text()),
             ("connectionInfo", json!({"type": "object", "properties": {"driverVolumeType": text(), "data": {"type": "object"}}})),
-            ("clients?", json!({"type": "array", "items": object(&[("address", text()), ("since", time())])})),
+            ("sizeBytes?", number()), ("clients?", json!({"type": "array", "items": reference("Client")})),
+        ]),
+        "Client": object(&[
+            ("address", text()), ("identity", text()), ("since", time()), ("lastSeen", time()),
+            ("sizeBytesSeen?", json!({"type": "integer", "minimum": 0, "description": "what it was told when it connected"})),
+            ("bytesRead", number()), ("bytesWritten", number()), ("inFlight", number()),
         ]),
         "Reason": object(&[("code", text()), ("message", text()), ("since", time())]),
         "Operation": object(&[

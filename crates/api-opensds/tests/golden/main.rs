@@ -7,7 +7,9 @@ mod routes;
 mod schema;
 
 use api_opensds::AttachmentWords;
+use engine::ports::Client;
 use exchange::Wire;
+use lifecycle::{Bytes, Timestamp};
 use serde_json::json;
 use sim::Fault;
 
@@ -70,6 +72,22 @@ async fn snapshots_and_clones() {
     wire.done();
 }
 
+/// One that tells everything, and one of an exporter that does not know which size it was told.
+fn clients() -> [Client; 2] {
+    let first = Client {
+        address: "127.0.0.1:41234".into(),
+        identity: "db-1".into(),
+        since: Timestamp(1_790_000_000_000),
+        last_seen: Timestamp(1_790_000_060_000),
+        size_seen: Bytes::from_gib(1),
+        bytes_read: 4096,
+        bytes_written: 1 << 40,
+        in_flight: 3,
+    };
+    let second = Client { address: "unix pid 17".into(), identity: "pid 17".into(), size_seen: None, ..first.clone() };
+    [first, second]
+}
+
 async fn attachments_in(name: &str, words: AttachmentWords, attached: &str) {
     let mut wire = Wire::new(name, words).await;
     let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
@@ -81,6 +99,15 @@ async fn attachments_in(name: &str, words: AttachmentWords, attached: &str) {
     let path = format!("/block/attachments/{id}");
     wire.until(&path, attached).await;
     wire.get(&format!("/block/volumes/{volume}")).await;
+    for client in clients() {
+        wire.exporter.connect(id.parse().unwrap(), client);
+    }
+    // The attachment's revision is still that of the tag, but somebody has connected since.
+    wire.with("GET", &path, &json!(null), &[("if-none-match", "\"7\"")]).await;
+    // Those who are connected were told the size that the volume had then.
+    wire.send("POST", &format!("/block/volumes/{volume}/resize"), &json!({"newSize": 2})).await;
+    wire.until(&format!("/block/volumes/{volume}"), "inUse").await;
+    wire.get(&path).await;
     wire.send("PUT", &path, &json!({"mountpoint": "/srv"})).await;
     wire.get("/block/attachments").await;
     wire.send("POST", "/block/attachments", &body).await;
@@ -132,6 +159,16 @@ async fn hosts_and_profiles() {
     wire.get(&format!("{path}/customProperties")).await;
     wire.send("DELETE", &format!("{path}/customProperties/iops"), &json!(null)).await;
     wire.get("/profiles?sortKey=name&sortDir=asc").await;
+    wire.send("PUT", &path, &json!({"provisioningProperties": {"ioConnectivity": {"accessProtocol": "iscsi"}}})).await;
+    let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 1, "profileId": id})).await;
+    let volume_path = format!("/block/volumes/{volume}");
+    wire.until(&volume_path, "available").await;
+    let host = wire.make("/host/hosts", &host).await;
+    let attachment = json!({"volumeId": volume, "hostId": host});
+    wire.send("POST", "/block/attachments", &attachment).await;
+    wire.send("POST", "/block/attachments", &json!({"volumeId": volume, "hostId": host, "accessProtocol": "rbd"})).await;
+    wire.send("DELETE", &volume_path, &json!(null)).await;
+    wire.get(&format!("{volume_path}?waitFor=deleted&timeout=5")).await;
     wire.tenant = "another".into();
     wire.send("POST", "/profiles", &json!({"name": "theirs", "storageType": "block"})).await;
     wire.send("PUT", &path, &json!({"description": "theirs"})).await;

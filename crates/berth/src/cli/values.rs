@@ -1,4 +1,4 @@
-//! How values on the command line are read: sizes, times, pairs, and statuses to wait for.
+//! How values on the command line are read: sizes, times, pairs, initiators, and statuses to wait for.
 //!
 //! - A size is whole GiB, as on the wire; what is no whole GiB is refused rather than rounded.
 //! - Every number has a largest value, and every refusal tells what is wanted.
@@ -21,6 +21,25 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("want key=value".into()),
+    }
+}
+
+/// An initiator of a host: a name that it uses with a protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Initiator {
+    /// The protocol.
+    pub(crate) protocol: String,
+    /// The name. It may hold colons, as those of iSCSI do.
+    pub(crate) name: String,
+}
+
+/// Reads `protocol:name`.
+pub(super) fn initiator(text: &str) -> Result<Initiator, String> {
+    match text.split_once(':') {
+        Some((protocol, name)) if !protocol.is_empty() && !name.is_empty() => {
+            Ok(Initiator { protocol: protocol.into(), name: name.into() })
+        }
+        _ => Err("want PROTOCOL:NAME, as nbd:db-1 or iscsi:iqn.2026-11.org.example:db-1".into()),
     }
 }
 
@@ -91,6 +110,16 @@ mod tests {
         assert_eq!(goal("status=available|inUse,error").ok(), of(&["available", "inUse", "error"]));
         for text in ["", "status=", "a,,b", "status=in use", "size=3", "x&y"] {
             assert!(goal(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn initiators_split_at_the_first_colon() {
+        let of = |protocol: &str, name: &str| Ok(Initiator { protocol: protocol.into(), name: name.into() });
+        assert_eq!(initiator("nbd:CN=db-1,O=x"), of("nbd", "CN=db-1,O=x"));
+        assert_eq!(initiator("iscsi:iqn.2026-11.org.example:x"), of("iscsi", "iqn.2026-11.org.example:x"));
+        for text in ["", ":", "nbd", "nbd:", ":x"] {
+            assert!(initiator(text).is_err(), "{text:?}");
         }
     }
 

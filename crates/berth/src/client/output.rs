@@ -53,12 +53,39 @@ pub(crate) fn show(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Valu
             writeln!(out)?;
         }
         let mut table = plain_table();
-        for field in fields(row) {
+        // Clients have a table of their own, below.
+        let clients = row["clients"].as_array().filter(|_| kind == Kind::Attachment);
+        for field in fields(row).into_iter().filter(|field| clients.is_none() || *field != "clients") {
             table.add_row([field.to_owned(), text_of(field, &row[field])]);
         }
         write_table(out, &mut table)?;
+        if let Some(clients) = clients {
+            writeln!(out)?;
+            show_clients(out, clients, &row["sizeBytes"])?;
+        }
     }
     Ok(())
+}
+
+/// Who is connected to an export of `size_now` bytes.
+fn show_clients(out: &mut dyn Write, clients: &[Value], size_now: &Value) -> io::Result<()> {
+    if clients.is_empty() {
+        return writeln!(out, "no client is connected");
+    }
+    let mut table = plain_table();
+    table.set_header(["ADDRESS", "IDENTITY", "SINCE", "LAST SEEN", "SIZE SEEN", "READ", "WRITTEN", "IN FLIGHT"]);
+    for client in clients {
+        let text = |field: &str| cell(&client[field]);
+        let (read, written) = (bytes(&client["bytesRead"]), bytes(&client["bytesWritten"]));
+        let seen = size_seen(&client["sizeBytesSeen"], size_now);
+        table.add_row([text("address"), text("identity"), text("since"), text("lastSeen"), seen, read, written, text("inFlight")]);
+    }
+    write_table(out, &mut table)
+}
+
+/// The size that a client was told; beside it the present one, if it has missed a growth.
+fn size_seen(seen: &Value, now: &Value) -> String {
+    if seen.is_u64() && now.is_u64() && seen != now { format!("{} of {}", bytes(seen), bytes(now)) } else { bytes(seen) }
 }
 
 /// Writes the entries of a journal.
@@ -243,6 +270,17 @@ fn size(gib: &Value) -> String {
     gib.as_u64().map_or_else(|| "-".into(), |gib| format!("{gib} GiB"))
 }
 
+/// Bytes in the largest unit of which there is one, with a tenth where it is not whole. Rounded down: what is shown was moved.
+fn bytes(count: &Value) -> String {
+    let Some(count) = count.as_u64() else { return "-".into() };
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let step = count.max(1).ilog2() / 10;
+    let unit = 1_u64 << (10 * step);
+    let (whole, tenth) = (count / unit, count % unit * 10 / unit);
+    let name = units[usize::try_from(step).expect("at most 6")];
+    if tenth == 0 { format!("{whole} {name}") } else { format!("{whole}.{tenth} {name}") }
+}
+
 fn ended(row: &Value) -> String {
     let ended = &row["ended"];
     match (ended["operation"].as_str(), ended["how"].as_str()) {
@@ -356,6 +394,38 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
         assert_eq!(field("size "), Some("10 GiB"));
         assert_eq!(field("AttachStatus"), None);
         assert!(got.starts_with("id "), "{got}");
+    }
+
+    #[test]
+    fn an_attachment_is_followed_by_who_is_connected() {
+        let client = |seen: Value| {
+            json!({"address": "10.0.0.5:41234", "identity": "db\u{1b}-1", "since": "S", "lastSeen": "L", "sizeBytesSeen": seen,
+                "bytesRead": 0, "bytesWritten": 1_610_612_736, "inFlight": 2})
+        };
+        let shown = |clients: Value| {
+            let row = json!({"id": "a", "status": "attached", "sizeBytes": 2_147_483_648_u64, "clients": clients});
+            text(|out| show(out, Format::Table, Kind::Attachment, &[row], false))
+        };
+        let got = shown(json!([client(json!(1 << 30)), client(json!(null)), client(json!(1_u64 << 31)), 5]));
+        let (attachment, table) = got.split_once("\n\n").unwrap();
+        assert!(attachment.starts_with("id") && !attachment.contains("clients"), "{attachment}");
+        let rows: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
+        assert_eq!(rows[0], ["ADDRESS", "IDENTITY", "SINCE", "LAST SEEN", "SIZE SEEN", "READ", "WRITTEN", "IN FLIGHT"]);
+        assert_eq!(rows[1], ["10.0.0.5:41234", "db\u{fffd}-1", "S", "L", "1 GiB of 2 GiB", "0 B", "1.5 GiB", "2"]);
+        assert_eq!((rows[2][4], rows[3][4], rows[4].as_slice()), ("-", "2 GiB", ["-"; 8].as_slice()));
+        assert!(shown(json!([])).ends_with("\n\nno client is connected\n"));
+        // It is not exported, or the exporter cannot tell: then nothing is claimed.
+        assert!(!shown(json!(null)).contains("client"), "{}", shown(json!(null)));
+    }
+
+    #[test]
+    fn bytes_are_rounded_down_to_a_tenth() {
+        let rows = [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (2047, "1.9 KiB"), (1 << 40, "1 TiB"), (u64::MAX, "15.9 EiB")];
+        for (count, want) in rows {
+            assert_eq!(bytes(&json!(count)), want);
+        }
+        assert_eq!(bytes(&json!(-1)), "-");
     }
 
     #[test]

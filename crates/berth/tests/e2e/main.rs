@@ -2,7 +2,11 @@
 
 mod data;
 mod life;
+mod local;
+mod plane;
+
 mod readme;
+mod secured;
 mod server;
 mod storm;
 mod trouble;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A running server.
 pub(crate) struct Server {
     child: Child,
+    /// Whose data plane ends with it; none once it was killed, as the next server is to find it.
+    data: Option<PathBuf>,
     base: String,
     agent: ureq::Agent,
 }
@@ -55,7 +57,7 @@ impl Server {
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it prints a line");
         let base = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("it printed {line:?}")).to_owned();
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(70)));
-        Self { child, base, agent: config.build().into() }
+        Self { child, data: Some(data.to_owned()), base, agent: config.build().into() }
     }
 
     /// Where it listens, as `http://ADDRESS`.
@@ -74,8 +76,15 @@ impl Server {
         self.child.wait().expect("it ends")
     }
 
-    /// kill -9, and waits until it is dead.
+    /// The same, and leaves its data plane to do what it does then.
+    pub(crate) fn terminate_alone(mut self) -> ExitStatus {
+        self.data = None;
+        self.terminate()
+    }
+
+    /// kill -9, and waits until it is dead. Its data plane serves on.
     pub(crate) fn kill(mut self) {
+        self.data = None;
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it dies");
     }
@@ -173,7 +182,18 @@ impl Drop for Server {
         // It may be dead already; what matters is that nothing is left running.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(data) = &self.data {
+            // There may be none any more.
+            let _ = data_plane(data, &["stop", "--force"]);
+        }
     }
+}
+
+/// Runs `berth data` on the folder; gives what it printed, unless it failed.
+pub(crate) fn data_plane(data: &Path, args: &[&str]) -> Option<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+    let output = command.arg("data").args(args).arg("--data").arg(data).stdin(Stdio::null()).output().expect("the binary starts");
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The flags of `berth serve` on `data` and free ports, unless `more` names others.

@@ -1,6 +1,6 @@
 //! Certificates made for a test, in the files and under the names that libnbd and qemu look for.
 
-use exporter::TlsOptions;
+use exporter::{TlsOptions, TlsProof};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,13 +30,8 @@ impl Authority {
     /// The server's own options: clients must show certificates of this authority.
     pub(crate) fn server(&self) -> TlsOptions {
         let folder = self.sign("server", "the test's server", ExtendedKeyUsagePurpose::ServerAuth);
-        TlsOptions {
-            certificate: folder.join("server-cert.pem"),
-            key: folder.join("server-key.pem"),
-            client_ca: Some(folder.join("ca-cert.pem")),
-            required_on_tcp: true,
-            required_on_unix: false,
-        }
+        let file = |name: &str| folder.join(name);
+        options(file("server-cert.pem"), file("server-key.pem"), Some(file("ca-cert.pem")))
     }
 
     /// The folder of a client that proves `name`.
@@ -95,4 +90,10 @@ impl Authority {
 pub(crate) fn with(uri: &str, folder: &Path) -> String {
     let mark = if uri.contains('?') { '&' } else { '?' };
     format!("{uri}{mark}tls-certificates={}", folder.display())
+}
+
+/// Options that require TLS over TCP.
+pub(crate) fn options(certificate: PathBuf, key: PathBuf, client_ca: Option<PathBuf>) -> TlsOptions {
+    let proof = TlsProof::Certificates { certificate, key, client_ca };
+    TlsOptions { proof, required_on_tcp: true, required_on_unix: false }
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 const OPTION_MAGIC: u64 = 0x4948_4156_454F_5054;
-const GREETING: usize = 18;
+pub(crate) const GREETING: usize = 18;
 
 /// A connection that has read the greeting and sent the client's flags.
 pub(crate) fn greeted(served: &Served) -> TcpStream {
@@ -24,7 +24,17 @@ pub(crate) fn option(number: u32, data: &[u8]) -> Vec<u8> {
 
 /// A connection in transmission.
 pub(crate) fn agreed(served: &Served, name: &str) -> TcpStream {
-    let mut stream = greeted(served);
+    go(greeted(served), name)
+}
+
+/// Asks for the export on a connection that has sent the client's flags, and gets it.
+#[track_caller]
+pub(crate) fn go(stream: TcpStream, name: &str) -> TcpStream {
+    try_go(stream, name).unwrap_or_else(|kind| panic!("refused with {kind:#x}"))
+}
+
+/// The same; or the kind of reply that refused it.
+pub(crate) fn try_go(mut stream: TcpStream, name: &str) -> Result<TcpStream, u32> {
     let length = u32::try_from(name.len()).unwrap().to_be_bytes();
     stream.write_all(&option(7, &[&length, name.as_bytes(), &[0, 0]].concat())).unwrap();
     loop {
@@ -34,9 +44,9 @@ pub(crate) fn agreed(served: &Served, name: &str) -> TcpStream {
         let length = u32::from_be_bytes(header[16..20].try_into().unwrap());
         stream.read_exact(&mut vec![0; length as usize]).unwrap();
         match kind {
-            1 => return stream,
+            1 => return Ok(stream),
             3 => {}
-            other => panic!("refused with {other:#x}"),
+            other => return Err(other),
         }
     }
 }
@@ -48,7 +58,7 @@ pub(crate) fn request(command: u16, offset: u64, length: u32) -> Vec<u8> {
 
 /// Sends `bytes` and no more; the server must end the connection.
 #[track_caller]
-fn ends(mut stream: TcpStream, bytes: &[u8]) {
+pub(crate) fn ends(mut stream: TcpStream, bytes: &[u8]) {
     // It may be cut before all of it is sent.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);

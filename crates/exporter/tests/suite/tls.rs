@@ -1,14 +1,14 @@
 //! TLS with real clients: who gets in, who does not, and that bytes arrive.
 
 use crate::access::{POLICY, ask, export};
-use crate::certificates::{Authority, with};
+use crate::certificates::{Authority, options, with};
 use crate::hostile::{greeted, option};
 use crate::served::{SIZE, STAYS, Served, Staying, fails, python, run, word};
-use exporter::{NbdExporter, Options, StartError, TlsError, TlsOptions};
+use exporter::{NbdExporter, Options, StartError, TlsError, TlsOptions, TlsProof};
 use lifecycle::{AttachmentId, Connection, Mode};
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The numbers of replies: `NBD_REP_ACK`, `NBD_REP_ERR_INVALID`, `NBD_REP_ERR_TLS_REQD`.
@@ -16,12 +16,20 @@ const ACK: u32 = 1;
 const INVALID: u32 = 1 << 31 | 3;
 const TLS_REQUIRED: u32 = 1 << 31 | 5;
 
-fn served(tls: TlsOptions) -> Served {
+pub(crate) fn served(tls: TlsOptions) -> Served {
     Served::with(Options { tls: Some(tls), ..Options::default() })
 }
 
+/// The certificate, the key and the authorities of a server's options.
+fn files(options: TlsOptions) -> (PathBuf, PathBuf, PathBuf) {
+    match options.proof {
+        TlsProof::Certificates { certificate, key, client_ca } => (certificate, key, client_ca.unwrap()),
+        TlsProof::SharedKeys(_) => panic!("it has certificates"),
+    }
+}
+
 /// An export for a host at an address where no test runs, whose initiator is db-1.
-fn export_for_name(served: &Served) -> (AttachmentId, Connection) {
+pub(crate) fn export_for_name(served: &Served) -> (AttachmentId, Connection) {
     export(served, |spec| {
         spec.address = "10.0.0.5".into();
         spec.initiators = vec!["db-1".into()];
@@ -70,7 +78,8 @@ fn a_certificate_of_another_authority_or_none_is_refused() {
 #[test]
 fn without_authorities_clients_are_known_by_their_address() {
     let authority = Authority::new();
-    let served = served(TlsOptions { client_ca: None, ..authority.server() });
+    let (certificate, key, _) = files(authority.server());
+    let served = served(options(certificate, key, None));
     let (id, connection) = served.export(Mode::ReadWrite);
     let uri = with(&word(&connection, "uri"), &authority.stranger());
     let _client = Staying::new(&served, id, &uri, STAYS);
@@ -217,24 +226,23 @@ h.pwrite(bytes(bufs[0].to_bytearray())*16, 0); h.flush(); assert bytes(g.pread(s
 }
 
 #[test]
-fn qemu_reads_and_writes_over_tls() {
+fn qemu_reads_and_writes_over_each_version() {
     let authority = Authority::new();
     let served = served(authority.server());
     let (_, connection) = export_for_name(&served);
-    let creds = format!("tls-creds-x509,id=tls0,endpoint=client,dir={}", authority.client("db-1").display());
-    let address = served.address();
-    let (host, port, name) = (address.ip(), address.port(), word(&connection, "export"));
+    let (host, port, name) = (served.address().ip(), served.address().port(), word(&connection, "export"));
     let image = format!("driver=nbd,host={host},port={port},export={name},tls-creds=tls0");
-    let io = |commands: &[&str]| {
-        let commands = commands.iter().flat_map(|command| ["-c", command]);
-        let args: Vec<&str> = ["--object", &creds, "--image-opts", &image].into_iter().chain(commands).collect();
-        run("qemu-io", &args)
-    };
-    io(&["write -P 5 0 8M", "write -P 6 8M 64k", "flush"]);
+    let folder = authority.client("db-1");
+    for versions in ["NORMAL:-VERS-ALL:+VERS-TLS1.3", "NORMAL:-VERS-ALL:+VERS-TLS1.2"] {
+        let creds = format!("tls-creds-x509,id=tls0,endpoint=client,dir={},priority={versions}", folder.display());
+        let io = ["write -P 5 0 8M", "write -P 6 8M 64k", "flush", "read -P 5 0 8M", "read -P 6 8M 64k", "read -P 0 9M 1M"];
+        let io = io.into_iter().flat_map(|io| ["-c", io]);
+        let args: Vec<&str> = ["--object", &creds, "--image-opts", &image].into_iter().chain(io).collect();
+        let told = run("qemu-io", &args);
+        assert!(!told.contains("verification failed"), "{told}");
+        run("qemu-img", &["info", "--object", &creds, "--image-opts", &image]);
+    }
     assert!(served.bytes(0, 8 << 20).iter().all(|byte| *byte == 5));
-    let told = io(&["read -P 5 0 8M", "read -P 6 8M 64k", "read -P 0 9M 1M"]);
-    assert!(!told.contains("verification failed"), "{told}");
-    run("qemu-img", &["info", "--object", &creds, "--image-opts", &image]);
     run("nbdcopy", &["--", &with(&word(&connection, "uri"), &authority.client("db-1")), "null:"]);
 }
 
@@ -258,24 +266,25 @@ fn force_cuts_a_client_over_tls() {
 #[test]
 fn files_that_do_not_do_are_named() {
     let authority = Authority::new();
-    let right = authority.server();
+    let (certificate, key, ca) = files(authority.server());
     let folder = tempfile::tempdir().unwrap();
     let rubbish = folder.path().join("rubbish.pem");
     std::fs::write(&rubbish, "-----BEGIN CERTIFICATE-----\nnot base64!\n").unwrap();
     let absent = folder.path().join("absent.pem");
     let client_key = authority.client("db-1").join("client-key.pem");
     let rows = [
-        (TlsOptions { certificate: absent.clone(), ..right.clone() }, "absent.pem"),
-        (TlsOptions { certificate: rubbish.clone(), ..right.clone() }, "rubbish.pem"),
-        (TlsOptions { certificate: right.key.clone(), ..right.clone() }, "server-key.pem holds no certificate"),
-        (TlsOptions { key: absent.clone(), ..right.clone() }, "absent.pem"),
-        (TlsOptions { key: right.certificate.clone(), ..right.clone() }, "server-cert.pem holds no private key"),
-        (TlsOptions { key: client_key, ..right.clone() }, "client-key.pem cannot be used together"),
-        (TlsOptions { client_ca: Some(rubbish), ..right.clone() }, "rubbish.pem"),
-        (TlsOptions { client_ca: Some(absent), ..right }, "absent.pem"),
+        (&absent, &key, &ca, "absent.pem"),
+        (&rubbish, &key, &ca, "rubbish.pem"),
+        (&key, &key, &ca, "server-key.pem holds no certificate"),
+        (&certificate, &absent, &ca, "absent.pem"),
+        (&certificate, &certificate, &ca, "server-cert.pem holds no private key"),
+        (&certificate, &client_key, &ca, "client-key.pem cannot be used together"),
+        (&certificate, &key, &rubbish, "rubbish.pem"),
+        (&certificate, &key, &absent, "absent.pem"),
     ];
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for (tls, expected) in rows {
+    for (certificate, key, ca, expected) in rows {
+        let tls = options(certificate.clone(), key.clone(), Some(ca.clone()));
         let tcp = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let started = runtime.block_on(NbdExporter::start(Options { tcp, tls: Some(tls), ..Options::default() }));
         match started {

@@ -28,6 +28,7 @@ pub(super) fn attach(session: &mut Session<'_>, args: &AttachArgs) -> Outcome<()
     put(&mut body, "volumeId", Some(&volume));
     put(&mut body, "hostId", Some(&host));
     put(&mut body, "attachMode", Some(&word(args.mode)));
+    put(&mut body, "accessProtocol", args.protocol.as_ref());
     session.create(KIND, &body, Some(&args.wait))
 }
 

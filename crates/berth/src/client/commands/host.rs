@@ -5,7 +5,7 @@ use crate::cli::{HostChanges, HostCommand, HostCreateArgs, word};
 use crate::client::Session;
 use crate::client::exit::Outcome;
 use crate::client::kind::Kind;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 const KIND: Kind = Kind::Host;
 
@@ -28,6 +28,7 @@ fn create(session: &mut Session<'_>, args: &HostCreateArgs) -> Outcome<()> {
         access_mode: Some(args.access_mode),
         port: args.port,
         zone: args.zone.clone(),
+        initiator: args.initiator.clone(),
     };
     session.create(KIND, &body(&fields), None)
 }
@@ -41,6 +42,11 @@ fn body(fields: &HostChanges) -> Map<String, Value> {
     put(&mut body, "port", fields.port.as_ref());
     if !fields.zone.is_empty() {
         put(&mut body, "availabilityZones", Some(&fields.zone));
+    }
+    let initiators: Vec<_> =
+        fields.initiator.iter().map(|held| json!({"portName": held.name, "protocol": held.protocol})).collect();
+    if !initiators.is_empty() {
+        put(&mut body, "initiators", Some(&initiators));
     }
     body
 }

@@ -156,6 +156,40 @@ fn attach_and_detach_go_by_the_attachment() {
 }
 
 #[test]
+fn attach_sends_a_protocol_only_if_one_was_named() {
+    let fake = Fake::new().on("POST", "/block/attachments", 202, json!({"id": A, "status": "attaching"}));
+    assert_eq!(check(&fake, &format!("berth attach {V} --host {H} --protocol local")).code, 0);
+    assert_eq!(check(&fake, &format!("berth attach {V} --host {H}")).code, 0);
+    let bodies: Vec<_> = fake.seen().into_iter().map(|seen| seen.body).collect();
+    assert_eq!(bodies[0], json!({"volumeId": V, "hostId": H, "attachMode": "rw", "accessProtocol": "local"}));
+    assert_eq!(bodies[1], json!({"volumeId": V, "hostId": H, "attachMode": "rw"}));
+}
+
+#[test]
+fn an_attachment_is_shown_with_its_clients_and_as_json_as_it_came() {
+    let client = json!({"address": "10.0.0.5:41234", "identity": "db-1", "since": "t", "lastSeen": "t", "bytesRead": 1,
+        "bytesWritten": 2, "inFlight": 0, "sizeBytesSeen": 1 << 30});
+    let body = json!({"id": A, "status": "attached", "sizeBytes": 2_u64 << 30, "clients": [client]});
+    let fake = Fake::new().on("GET", &format!("/block/attachments/{A}"), 200, body.clone());
+    let done = check(&fake, &format!("berth attachment show {A}"));
+    assert!(done.code == 0 && done.out.contains("1 GiB of 2 GiB"), "{}", done.out);
+    let done = check(&fake, &format!("berth -o json attachment show {A}"));
+    assert_eq!((done.code, serde_json::from_str(&done.out).ok()), (0, Some(body)));
+}
+
+#[test]
+fn initiators_are_sent_with_their_protocol() {
+    let host = json!({"id": H, "hostName": "db"});
+    let fake = Fake::new().on("POST", "/host/hosts", 200, host.clone()).on("PUT", &format!("/host/hosts/{H}"), 200, host);
+    assert_eq!(check(&fake, "berth host create db --ip 10.0.0.1 --initiator nbd:CN=db --initiator iscsi:iqn.2026:x").code, 0);
+    assert_eq!(check(&fake, &format!("berth host update {H} --initiator nbd:CN=db-2")).code, 0);
+    let bodies: Vec<_> = fake.seen().into_iter().map(|seen| seen.body).collect();
+    let both = json!([{"portName": "CN=db", "protocol": "nbd"}, {"portName": "iqn.2026:x", "protocol": "iscsi"}]);
+    assert_eq!(bodies[0]["initiators"], both);
+    assert_eq!(bodies[1], json!({"initiators": [{"portName": "CN=db-2", "protocol": "nbd"}]}));
+}
+
+#[test]
 fn recover_waits_until_it_is_over_although_the_status_stays() {
     let one = format!("/block/volumes/{V}");
     let mut recovering = volume("error");
