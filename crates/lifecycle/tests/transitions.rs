@@ -669,9 +669,8 @@ fn attachment_answers() {
             errorDetaching(OutcomeUnknown,owed) <- late
         done, attach, done, lost
             attached <- done
-            nothing <- odd, failed, unknown
+            nothing <- odd, failed, unknown, late
             rollingBack <- refused
-            errorDetaching(OutcomeUnknown,owed) <- late
         done, attach, done, detach
             detached <- done
             nothing <- odd, failed, unknown

@@ -300,18 +300,16 @@ fn a_second_one_and_a_taken_address_are_refused_by_name() {
 }
 
 #[test]
-fn while_none_can_be_had_nothing_is_called_attached() {
+fn while_none_can_be_had_nothing_is_called_attached_and_nothing_detached() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(folder.path(), "[times]\nexport-deadline = 3\n");
+    let config = config(folder.path(), "[times]\nexport-deadline = 2\ndetach-grace = 1\n");
     let data = folder.path().join("data");
     let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
     let (volume, host) = (server.volume(1), server.host("h"));
     let (attachment, attached) = server.attach(&volume, &host);
-    let address = format!(
-        "{}:{}",
-        attached["connectionInfo"]["data"]["host"].as_str().unwrap(),
-        attached["connectionInfo"]["data"]["port"].as_str().unwrap()
-    );
+    let (_, other) = server.attach(&server.volume(1), &host);
+    let words = &attached["connectionInfo"]["data"];
+    let address = format!("{}:{}", words["host"].as_str().unwrap(), words["port"].as_str().unwrap());
     // Somebody else takes its address while its controller is held still.
     let signal = |name: &str| run("kill", &[name, &server.pid().to_string()]);
     signal("-STOP");
@@ -320,12 +318,20 @@ fn while_none_can_be_had_nothing_is_called_attached() {
         std::iter::repeat_with(|| std::net::TcpListener::bind(&address)).take(1_000_000).find_map(Result::ok).expect("it is free");
     signal("-CONT");
     let path = format!("/block/attachments/{attachment}");
-    let lost = server.until(&path, "attaching,errorAttaching,errorDetaching");
+    let lost = server.until(&path, "attaching");
     assert_eq!(lost["health"]["state"], "error", "{lost}");
     assert_eq!(lost["statusReason"]["code"], "notExported", "{lost}");
-    drop(taken);
+    // Longer than the deadline of an export: nobody asked for a detach, and so there is none.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let still = server.get(&path).body;
+    assert_eq!(still["status"], "attaching", "{still}");
+    assert!(still["operation"]["lastError"].as_str().is_some_and(|why| why.contains(&address)), "{still}");
+    // A detach is done at once: what a dead data plane served is proven to be gone.
     server.delete(&path).expect(202);
     server.until(&format!("/block/volumes/{volume}"), "available");
+    drop(taken);
+    let again = server.until(&format!("/block/attachments/{}", other["id"].as_str().unwrap()), "attached");
+    assert_eq!(again["connectionInfo"], other["connectionInfo"]);
 }
 
 #[test]

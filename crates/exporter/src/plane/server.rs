@@ -113,18 +113,21 @@ impl DataPlane {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Lock {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut look = tokio::time::interval(LOOK_EVERY);
+        // Ended with this: whoever is connected then sees the end of the connection.
+        let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
                 _ = &mut self.stopped => break,
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => self.admit(stream, &places),
+                    Ok((stream, _)) => self.admit(stream, &places, &mut connections),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a control connection");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
+                Some(_) = connections.join_next() => {}
                 _ = look.tick() => if !self.lock.is_in_place() && !self.shared.exporter.has_clients() {
                     tracing::warn!("the data folder is gone, and no client is connected; ending");
                     break;
@@ -139,7 +142,7 @@ impl DataPlane {
         self.lock
     }
 
-    fn admit(&self, stream: UnixStream, places: &Arc<Semaphore>) {
+    fn admit(&self, stream: UnixStream, places: &Arc<Semaphore>, connections: &mut JoinSet<()>) {
         let Ok(place) = places.clone().try_acquire_owned() else {
             tracing::warn!(limit = CONNECTIONS_MAX, "a control connection was refused: there are as many as there may be");
             return;
@@ -150,7 +153,7 @@ impl DataPlane {
             return;
         }
         let shared = self.shared.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let _place = place;
             if let Err(error) = serve(&shared, stream).await {
                 tracing::debug!(%error, "a control connection ended");
@@ -196,6 +199,7 @@ async fn serve(shared: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
     {
         older.abort();
     }
+    let _session = AbortOnDrop(session.abort_handle());
     session.await.unwrap_or_else(|ended| if ended.is_cancelled() { Ok(()) } else { Err(io::Error::other(ended)) })
 }
 

@@ -8,6 +8,7 @@ mod crowd;
 mod detach;
 mod hostile;
 mod pipelined;
+mod plane;
 mod protocol;
 mod psk;
 mod served;

@@ -75,7 +75,10 @@ impl Volume {
         let Some(attachment) = self.attachments.get(&id) else { return vec![] };
         let connection = attachment.connection().cloned();
         let phase = match (work, &attachment.phase) {
-            (Work::Export(_), AttachmentPhase::Attaching { .. })
+            // Nobody asked for its end: it is attached again whenever it can be, however long the data plane is away. A client
+            // that comes back then finds what it left, and whoever does not want to wait detaches.
+            (Work::Export(_), AttachmentPhase::Attaching { again: Some(_) }) => return vec![],
+            (Work::Export(_), AttachmentPhase::Attaching { again: None })
             | (Work::Unexport { .. }, AttachmentPhase::RollingBack { .. } | AttachmentPhase::Detaching { .. }) => {
                 AttachmentPhase::ErrorDetaching { reason: why, connection, look: ExportLook::Owed }
             }
