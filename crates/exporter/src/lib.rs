@@ -4,7 +4,7 @@
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did;
 //! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
 //! - `socket`, `secured`, `tls`, `x509` and `psk`: a client's connection, plain or encrypted;
-//! - `storage`: the bytes; `server`: listeners; `port`: the engine's port on all that;
+//! - `storage`: the bytes; `buffers`: memory for them on their way; `server`: listeners; `port`: the engine's port on all that;
 //! - `plane`: all that as a process of its own, and the controller's end of it.
 //!
 //! The server knows nothing of the engine but the port's types.

@@ -36,7 +36,7 @@ const READ_AT_ONCE_MAX: u32 = 256 << 10;
 /// read meanwhile.
 const WRITE_AT_ONCE_MAX: u32 = 256 << 10;
 /// How large the chunks are in which larger reads are answered: one stays in a processor's cache between file and socket.
-const CHUNK: u32 = 128 << 10;
+const CHUNK: u32 = 256 << 10;
 
 /// A request for a worker.
 struct Task {

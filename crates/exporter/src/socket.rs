@@ -21,6 +21,9 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How many probes may fail.
 const PROBES: u32 = 3;
+/// How many bytes may be on their way to a client over the unix socket: two chunks of a large read, so that neither side waits for
+/// the other after each. Twice as much is slower with eight clients, as it does not stay in a processor's cache.
+const SENDING: usize = 512 << 10;
 
 /// A connected socket.
 pub(crate) enum Socket {
@@ -51,6 +54,8 @@ impl Socket {
         let credentials = getsockopt(&stream, PeerCredentials).ok();
         // A process of another pid namespace is shown as 0.
         let pid = credentials.and_then(|credentials| u32::try_from(credentials.pid()).ok()).filter(|pid| *pid != 0);
+        // The kernel allows less where it is told to; that is slower and nothing else.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SENDING);
         (Self::Unix(stream), Origin::Unix(pid))
     }
 

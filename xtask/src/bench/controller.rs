@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
 /// A controller of its own.
 pub(super) struct Server {
     child: Child,
+    data: PathBuf,
     base: String,
     pub(super) agent: ureq::Agent,
 }
 
 impl Server {
     pub(super) fn start(data: &Path) -> Result<Self> {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new("target").to_owned(), Into::into);
         // Thousands of volumes are made: more than would be promised on a small disk.
         let config = data.with_extension("toml");
         std::fs::write(&config, "[[pool]]\nname = \"default\"\novercommit = 1000000.0\n").context("cannot write")?;
-        let mut child = Command::new(target.join("release/berth"))
+        let mut child = Command::new(binary())
             .arg("serve")
             .arg("--config")
             .arg(&config)
@@ -37,7 +37,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         let base = line.trim().strip_prefix("listening on ").context("the controller did not start")?.to_owned();
-        Ok(Self { child, base, agent: agent() })
+        Ok(Self { child, data: data.to_owned(), base, agent: agent() })
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -75,8 +75,10 @@ impl Server {
     }
 
     /// The process that serves NBD.
-    pub(super) fn data_plane(&self) -> u32 {
-        self.child.id()
+    pub(super) fn data_plane(&self) -> Result<u32> {
+        let told = Command::new(binary()).args(["data", "status", "--output", "json", "--data"]).arg(&self.data).output()?;
+        let status: Value = serde_json::from_slice(&told.stdout).context("the data plane did not answer")?;
+        Ok(u32::try_from(status["pid"].as_u64().context("its pid")?)?)
     }
 
     pub(super) fn sample(&self) -> Result<Value> {
@@ -96,10 +98,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It serves a temporary folder: there is nothing to lose.
+        // It serves a temporary folder: there is nothing to lose. Its data plane would outlive it.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = Command::new(binary()).args(["data", "stop", "--force", "--data"]).arg(&self.data).output();
     }
+}
+
+fn binary() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from).join("release/berth")
 }
 
 /// A client that keeps its connections open.

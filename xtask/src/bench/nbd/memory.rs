@@ -1,4 +1,5 @@
-//! What the process that serves NBD holds: empty, with a thousand idle exports, with a hundred clients, and after they were busy.
+//! What the process that serves NBD holds: empty, with a thousand idle exports, with a hundred clients, right after they were busy,
+//! and once they have been quiet for as long as the server waits until it gives memory back.
 //!
 //! The clients are made here: a handshake, and requests one at a time, so that a hundred of them cost no process each.
 
@@ -7,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 /// How many exports there are.
 const EXPORTS: usize = 1000;
@@ -16,6 +18,8 @@ const CLIENTS: usize = 100;
 const BUSY: u32 = 1 << 20;
 /// How many such requests each sends.
 const TURNS: u64 = 8;
+/// For how long they are quiet: well beyond the server's own three seconds.
+const QUIET: Duration = Duration::from_secs(8);
 
 /// Measures in `folder` and prints a table.
 pub(super) fn run(folder: &Path) -> Result<()> {
@@ -36,11 +40,13 @@ pub(super) fn run(folder: &Path) -> Result<()> {
     for client in &mut clients {
         client.be_busy()?;
     }
-    print("which each wrote and read 8 MiB, and are idle again", &server)
+    print("which each wrote and read 8 MiB just now", &server)?;
+    std::thread::sleep(QUIET);
+    print("and have been quiet since", &server)
 }
 
 fn print(what: &str, server: &Server) -> Result<()> {
-    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", server.data_plane())).context("cannot read its memory")?;
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", server.data_plane()?)).context("cannot read its memory")?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")).unwrap_or("?");
     println!("| {what} | {} | {} |", field("Rss:"), field("Pss:"));
     Ok(())

@@ -114,7 +114,7 @@ fn berth(folder: &Path) -> Result<Served> {
         Ok((word("unixUri")?, word("uri")?))
     };
     let ((full, tcp), (sparse, _)) = (attach(0)?, attach(1)?);
-    let process = server.data_plane();
+    let process = server.data_plane()?;
     let [full, sparse, tcp] = [full, sparse, tcp].map(|uri| Reach { uri, process });
     Ok(Served { name: "Berth", full, sparse, tcp, _running: Running::Berth { _server: server } })
 }
