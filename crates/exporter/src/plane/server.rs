@@ -407,7 +407,7 @@ mod tests {
     async fn questions_of_one_number_are_bounded_like_others() {
         let options = Options { tcp: ([127, 0, 0, 1], 0).into(), ..Options::default() };
         let exporter = NbdExporter::start(options).await.unwrap();
-        let shared = Arc::new(Shared { exporter, controller: Mutex::default(), stop: Mutex::default() });
+        let shared = Arc::new(Shared { exporter, controller: tokio::sync::Mutex::default(), stop: Mutex::default() });
         let mut session = Session { shared: shared.clone(), questions: JoinSet::new(), open: HashMap::new() };
         let (answers, _unheard) = mpsc::channel(1);
         let mut taken = 0;
