@@ -72,7 +72,7 @@ async fn end_strays(shared: &Shared, served: &Served) {
 async fn watch_losses(shared: Arc<Shared>, mut losses: watch::Receiver<u64>) {
     while losses.changed().await.is_ok() {
         let served = shared.exporters.served(shared.settings.look_timeout).await;
-        walk(&shared, &served, worker::poke).await;
+        walk(&shared, &served, worker::hurry).await;
     }
 }
 

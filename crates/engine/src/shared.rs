@@ -47,6 +47,8 @@ pub(crate) struct Pool {
 #[derive(Default)]
 pub(crate) struct Bell {
     pub(crate) rung: AtomicBool,
+    /// What waits for its next try is to be tried now: what stood in its way may be gone.
+    pub(crate) hurry: AtomicBool,
     pub(crate) notify: Notify,
 }
 

@@ -26,6 +26,14 @@ pub(crate) fn poke(shared: &Arc<Shared>, id: VolumeId) {
     start(shared, id, false);
 }
 
+/// The same, and what waits for its next try is tried now.
+pub(crate) fn hurry(shared: &Arc<Shared>, id: VolumeId) {
+    if let Some(bell) = lock(&shared.workers).get(&id) {
+        bell.hurry.store(true, Ordering::Release);
+    }
+    poke(shared, id);
+}
+
 /// The same after a start of the controller: looks at the backend before it acts.
 pub(crate) fn resume(shared: &Arc<Shared>, id: VolumeId) {
     start(shared, id, true);
@@ -117,6 +125,9 @@ impl Worker {
         loop {
             self.bell.rung.store(false, Ordering::Release);
             self.turn = Instant::now();
+            if self.bell.hurry.swap(false, Ordering::AcqRel) {
+                self.tries.values_mut().for_each(|held| held.next = None);
+            }
             let record = match self.shared.read_volume(self.id).await {
                 Ok(Some(now)) => Some(Arc::new(now.record)),
                 Ok(None) => None,
@@ -240,6 +251,7 @@ impl Worker {
             let pause = self.shared.settings.retry_max;
             let held = self.tries.entry(work).or_default();
             held.deadline = None;
+            held.last_error.get_or_insert_with(|| "there was no answer before the deadline".to_owned());
             held.next = Some(now + pause);
         }
     }
@@ -282,7 +294,7 @@ impl Worker {
         }
         for Owed { work, waiting } in owed {
             let held = self.tries.get(work);
-            let begun = held.is_some_and(|held| held.deadline.is_some());
+            let begun = held.is_some_and(|held| held.attempts > 0);
             let shown = Live {
                 attempt: held.map_or(0, |held| held.attempts),
                 deadline: held.and_then(|held| held.deadline).map(|at| self.wall(at)),

@@ -356,6 +356,26 @@ async fn exports_lost_under_a_running_controller_are_made_again_and_the_journal_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_its_next_try_is_tried_when_the_data_plane_is_back() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let host = world.host().await;
+    world.attach(id, host).await.expect("accepted");
+    world.until(id, "inUse").await;
+    // So often that the next try is a quarter of a minute away at the least.
+    (0..8).for_each(|_| world.exporter.script.next("export", Fault::Fail));
+    world.exporter.lose();
+    while world.exporter.script.count("export") < 9 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let begun = tokio::time::Instant::now();
+    world.exporter.lose();
+    world.until(id, "inUse").await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_export_made_while_others_are_looked_at_is_not_called_lost() {
     let world = World::new().await;
     let shared = NewVolume { multi_attach: true, ..new_volume(1) };

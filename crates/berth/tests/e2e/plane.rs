@@ -326,6 +326,7 @@ fn while_none_can_be_had_nothing_is_called_attached_and_nothing_detached() {
     std::thread::sleep(std::time::Duration::from_secs(4));
     let still = server.get(&path).body;
     assert_eq!(still["status"], "attaching", "{still}");
+    assert!(still["operation"]["lastError"].is_string(), "{still}");
     // A detach is done at once: what a dead data plane served is proven to be gone.
     server.delete(&path).expect(202);
     server.until(&format!("/block/volumes/{volume}"), "available");
