@@ -2,7 +2,7 @@
 //!
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did;
-//! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients;
+//! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients; `seldom`: what the log is told of them;
 //! - `socket`, `secured`, `tls`, `x509` and `psk`: a client's connection, plain or encrypted;
 //! - `storage`: the bytes; `buffers`: memory for them on their way; `server`: listeners; `port`: the engine's port on all that;
 //! - `plane`: all that as a process of its own, and the controller's end of it.
@@ -31,6 +31,7 @@ mod protocol;
 #[cfg(feature = "tls-psk")]
 mod psk;
 mod secured;
+mod seldom;
 mod server;
 mod session;
 mod socket;

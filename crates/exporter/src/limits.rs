@@ -5,19 +5,18 @@
 //!
 //! Source of the headroom: a process that is out of files cannot open a backing, accept a connection or log to a new file.
 
+use crate::seldom::Seldom;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How many handshakes may be under way: a hundred a second arriving for ten seconds, which is more than hosts do that come back
 /// all at once, and 256 MiB of address space for their stacks.
 const HANDSHAKES_MAX: usize = 1024;
 /// How many files are left to everything else: backings (one an export), listeners, records, the log.
 const HEADROOM: usize = 1024;
-/// How often it is said that a limit is reached.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Raises the number of files that this process may open to the most it may have, and gives that. Where it cannot be raised it
 /// stays as it is.
@@ -67,41 +66,24 @@ impl Drop for Place {
     }
 }
 
-/// Tells in the log that a limit is reached, and how to move it, at most once every [`TOLD_EVERY`].
+/// Tells in the log that a limit is reached, and how to move it, seldom.
 #[derive(Debug)]
 pub(crate) struct Complaint {
     what: &'static str,
     setting: &'static str,
-    last: Mutex<Told>,
-}
-
-#[derive(Debug, Default)]
-struct Told {
-    at: Option<Instant>,
-    since: u64,
+    seldom: Seldom,
 }
 
 impl Complaint {
     pub(crate) fn new(what: &'static str, setting: &'static str) -> Self {
-        Self { what, setting, last: Mutex::default() }
+        Self { what, setting, seldom: Seldom::default() }
     }
 
     pub(crate) fn tell(&self, limit: usize, who: &impl fmt::Display) {
-        if let Some(refused) = self.due(Instant::now()) {
+        if let Some(refused) = self.seldom.due(Instant::now()) {
             let (what, setting) = (self.what, self.setting);
             tracing::warn!(peer = %who, limit, setting, refused, "an NBD client was refused: there are as many {what} as there may be");
         }
-    }
-
-    /// How many were refused since it was last told, if it is time to tell again.
-    fn due(&self, now: Instant) -> Option<u64> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.since += 1;
-        if last.at.is_some_and(|at| now.duration_since(at) < TOLD_EVERY) {
-            return None;
-        }
-        last.at = Some(now);
-        Some(std::mem::take(&mut last.since))
     }
 }
 
@@ -167,16 +149,6 @@ mod tests {
         drop(first);
         let _third = limit.take(&"c").expect("one came back");
         assert!(limit.take(&"d").is_none());
-    }
-
-    #[test]
-    fn a_flood_of_refusals_is_told_once_a_second_and_counted() {
-        let complaint = Complaint::new("things", "things_max");
-        let start = Instant::now();
-        assert_eq!(complaint.due(start), Some(1));
-        assert_eq!(complaint.due(start + TOLD_EVERY / 2), None);
-        assert_eq!(complaint.due(start + TOLD_EVERY / 2), None);
-        assert_eq!(complaint.due(start + TOLD_EVERY), Some(3));
     }
 
     #[test]

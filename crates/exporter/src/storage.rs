@@ -10,6 +10,7 @@
 //! Source: NBD protocol document, "Request types"; reliability page, "EIO on fsync: stop, never retry the fsync".
 
 use crate::protocol::request::{Errno, Extent};
+use crate::seldom::Seldom;
 use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::ReadWriteFlags;
 use std::fs::File;
@@ -18,6 +19,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// How many zeroes are written at a time where the file system cannot make them itself: large enough that the calls do not
 /// count, small enough that a fence is seen soon.
@@ -204,7 +206,10 @@ fn wire(error: &io::Error) -> Errno {
         Some(System::NOMEM) => Errno::NoMemory,
         Some(System::PERM | System::ACCESS | System::ROFS) => Errno::Perm,
         _ => {
-            tracing::warn!(%error, "the backing of an export failed a request");
+            static FAILURES: Seldom = Seldom::new();
+            if let Some(requests) = FAILURES.due(Instant::now()) {
+                tracing::warn!(%error, requests, "the backing of an export failed requests");
+            }
             Errno::Io
         }
     }
