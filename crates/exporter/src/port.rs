@@ -98,6 +98,8 @@ pub struct NbdExporter {
     shared: Arc<Shared>,
     address: SocketAddr,
     options: Options,
+    /// Held by the thread that looks at all backings.
+    looking: Arc<tokio::sync::Mutex<()>>,
     /// The attachments on whose backings a thread works.
     busy: Arc<Mutex<BTreeSet<AttachmentId>>>,
 }
@@ -128,7 +130,7 @@ impl NbdExporter {
         if let Some(unix) = unix {
             listen(shared.clone(), unix, accept_unix).map_err(failed("the unix socket".into()))?;
         }
-        Ok(Self { shared, address, options, busy: Arc::default() })
+        Ok(Self { shared, address, options, looking: Arc::default(), busy: Arc::default() })
     }
 
     /// What it was started with.
@@ -170,16 +172,15 @@ impl NbdExporter {
         (state.exports.len(), state.exports.values().map(|export| *export.sessions.borrow()).sum())
     }
 
-    /// Everything that is exported, for people. Nothing while a former look still waits for a backing that hangs.
-    pub(crate) async fn status(&self) -> Option<Vec<ExportStatus>> {
+    /// Everything that is exported, for people. Waits as long as a backing hangs, one thread for all who ask.
+    pub(crate) async fn status(&self) -> Vec<ExportStatus> {
+        let looking = self.looking.clone().lock_owned().await;
         let exports: Vec<_> = self.shared.registry.lock().exports.values().cloned().collect();
-        // One thread for all looks: see `occupy`. No attachment has this id.
-        let busy = self.occupy(AttachmentId(uuid::Uuid::nil())).ok()?;
         let looked = tokio::task::spawn_blocking(move || {
-            let _busy = busy;
+            let _looking = looking;
             exports.iter().map(|export| export.status()).collect()
         });
-        looked.await.ok()
+        looked.await.unwrap_or_default()
     }
 
     /// A new controller has come: no call of an earlier one is under way any more, so whatever it calls next is the newest.

@@ -375,10 +375,7 @@ impl Shared {
 
     async fn status(&self) -> Answer {
         let Welcome { release, pid, listen, .. } = self.welcome();
-        match self.exporter.status().await {
-            Some(exports) => Answer::Status(Status { pid, release, listen, exports }),
-            None => Answer::Unanswered("a former look still waits for a backing, which hangs".into()),
-        }
+        Answer::Status(Status { pid, release, listen, exports: self.exporter.status().await })
     }
 
     fn asked_to_stop(&self, force: bool, only_if_idle: bool) -> Answer {

@@ -108,7 +108,9 @@ fn a_controller_exports_looks_and_ends_as_if_it_served_itself() {
         assert_eq!((clients.len(), clients[0].identity.as_str()), (1, "127.0.0.1"));
         assert_eq!(clients[0].size_seen.map(|size| size.0), Some(SIZE));
         assert!(matches!(remote.unexport(token(4), id, false).await, Outcome::Refused(why) if why.contains("force")));
-        let told = status(plane.folder.path()).await.unwrap();
+        let (told, again) = tokio::join!(status(plane.folder.path()), status(plane.folder.path()));
+        let told = told.unwrap();
+        assert_eq!(again.unwrap().exports.len(), 1, "several may ask at once");
         assert_eq!((told.exports.len(), told.exports[0].clients.len(), told.exports[0].size), (1, 1, Some(SIZE)));
         assert!(matches!(remote.unexport(token(5), id, true).await, Outcome::Done(Facts::Export(ExportSeen::Absent))));
         assert!(remote.list().await.unwrap().is_empty());
