@@ -3,7 +3,7 @@
 //! - `protocol`: the words of the wire, pure; `handshake` and `session`: one connection, on threads of its own;
 //! - `exports`: what is exported, to whom, and who is connected; `account`: what each of them did;
 //! - `peer`: who a client is and what it may reach; `names`: what exports are called on the wire; `limits`: how many clients; `seldom`: what the log is told of them;
-//! - `socket`, `secured`, `tls`, `x509` and `psk`: a client's connection, plain or encrypted;
+//! - `socket`, `socket_file`, `secured`, `tls`, `x509` and `psk`: a client's connection, plain or encrypted;
 //! - `storage`: the bytes; `buffers`: memory for them on their way; `server`: listeners; `port`: the engine's port on all that;
 //! - `plane`: all that as a process of its own, and the controller's end of it.
 //!
@@ -35,6 +35,7 @@ mod seldom;
 mod server;
 mod session;
 mod socket;
+mod socket_file;
 mod storage;
 mod tls;
 mod x509;

@@ -6,6 +6,7 @@ use crate::names::{NameKey, Names};
 use crate::plane::ExportStatus;
 use crate::protocol::request::Errno;
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
+use crate::socket_file::SocketFile;
 use crate::storage::Storage;
 use crate::tls::{Tls, TlsError, TlsOptions};
 use async_trait::async_trait;
@@ -14,9 +15,7 @@ use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -98,6 +97,7 @@ pub struct NbdExporter {
     shared: Arc<Shared>,
     address: SocketAddr,
     options: Options,
+    socket_file: Option<SocketFile>,
     /// Held by the thread that looks at all backings.
     looking: Arc<tokio::sync::Mutex<()>>,
     /// The attachments on whose backings a thread works.
@@ -114,9 +114,11 @@ impl NbdExporter {
         let failed = |on: String| move |source| StartError::Listen { on, source };
         let tcp = TcpListener::bind(options.tcp).map_err(failed(options.tcp.to_string()))?;
         let address = tcp.local_addr().map_err(failed(options.tcp.to_string()))?;
-        let unix = match &options.unix {
-            Some(path) => Some(bind_unix(path).map_err(failed(path.display().to_string()))?),
-            None => None,
+        let (unix, socket_file) = match &options.unix {
+            Some(path) => {
+                SocketFile::bind(path).map(|(unix, file)| (Some(unix), Some(file))).map_err(failed(path.display().to_string()))?
+            }
+            None => (None, None),
         };
         let shared = Arc::new(Shared {
             registry: Registry::new(Names::new(&options.key)),
@@ -130,7 +132,7 @@ impl NbdExporter {
         if let Some(unix) = unix {
             listen(shared.clone(), unix, accept_unix).map_err(failed("the unix socket".into()))?;
         }
-        Ok(Self { shared, address, options, looking: Arc::default(), busy: Arc::default() })
+        Ok(Self { shared, address, options, socket_file, looking: Arc::default(), busy: Arc::default() })
     }
 
     /// What it was started with.
@@ -160,9 +162,8 @@ impl NbdExporter {
         exports.iter().for_each(|export| export.cut());
         // The listeners wake by one last connection each, see that they are to stop, and end.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
-        if let Some(path) = &self.options.unix {
-            let _ = UnixStream::connect(path);
-            let _ = std::fs::remove_file(path);
+        if let Some(file) = &self.socket_file {
+            file.remove();
         }
     }
 
@@ -314,17 +315,6 @@ impl Drop for Busy {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Listens on a socket for its owner (and root) alone. A file there that nobody listens on any more is in the way of binding it again.
-pub(crate) fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 /// What a backing that cannot be opened means: for now, if the process or the system has run out of something.

@@ -414,3 +414,17 @@ fn one_that_is_configured_otherwise_is_replaced_when_it_is_idle() {
     let _server = Server::start(&data, &["--config", config.to_str().unwrap()]);
     assert_ne!(pid(&data), before);
 }
+
+#[test]
+fn one_whose_folder_was_made_anew_ends_and_leaves_its_successor_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    Server::start(&data, &[]).kill();
+    let former = pid(&data);
+    std::fs::remove_dir_all(&data).unwrap();
+    let server = Server::start(&data, &[]);
+    ground::wait_until("the former one has ended", || !Path::new(&format!("/proc/{former}")).exists());
+    let (_, attached) = server.attach(&server.volume(1), &server.host("h"));
+    run("nbdinfo", &["--size", attached["connectionInfo"]["data"]["unixUri"].as_str().unwrap()]);
+    assert_ne!(pid(&data), former);
+}

@@ -16,7 +16,8 @@ use super::message::{
     write,
 };
 use super::place::{Lock, Place};
-use crate::port::{NbdExporter, Options, StartError, bind_unix};
+use crate::port::{NbdExporter, Options, StartError};
+use crate::socket_file::SocketFile;
 use engine::ports::Exporter;
 use lifecycle::AttachmentId;
 use std::collections::HashMap;
@@ -73,7 +74,7 @@ pub enum PlaneError {
 pub struct DataPlane {
     shared: Arc<Shared>,
     listener: UnixListener,
-    socket: PathBuf,
+    socket: SocketFile,
     lock: Lock,
     stopped: oneshot::Receiver<()>,
 }
@@ -95,7 +96,7 @@ impl DataPlane {
         let lock = place.lock().map_err(|source| PlaneError::Lock { folder: folder.to_owned(), source })?;
         let exporter = listen(options).await?;
         let socket = place.socket();
-        let listener = bind(&socket).map_err(|source| PlaneError::Control { socket: socket.clone(), source })?;
+        let (listener, socket) = bind(&socket).map_err(|source| PlaneError::Control { socket, source })?;
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::new(Shared { exporter, controller: tokio::sync::Mutex::default(), stop: Mutex::new(Some(stop)) });
         Ok(Self { shared, listener, socket, lock, stopped })
@@ -138,10 +139,7 @@ impl DataPlane {
         // Nothing more is asked for, and what was under way goes no further.
         connections.shutdown().await;
         self.shared.exporter.shutdown().await;
-        // Only our own: if the folder was made anew, the socket there is another's.
-        if self.lock.is_in_place() {
-            let _ = std::fs::remove_file(&self.socket);
-        }
+        self.socket.remove();
         self.lock
     }
 
@@ -180,10 +178,10 @@ async fn listen(options: Options) -> Result<NbdExporter, StartError> {
     }
 }
 
-fn bind(socket: &Path) -> io::Result<UnixListener> {
-    let listener = bind_unix(socket)?;
+fn bind(socket: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let (listener, file) = SocketFile::bind(socket)?;
     listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
+    Ok((UnixListener::from_std(listener)?, file))
 }
 
 async fn serve(shared: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
