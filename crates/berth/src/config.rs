@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use engine::Settings;
 use exporter::TlsProof;
 use serde::Deserialize;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) opensds: Opensds,
     /// The engine's times.
     pub(crate) times: Times,
+    /// The slow look at everything.
+    pub(crate) look: Look,
     /// How attached volumes are served.
     pub(crate) nbd: Nbd,
     /// The pools. None: one named `default`.
@@ -143,6 +146,16 @@ pub(crate) struct Times {
     pub(crate) detach_grace: Option<u64>,
     /// How long a client may take to send the header of a request (30).
     pub(crate) request_header: Option<u64>,
+}
+
+/// The slow look at everything.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Look {
+    /// How long to rest between two, in seconds (30).
+    pub(crate) interval: Option<u64>,
+    /// How many records a second are compared (2000).
+    pub(crate) rate: Option<NonZeroU32>,
 }
 
 /// One pool.
@@ -295,6 +308,8 @@ impl Config {
         set(&mut settings.export_deadline, self.times.export_deadline);
         set(&mut settings.call_timeout, self.times.call_timeout);
         set(&mut settings.tombstone_life, self.times.tombstone_life);
+        set(&mut settings.look_interval, self.look.interval);
+        settings.look_rate = self.look.rate.map_or(settings.look_rate, NonZeroU32::get);
         settings
     }
 }
