@@ -11,6 +11,11 @@ use serde::Serialize;
 
 /// When to ask again after a 503, in seconds: stores and backends that stumble mostly answer again at once.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// The same for a pool whose backend is down: about as often as that is probed.
+const RETRY_AFTER_DOWN: HeaderValue = HeaderValue::from_static("10");
+
+/// The kind of the answer about a pool whose backend is down.
+const POOL_DOWN: &str = "pool-down";
 
 /// An error answer.
 #[derive(Clone, Debug)]
@@ -80,6 +85,7 @@ impl From<Refusal> for ApiError {
             Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
             Refusal::Repeated(_) => (StatusCode::CONFLICT, "repeated"),
             Refusal::TooBroad(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too-broad"),
+            Refusal::PoolDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, POOL_DOWN),
             Refusal::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
         let resource = match refusal {
@@ -109,7 +115,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+            let after = if self.kind == POOL_DOWN { RETRY_AFTER_DOWN } else { RETRY_AFTER };
+            response.headers_mut().insert(header::RETRY_AFTER, after);
         }
         response.extensions_mut().insert(self);
         response

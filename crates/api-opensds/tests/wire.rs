@@ -20,6 +20,8 @@ async fn app(words: AttachmentWords) -> Router {
         zone: "default".into(),
         overcommit: 20.0,
         retired: false,
+        deadlines: Default::default(),
+        when_down: Default::default(),
         driver: Arc::new(MemDriver::able()),
     };
     let (store, exporter, clock) =

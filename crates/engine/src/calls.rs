@@ -2,12 +2,15 @@
 //!
 //! A panic in a driver ends that call with an unknown outcome, not the process. A call that is dropped is aborted.
 
+use crate::admission::needs_backend;
 use crate::ports::{Call, ExportSpec, Progress, Unanswered};
 use crate::records::{Initiator, Key, Record, VolumeRecord};
 use crate::shared::Shared;
 use crate::store::Versioned;
-use lifecycle::{AttachmentId, Facts, Outcome, Slot, Token, Work};
+use crate::waits;
+use lifecycle::{AttachmentId, Facts, Outcome, PoolId, Slot, Token, Work};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -15,6 +18,8 @@ use tokio::task::JoinHandle;
 pub(crate) enum Told {
     /// It has its place and begins now.
     Began,
+    /// Whoever is called so was asked, and has not answered yet.
+    Asks(String),
     /// The driver is this far, in percent.
     Progress(u8),
     /// It ended.
@@ -32,6 +37,9 @@ pub(crate) struct Message {
 pub(crate) struct Running {
     pub(crate) work: Work,
     pub(crate) token: Token,
+    pub(crate) pool: PoolId,
+    /// How long it may go without progress.
+    pub(crate) limit: Duration,
     task: JoinHandle<()>,
 }
 
@@ -55,13 +63,14 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
     let token = shared.token();
     let (shared, record) = (shared.clone(), record.clone());
     let slot = work.slot();
+    let (pool, limit) = (record.pool, shared.deadline(record.pool, work));
     let task = tokio::spawn(async move {
         let told = |told| {
             // A worker that is gone needs no telling: the record owes the work still.
             let _ = tell.send(Message { slot, token, told });
         };
         let _place = match shared.pools.get(&record.pool) {
-            Some(pool) if takes_place(work) => Some(pool.places.take(&record.tenant).await),
+            Some(pool) if needs_backend(work) => Some(pool.places.take(&record.tenant).await),
             Some(_) | None => None,
         };
         told(Told::Began);
@@ -69,7 +78,15 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
         let progress = Progress::new(move |percent| {
             let _ = sink.send(Message { slot, token, told: Told::Progress(percent) });
         });
-        let inner = tokio::spawn(async move { perform(&shared, &record, work, Call { token, progress }).await });
+        let sink = tell.clone();
+        let asks = move |whom| {
+            let _ = sink.send(Message { slot, token, told: Told::Asks(whom) });
+        };
+        let inner = tokio::spawn(async move {
+            let outcome = perform(&shared, &record, work, Call { token, progress }, &asks).await;
+            bear_witness(&shared, &record, work, &outcome);
+            outcome
+        });
         let mut inner = AbortOnDrop(inner);
         let outcome = (&mut inner.0).await;
         told(Told::Ended(outcome.unwrap_or_else(|error| {
@@ -77,27 +94,34 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
             Outcome::Unknown("the driver failed inside; its log tells more".into())
         })));
     });
-    Running { work, token, task }
+    Running { work, token, pool, limit, task }
 }
 
-/// Looks take no place, and ending an export never waits. Source: lifecycle page, "Work in flight".
-const fn takes_place(work: Work) -> bool {
-    match work {
-        Work::Create | Work::CleanUp | Work::Extend { .. } | Work::Delete | Work::Export(_) => true,
-        Work::Snapshot(_) | Work::CleanUpSnapshot(_) | Work::DeleteSnapshot(_) => true,
-        Work::Look | Work::LookExport(_) | Work::Unexport { .. } => false,
+/// What a call's outcome tells of the pool's backend. A look answers from what can be read, which may be there when nothing can be
+/// written; a refusal may come from the driver alone.
+fn bear_witness(shared: &Shared, record: &VolumeRecord, work: Work, outcome: &Outcome) {
+    let Some(pool) = shared.pools.get(&record.pool) else { return };
+    match (outcome, work.slot()) {
+        (Outcome::Done(_), Slot::Shape) if needs_backend(work) => pool.watched.worked(),
+        (Outcome::Failed(_) | Outcome::Unknown(_), Slot::Shape) => pool.watched.stumbled(),
+        (Outcome::Done(_) | Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Unknown(_), _) => {}
     }
 }
 
-async fn perform(shared: &Shared, record: &VolumeRecord, work: Work, call: Call) -> Outcome {
+/// Where a call tells whom it asks, so that it is known who is waited for.
+type Asks<'a> = &'a (dyn Fn(String) + Send + Sync);
+
+async fn perform(shared: &Shared, record: &VolumeRecord, work: Work, call: Call, asks: Asks<'_>) -> Outcome {
     let volume = record.state.id();
     if let Work::Unexport { attachment, force } = work {
+        asks(exporter_of(record, attachment));
         return match shared.exporters.of(record, attachment) {
             Some(exporter) => exporter.unexport(call.token, attachment, force).await,
             None => not_spoken(record, attachment),
         };
     }
     if let Work::LookExport(attachment) = work {
+        asks(exporter_of(record, attachment));
         let Some(exporter) = shared.exporters.of(record, attachment) else { return not_spoken(record, attachment) };
         let seen = exporter.inspect(attachment, Some(call.token)).await;
         return seen.map_or_else(unknown, |seen| Outcome::Done(Facts::Export(seen)));
@@ -106,15 +130,19 @@ async fn perform(shared: &Shared, record: &VolumeRecord, work: Work, call: Call)
         return Outcome::Failed(format!("pool {} is not in the configuration", record.pool));
     };
     let driver = &pool.setup.driver;
+    asks(waits::driver(driver.name(), &pool.setup.name));
     match work {
         Work::Create => driver.create(call, volume, record.state.size(), record.state.source()).await,
         Work::CleanUp | Work::Delete => driver.delete(call, volume).await,
-        Work::Extend { target } => refresh(shared, record, driver.extend(call, volume, target).await).await,
+        Work::Extend { target } => refresh(shared, record, driver.extend(call, volume, target).await, asks).await,
         Work::Snapshot(id) => driver.snapshot(call, volume, id).await,
         Work::CleanUpSnapshot(id) | Work::DeleteSnapshot(id) => driver.delete_snapshot(call, volume, id).await,
         Work::Look => driver.inspect(volume, Some(call.token)).await.map_or_else(unknown, |look| Outcome::Done(Facts::Look(look))),
         Work::Export(id) => match driver.backing(volume).await {
-            Ok(backing) => export(shared, record, id, backing, call.token).await,
+            Ok(backing) => {
+                asks(exporter_of(record, id));
+                export(shared, record, id, backing, call.token).await
+            }
             Err(error) => Outcome::Failed(error.to_string()),
         },
         Work::Unexport { .. } | Work::LookExport(_) => Outcome::Failed("asked of the exporter above".into()),
@@ -148,11 +176,12 @@ async fn export(shared: &Shared, record: &VolumeRecord, id: AttachmentId, backin
 }
 
 /// The volume has grown: tells the exporters of what is attached, so that the new size is offered before the extend is done.
-async fn refresh(shared: &Shared, record: &VolumeRecord, extended: Outcome) -> Outcome {
+async fn refresh(shared: &Shared, record: &VolumeRecord, extended: Outcome, asks: Asks<'_>) -> Outcome {
     if !matches!(extended, Outcome::Done(_)) {
         return extended;
     }
     for id in record.state.attachments().keys() {
+        asks(exporter_of(record, *id));
         if let Some(exporter) = shared.exporters.of(record, *id)
             && let Err(error) = exporter.refresh(*id).await
         {
@@ -160,6 +189,11 @@ async fn refresh(shared: &Shared, record: &VolumeRecord, extended: Outcome) -> O
         }
     }
     extended
+}
+
+/// How the exporter of an attachment is called.
+fn exporter_of(record: &VolumeRecord, id: AttachmentId) -> String {
+    waits::data_plane(record.attachments.get(&id).map_or("", |about| &about.protocol))
 }
 
 fn not_spoken(record: &VolumeRecord, id: AttachmentId) -> Outcome {

@@ -7,6 +7,8 @@ use crate::change::{Cause, Step};
 use crate::exporters::Exporters;
 use crate::places::Places;
 use crate::ports::{Client, Clock};
+use crate::probes::Watched;
+use crate::reach::Reach;
 use crate::records::{About, AttachmentAbout, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
 use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolNow, Refusal, Relabel, VolumeNow};
 use crate::settings::Settings;
@@ -16,7 +18,7 @@ use crate::store::{
     StoreError, Touched,
 };
 use crate::survey::Survey;
-use crate::{recovery, worker};
+use crate::{admission, probes, recovery, worker};
 use lifecycle::{
     AttachmentId, Bytes, Command, Context, Input, PoolId, ProfileId, SnapshotId, Source, Subject, Timestamp, Volume, VolumeId,
 };
@@ -70,14 +72,12 @@ impl Engine {
         let incarnation = store.begin_incarnation().await.map_err(refusal)?;
         let mut known = pool_records(&*store).await?;
         let mut held = BTreeMap::new();
-        for setup in pools {
+        let able = probes::capabilities(&pools, settings.call_timeout).await;
+        for (setup, capabilities) in pools.into_iter().zip(able) {
             let record = match known.remove(&setup.name) {
                 Some(record) => record,
                 None => new_pool(&*store, &setup, clock.now()).await?,
             };
-            // A backend that does not answer is taken to be able to do the least; a start never waits for it for long.
-            let asked = tokio::time::timeout(settings.call_timeout, setup.driver.capabilities()).await;
-            let capabilities = asked.ok().and_then(Result::ok).unwrap_or_default();
             let places = Places::new(settings.places_per_pool);
             let pool = Pool {
                 id: record.id,
@@ -85,6 +85,7 @@ impl Engine {
                 setup,
                 places,
                 capabilities: Mutex::new(capabilities),
+                watched: Watched::new(settings.pace()),
                 capacity: Mutex::default(),
                 survey: Survey::default(),
             };
@@ -106,9 +107,8 @@ impl Engine {
         });
         let engine = Self { shared };
         engine.ensure_default_profile().await?;
-        for pool in engine.shared.pools.values() {
-            engine.shared.capacity(pool).await;
-        }
+        probes::capacities(&engine.shared).await;
+        probes::start(&engine.shared);
         recovery::start(&engine.shared);
         Ok(engine)
     }
@@ -145,6 +145,12 @@ impl Engine {
         self.shared.exporters.answers(record, attachment)
     }
 
+    /// Whether the backend of a pool answers; unknown for one that is not configured.
+    #[must_use]
+    pub fn reach(&self, pool: PoolId) -> Reach {
+        self.shared.pools.get(&pool).map(|pool| pool.watched.reach()).unwrap_or_default()
+    }
+
     /// The availability zones of the configured pools.
     #[must_use]
     pub fn zones(&self) -> Vec<String> {
@@ -159,6 +165,7 @@ impl Engine {
     /// # Errors
     /// [`Refusal::Unavailable`] if the store cannot answer.
     pub async fn pools(&self) -> Result<Vec<PoolNow>, Refusal> {
+        probes::capacities(&self.shared).await;
         let mut pools = Vec::new();
         for pool in self.shared.pools.values() {
             let capacity = self.shared.capacity(pool).await;
@@ -174,6 +181,8 @@ impl Engine {
                 reserved: Bytes(reserved),
                 reservable: self.shared.reservable(pool).await.map(Bytes),
                 retired: pool.setup.retired,
+                reach: pool.watched.reach(),
+                when_down: pool.setup.when_down,
                 protocols: self.shared.exporters.protocols().iter().map(ToString::to_string).collect(),
             });
         }
@@ -262,7 +271,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal::BadReference`] for an unknown profile, pool, zone or snapshot, or a size below the snapshot's;
-    /// [`Refusal::Conflict`] for a full pool.
+    /// [`Refusal::Conflict`] for a full pool, [`Refusal::PoolDown`] for one whose backend is down.
     pub async fn create_volume(&self, caller: &Caller, new: NewVolume) -> Result<VolumeNow, Refusal> {
         self.repeated(caller).await?;
         let now = self.shared.clock.now();
@@ -331,7 +340,8 @@ impl Engine {
             let asked = asked.or(source).map(|id| id.to_string()).unwrap_or_default();
             return Err(Refusal::BadReference(format!("pool {asked} does not exist")));
         }
-        let usable: Vec<&Pool> = candidates.filter(|pool| !pool.setup.retired && pool.setup.zone == zone).collect();
+        let usable = candidates.filter(|pool| !pool.setup.retired && pool.setup.zone == zone).collect();
+        let usable = admission::taking(usable)?;
         let mut roomiest: Option<(u64, PoolId)> = None;
         for pool in &usable {
             // A lone pool is not asked: whether it has room is found out by the commit.
@@ -461,6 +471,7 @@ impl Engine {
             let VolumeNow { record, version } = self.reference(caller, id).await?;
             let context = self.shared.context(record.pool);
             let transitions = record.state.decide(&Input::Command(command), &context).map_err(Refusal::NotAllowed)?;
+            self.shared.admit(record.pool, command, &record)?;
             let mut after = successor(&record, &transitions, context.now);
             add(&mut after);
             let step = Step { before: Some((&record, version)), after };
@@ -491,6 +502,7 @@ impl Engine {
             if transitions.is_empty() {
                 return Ok(Some(now));
             }
+            self.shared.admit(now.record.pool, command, &now.record)?;
             let after = successor(&now.record, &transitions, context.now);
             let source = self.repinned(caller, &now.record, &after).await?;
             let mut steps = vec![Step { before: Some((&now.record, now.version)), after }];

@@ -1,7 +1,8 @@
 //! Drives the rules: commands in, driver calls out, retries, deadlines, recovery.
 //!
 //! Owns the ports ([`store::Store`], [`ports::Driver`], [`ports::Exporter`], [`ports::Clock`]) and the records. Requests come in
-//! through [`Engine`]; a worker per volume drives what its record owes (`worker`, `calls`); a start looks first (`recovery`).
+//! through [`Engine`]; a worker per volume drives what its record owes (`worker`, `calls`); a start looks first (`recovery`); every
+//! pool's backend is watched (`probes`, `reach`).
 //!
 //! Invariants:
 //! - commit before acting, always: a crash leaves a record that says what is owed;
@@ -11,15 +12,19 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod calls;
 mod catalog;
 mod change;
+mod deadlines;
 pub mod doctor;
 mod drift;
 mod engine;
 mod exporters;
 mod places;
 pub mod ports;
+mod probes;
+mod reach;
 pub mod records;
 mod recovery;
 pub mod requests;
@@ -28,9 +33,13 @@ mod shared;
 pub mod store;
 mod survey;
 pub mod tokens;
+mod waits;
 mod worker;
 
+pub use admission::WhenDown;
+pub use deadlines::Deadlines;
 pub use engine::{DEFAULT_PROFILE, DEFAULT_ZONE, Engine, Waiter};
 pub use exporters::Exporters;
+pub use reach::Reach;
 pub use settings::Settings;
 pub use shared::PoolSetup;

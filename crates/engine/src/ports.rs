@@ -113,6 +113,13 @@ pub trait Driver: Send + Sync {
 
     /// How full the backend is.
     async fn capacity(&self) -> Result<Capacity, Unanswered>;
+
+    /// Whether the backend works now: answered only if a change of some volume would be carried out too. Cheap, as it is asked
+    /// every few seconds, but one at a time; it changes no volume. A full backend works. Who cannot try anything better is asked
+    /// how full it is.
+    async fn probe(&self) -> Result<(), Unanswered> {
+        self.capacity().await.map(drop)
+    }
 }
 
 /// One object of a backend, from [`Driver::list`].

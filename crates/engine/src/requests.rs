@@ -1,5 +1,7 @@
 //! What callers ask of the engine, and why it may refuse: the vocabulary that every API adapter speaks to it.
 
+use crate::admission::WhenDown;
+use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::records::{Initiator, Metadata, TenantId};
 use crate::store::{Idempotent, Versioned};
@@ -167,6 +169,19 @@ pub enum Refusal {
     /// A list would look at too many records.
     #[error("{0}")]
     TooBroad(String),
+    /// The pool's backend does not answer, and it takes no new work meanwhile.
+    #[error(
+        "pool {pool} takes no new work now: its backend is unreachable since {since} ({because}); it is probed every few seconds, so \
+         see to it and ask again, or name another pool"
+    )]
+    PoolDown {
+        /// Which pool.
+        pool: String,
+        /// Since when its backend does not answer.
+        since: Timestamp,
+        /// What the last probe met, in words.
+        because: String,
+    },
     /// The store or a backend cannot answer now. Whether the request was done is told by reading.
     #[error("{0}")]
     Unavailable(String),
@@ -177,11 +192,13 @@ pub enum Refusal {
 pub struct Live {
     /// Which try this is, from 1; 0 before the first.
     pub attempt: u32,
+    /// When it is tried again, if that is a matter of time alone.
+    pub next_try: Option<Timestamp>,
     /// When the operation ends if nothing moves.
     pub deadline: Option<Timestamp>,
     /// How far the driver is, in percent.
     pub progress: Option<u8>,
-    /// What it waits for, in words.
+    /// Whom it waits for, in words.
     pub waiting_for: Option<String>,
     /// The last try's error, in words.
     pub last_error: Option<String>,
@@ -219,6 +236,10 @@ pub struct PoolNow {
     pub reservable: Option<Bytes>,
     /// Whether it is marked retired.
     pub retired: bool,
+    /// Whether its backend answers.
+    pub reach: Reach,
+    /// What is done with new work while it does not.
+    pub when_down: WhenDown,
     /// The protocols its volumes can be attached by.
     pub protocols: Vec<String>,
 }

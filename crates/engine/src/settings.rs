@@ -1,5 +1,7 @@
 //! The engine's numbers, each with its reason. All can be set; these are the defaults.
 
+use crate::deadlines::Deadlines;
+use crate::reach::Pace;
 use lifecycle::Work;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ pub struct Settings {
     pub export_deadline: Duration,
     /// How long one look may take before it is tried again.
     pub look_timeout: Duration,
+    /// Deadlines of single kinds of operation, before the three above.
+    pub deadlines: Deadlines,
     /// How long a superseded call is awaited before it is abandoned.
     pub call_timeout: Duration,
     /// The first pause before a call is tried again; it doubles each time, with jitter.
@@ -32,6 +36,11 @@ pub struct Settings {
     pub places_per_pool: usize,
     /// How long what a pool's backend told of its capacity is believed.
     pub capacity_life: Duration,
+    /// How long a pool's backend may leave probes unanswered before the pool is called down: longer than a busy disk takes to sync
+    /// one block, and short beside the deadlines of what hangs in it.
+    pub down_after: Duration,
+    /// How often a backend is probed that answers and has nothing to do, and at least how often one that is down.
+    pub probe_interval: Duration,
     /// How long a backend may take to tell its capacity before what it told last is used: requests wait for it.
     pub capacity_timeout: Duration,
 }
@@ -42,6 +51,7 @@ impl Default for Settings {
             shape_deadline: Duration::from_secs(120),
             export_deadline: Duration::from_secs(60),
             look_timeout: Duration::from_secs(30),
+            deadlines: Deadlines::default(),
             call_timeout: Duration::from_secs(10),
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(30),
@@ -52,19 +62,27 @@ impl Default for Settings {
             places_per_pool: 32,
             capacity_life: Duration::from_secs(1),
             capacity_timeout: Duration::from_secs(2),
+            down_after: Duration::from_secs(10),
+            probe_interval: Duration::from_secs(10),
         }
     }
 }
 
 impl Settings {
-    /// How long `work` may go without progress.
-    pub(crate) const fn deadline(&self, work: Work) -> Duration {
-        match work {
+    /// How long `work` may go without progress in a pool with deadlines of its own.
+    pub(crate) fn deadline(&self, work: Work, pool: &Deadlines) -> Duration {
+        let of_its_kind = pool.of(work).or_else(|| self.deadlines.of(work));
+        of_its_kind.unwrap_or(match work {
             Work::Create | Work::CleanUp | Work::Extend { .. } | Work::Delete => self.shape_deadline,
             Work::Snapshot(_) | Work::CleanUpSnapshot(_) | Work::DeleteSnapshot(_) => self.shape_deadline,
             Work::Export(_) | Work::Unexport { .. } => self.export_deadline,
             Work::Look | Work::LookExport(_) => self.look_timeout,
-        }
+        })
+    }
+
+    /// How backends are probed.
+    pub(crate) const fn pace(&self) -> Pace {
+        Pace { down_after: self.down_after, interval: self.probe_interval }
     }
 
     /// The pause before try number `attempt` + 1, jittered by `dice` to between a half and the whole of it.

@@ -2,19 +2,23 @@
 //!
 //! Nothing here is the truth about a record: the store is. Losing all of it costs a restart's worth of looking.
 
+use crate::admission::WhenDown;
 use crate::change::{Cause, Difference, Step};
+use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
 use crate::places::Places;
 use crate::ports::{Capacity, Clock, Driver};
+use crate::probes::Watched;
 use crate::records::{Key, Record, VolumeRecord};
 use crate::requests::{Live, Refusal, VolumeNow};
 use crate::settings::Settings;
 use crate::store::{Commit, CommitError, Store, StoreError, Versioned};
 use crate::survey::Survey;
-use lifecycle::{AttachmentId, Capabilities, Context, Input, PoolId, Subject, Timestamp, Token, VolumeId};
+use lifecycle::{AttachmentId, Capabilities, Context, Input, PoolId, Subject, Timestamp, Token, VolumeId, Work};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -30,6 +34,10 @@ pub struct PoolSetup {
     pub overcommit: f64,
     /// Whether it is marked retired: nothing new is made in it, and its volumes may be forgotten.
     pub retired: bool,
+    /// How long its operations may go without progress, where that differs from the engine's settings.
+    pub deadlines: Deadlines,
+    /// What is done with new work while its backend is down.
+    pub when_down: WhenDown,
     /// Its driver.
     pub driver: Arc<dyn Driver>,
 }
@@ -40,6 +48,8 @@ pub(crate) struct Pool {
     pub(crate) setup: PoolSetup,
     pub(crate) places: Places,
     pub(crate) capabilities: Mutex<Capabilities>,
+    /// Whether its backend answers.
+    pub(crate) watched: Watched,
     /// When it was last asked for, and what was last told.
     pub(crate) capacity: Mutex<(Option<Instant>, Option<Capacity>)>,
     /// What the looks at everything have shown.
@@ -90,6 +100,12 @@ impl Shared {
         Context { now: self.clock.now(), capabilities, retired: known.is_none_or(|pool| pool.setup.retired) }
     }
 
+    /// How long `work` in `pool` may go without progress.
+    pub(crate) fn deadline(&self, pool: PoolId, work: Work) -> Duration {
+        let own = self.pools.get(&pool).map(|pool| pool.setup.deadlines).unwrap_or_default();
+        self.settings.deadline(work, &own)
+    }
+
     pub(crate) async fn read_volume(&self, id: VolumeId) -> Result<Option<VolumeNow>, StoreError> {
         let found = self.store.read(Key::Volume(id)).await?;
         Ok(found.and_then(|Versioned { record, version }| match record {
@@ -114,11 +130,11 @@ impl Shared {
     /// What the pool's backend last told of its capacity, asked anew once it is old.
     ///
     /// One caller asks at a time and not for long; the others go on with what was known, so that a backend that hangs delays one
-    /// request a [`Settings::capacity_life`] and not all of them.
+    /// request a [`Settings::capacity_life`] and not all of them; and one that is known to be down is not asked at all.
     pub(crate) async fn capacity(&self, pool: &Pool) -> Option<Capacity> {
         {
             let mut held = lock(&pool.capacity);
-            if held.0.is_some_and(|asked| asked.elapsed() < self.settings.capacity_life) {
+            if pool.watched.is_down() || held.0.is_some_and(|asked| asked.elapsed() < self.settings.capacity_life) {
                 return held.1;
             }
             held.0 = Some(Instant::now());
@@ -126,8 +142,9 @@ impl Shared {
         let asked = tokio::time::timeout(self.settings.capacity_timeout, pool.setup.driver.capacity()).await;
         let mut held = lock(&pool.capacity);
         held.0 = Some(Instant::now());
-        if let Ok(Ok(capacity)) = asked {
-            held.1 = Some(capacity);
+        match asked {
+            Ok(Ok(capacity)) => held.1 = Some(capacity),
+            Ok(Err(_)) | Err(_) => pool.watched.stumbled(),
         }
         held.1
     }

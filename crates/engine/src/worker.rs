@@ -7,13 +7,15 @@
 //!
 //! Source: lifecycle page, "Work in flight" and "Volume" (superseding).
 
+use crate::admission::needs_backend;
 use crate::calls::{self, Message, Running, Told};
 use crate::change::Cause;
 use crate::records::VolumeRecord;
 use crate::requests::Live;
 use crate::settings::work_word;
-use crate::shared::{Bell, Shared, is_creating, lock};
-use lifecycle::{Facts, Input, Outcome, Owed, Slot, Subject, Timestamp, VolumeId, VolumePhase, Waiting, Work};
+use crate::shared::{Bell, Pool, Shared, is_creating, lock};
+use crate::waits::Waits;
+use lifecycle::{Facts, Input, Outcome, Owed, Slot, Subject, Timestamp, VolumeId, VolumePhase, Work};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -88,7 +90,16 @@ struct Try {
     /// When it ends if nothing moves; set when the first call begins.
     deadline: Option<Instant>,
     progress: Option<u8>,
+    /// Whom the running call asked.
+    asked: Option<String>,
     last_error: Option<String>,
+}
+
+impl Try {
+    /// Whether it waits for the backend of its pool before it is begun at all.
+    fn is_held_back(&self, work: Work, pool: Option<&Pool>) -> bool {
+        self.attempts == 0 && needs_backend(work) && pool.is_some_and(|pool| pool.holds_back().is_some())
+    }
 }
 
 struct Worker {
@@ -144,7 +155,7 @@ impl Worker {
                 self.release_pins(record).await;
                 self.expire(record).await;
             }
-            self.show(&owed);
+            self.show(record.as_deref(), &owed);
             if owed.is_empty() && self.running.is_empty() {
                 if self.end(record.as_deref()).await {
                     return;
@@ -177,9 +188,11 @@ impl Worker {
 
     fn begin(&mut self, record: &Arc<VolumeRecord>, owed: &[Owed]) {
         let now = self.turn;
+        let pool = self.shared.pools.get(&record.pool);
         for Owed { work, waiting } in owed {
             let slot = work.slot();
-            let due = self.tries.entry(*work).or_default().next.is_none_or(|next| next <= now);
+            let held = self.tries.entry(*work).or_default();
+            let due = held.next.is_none_or(|next| next <= now) && !held.is_held_back(*work, pool);
             if waiting.is_none() && due && !self.running.contains_key(&slot) {
                 let running = calls::start(&self.shared, record, *work, self.tell.clone());
                 self.running.insert(slot, (running, None));
@@ -205,19 +218,21 @@ impl Worker {
     async fn hear(&mut self, Message { slot, token, told }: Message) {
         let Some((running, _)) = self.running.get(&slot).filter(|(running, _)| running.token == token) else { return };
         let work = running.work;
-        let limit = self.shared.settings.deadline(work);
+        let limit = running.limit;
         let held = self.tries.entry(work).or_default();
         match told {
             Told::Began => {
                 held.attempts += 1;
                 held.deadline.get_or_insert(Instant::now() + limit);
             }
+            Told::Asks(whom) => held.asked = Some(whom),
             // Every report tells of more done, also within one percent of something huge.
             Told::Progress(percent) => {
                 held.progress = held.progress.max(Some(percent));
                 held.deadline = Some(Instant::now() + limit);
             }
             Told::Ended(outcome) => {
+                held.asked = None;
                 self.running.remove(&slot);
                 self.report(work, outcome).await;
             }
@@ -246,14 +261,24 @@ impl Worker {
         let passed = |held: &Try| held.deadline.is_some_and(|at| at <= now);
         let late: Vec<Work> = self.tries.iter().filter(|(_, held)| passed(held)).map(|(work, _)| *work).collect();
         for work in late {
-            self.running.retain(|_, (running, _)| running.work != work);
+            self.give_up(work);
             self.decide(&Input::Deadline(work), "deadline").await;
             let pause = self.shared.settings.retry_max;
             let held = self.tries.entry(work).or_default();
             held.deadline = None;
+            held.asked = None;
             held.last_error.get_or_insert_with(|| "there was no answer before the deadline".to_owned());
             held.next = Some(now + pause);
         }
+    }
+
+    /// Abandons the call for this work, if one runs. That it hung is a reason to see whether its backend does.
+    fn give_up(&mut self, work: Work) {
+        let Some((running, _)) = self.running.get(&work.slot()).filter(|(running, _)| running.work == work) else { return };
+        if let Some(pool) = self.shared.pools.get(&running.pool) {
+            pool.watched.stumbled();
+        }
+        self.running.remove(&work.slot());
     }
 
     async fn decide(&self, input: &Input, what: &str) {
@@ -287,24 +312,49 @@ impl Worker {
     }
 
     /// Shows what is known of running operations.
-    fn show(&mut self, owed: &[Owed]) {
+    fn show(&mut self, record: Option<&VolumeRecord>, owed: &[Owed]) {
         let mut live = lock(&self.shared.live);
         for subject in std::mem::take(&mut self.shown) {
             live.remove(&subject);
         }
-        for Owed { work, waiting } in owed {
-            let held = self.tries.get(work);
-            let begun = held.is_some_and(|held| held.attempts > 0);
+        let pool = record.and_then(|record| self.shared.pools.get(&record.pool));
+        let none = Try::default();
+        for owed in owed {
+            let held = self.tries.get(&owed.work).unwrap_or(&none);
+            let waits = self.waits(held, pool, owed);
+            let is_paused = waits.is_none() && !self.running.contains_key(&owed.work.slot());
             let shown = Live {
-                attempt: held.map_or(0, |held| held.attempts),
-                deadline: held.and_then(|held| held.deadline).map(|at| self.wall(at)),
-                progress: held.and_then(|held| held.progress),
-                waiting_for: waiting.map(waiting_word).or_else(|| (!begun).then(|| "a place in its pool".to_owned())),
-                last_error: held.and_then(|held| held.last_error.clone()),
+                attempt: held.attempts,
+                next_try: held.next.filter(|at| is_paused && *at > self.turn).map(|at| self.wall(at)),
+                deadline: held.deadline.map(|at| self.wall(at)),
+                progress: held.progress,
+                waiting_for: waits.map(|waits| waits.to_string()),
+                last_error: held.last_error.clone(),
             };
-            let subject = self.subject(*work);
+            let subject = self.subject(owed.work);
             live.insert(subject, shown);
             self.shown.insert(subject);
+        }
+    }
+
+    /// Whom owed work waits for; nobody if it is a matter of time alone.
+    fn waits<'a>(&self, held: &'a Try, pool: Option<&'a Pool>, owed: &Owed) -> Option<Waits<'a>> {
+        if let Some(part) = owed.waiting {
+            return Some(Waits::Part(part));
+        }
+        match self.running.get(&owed.work.slot()) {
+            Some((running, _)) if running.work != owed.work => Some(Waits::Earlier(running.work)),
+            Some(_) => match (&held.asked, pool) {
+                (Some(whom), _) => Some(Waits::Asked(whom)),
+                (None, Some(pool)) if needs_backend(owed.work) => {
+                    Some(Waits::Place { pool: &pool.setup.name, places: self.shared.settings.places_per_pool })
+                }
+                (None, Some(_) | None) => None,
+            },
+            None if held.is_held_back(owed.work, pool) => {
+                pool.and_then(|pool| Some(Waits::Backend { pool: &pool.setup.name, since: pool.holds_back()? }))
+            }
+            None => None,
         }
     }
 
@@ -340,13 +390,5 @@ impl Worker {
 
     async fn pause(&self, length: Duration) {
         tokio::time::sleep(length).await;
-    }
-}
-
-fn waiting_word(waiting: Waiting) -> String {
-    match waiting {
-        Waiting::Extend => "the volume's extend".into(),
-        Waiting::Snapshot(id) => format!("snapshot {id}, which is being copied"),
-        Waiting::Snapshots => "the deletion of its snapshots".into(),
     }
 }

@@ -32,10 +32,15 @@ pub enum Fault {
 pub struct Script(Mutex<BTreeMap<&'static str, VecDeque<Fault>>>, Mutex<BTreeMap<&'static str, usize>>);
 
 impl Script {
-    /// The next call named `call` (`create`, `delete`, `extend`, `snapshot`, `delete_snapshot`, `inspect`, `list`, `export`, `unexport`)
-    /// that is not spoken for yet misbehaves so.
+    /// The next call named `call` (`create`, `delete`, `extend`, `snapshot`, `delete_snapshot`, `inspect`, `list`, `probe`, `export`,
+    /// `unexport`) that is not spoken for yet misbehaves so.
     pub fn next(&self, call: &'static str, fault: Fault) {
         lock(&self.0).entry(call).or_default().push_back(fault);
+    }
+
+    /// Whatever is still scripted for calls named `call` is off: they succeed.
+    pub fn forget(&self, call: &'static str) {
+        lock(&self.0).remove(call);
     }
 
     /// How many calls named `call` were made.
@@ -80,6 +85,7 @@ pub struct MemDriver {
     pub can: Capabilities,
     objects: Mutex<BTreeMap<Name, Object>>,
     newest: Mutex<BTreeMap<VolumeId, Token>>,
+    frozen: watch::Sender<bool>,
 }
 
 impl MemDriver {
@@ -87,6 +93,21 @@ impl MemDriver {
     #[must_use]
     pub fn able() -> Self {
         Self { can: Capabilities { attached_snapshot: true, online_extend: true }, ..Self::default() }
+    }
+
+    /// From now on every call hangs until [`MemDriver::thaw`], and then goes on, as on a file system that is frozen.
+    pub fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
+
+    /// Ends [`MemDriver::freeze`].
+    pub fn thaw(&self) {
+        self.frozen.send_replace(false);
+    }
+
+    async fn thawed(&self) {
+        // The sender lives as long as the driver that is asked.
+        let _ = self.frozen.subscribe().wait_for(|frozen| !frozen).await;
     }
 
     /// What is on the backend: the truth.
@@ -106,6 +127,7 @@ impl MemDriver {
     /// Makes a call: fenced, scripted, then `act` on the objects, which answers with what is there of `name`.
     async fn call(&self, call: &'static str, token: Token, name: Name, act: impl FnOnce(&mut BTreeMap<Name, Object>)) -> Outcome {
         let fault = self.script.meet(call).await;
+        self.thawed().await;
         if !self.accept(name.0, token) {
             return Outcome::Refused("superseded by a newer call".into());
         }
@@ -144,6 +166,7 @@ impl Driver for MemDriver {
     }
 
     async fn capabilities(&self) -> Result<Capabilities, Unanswered> {
+        self.thawed().await;
         Ok(self.can)
     }
 
@@ -186,6 +209,7 @@ impl Driver for MemDriver {
     }
 
     async fn backing(&self, volume: VolumeId) -> Result<Backing, Unanswered> {
+        self.thawed().await;
         Ok(Backing::File(volume.to_string().into()))
     }
 
@@ -193,6 +217,7 @@ impl Driver for MemDriver {
         if let Some(fault) = self.script.meet("inspect").await {
             return Err(Unanswered(format!("scripted: {fault:?}")));
         }
+        self.thawed().await;
         if fence.is_some_and(|token| !self.accept(volume, token)) {
             return Err(Unanswered("superseded by a newer call".into()));
         }
@@ -212,12 +237,22 @@ impl Driver for MemDriver {
         if let Some(fault) = self.script.meet("list").await {
             return Err(Unanswered(format!("scripted: {fault:?}")));
         }
+        self.thawed().await;
         let listed = |(&(volume, snapshot), object): (&Name, &Object)| Listed { volume, snapshot, seen: object.seen() };
         Ok(lock(&self.objects).iter().map(listed).collect())
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {
+        self.thawed().await;
         Ok(Capacity { total: Bytes(100 * Bytes::GIB), free: Bytes(100 * Bytes::GIB) })
+    }
+
+    async fn probe(&self) -> Result<(), Unanswered> {
+        if let Some(fault) = self.script.meet("probe").await {
+            return Err(Unanswered(format!("scripted: {fault:?}")));
+        }
+        self.thawed().await;
+        Ok(())
     }
 }
 

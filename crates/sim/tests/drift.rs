@@ -28,6 +28,8 @@ impl World {
             zone: "default".into(),
             overcommit: 1.0,
             retired: false,
+            deadlines: Default::default(),
+            when_down: Default::default(),
             driver: driver.clone(),
         };
         clock.step(1000);

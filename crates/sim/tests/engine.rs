@@ -100,6 +100,8 @@ async fn start(store: &Arc<MemStore>, driver: &Arc<MemDriver>, exporter: &Arc<Me
         zone: "default".into(),
         overcommit: 1.0,
         retired: false,
+        deadlines: Default::default(),
+        when_down: Default::default(),
         driver: driver.clone(),
     };
     Engine::start(store.clone(), exporter.clone(), clock.clone(), vec![pool], Settings::default()).await.expect("started")
@@ -480,6 +482,8 @@ async fn of_two_pools_the_one_with_more_left_is_taken() {
         zone: "default".into(),
         overcommit,
         retired: false,
+        deadlines: Default::default(),
+        when_down: Default::default(),
         driver: driver.clone(),
     };
     let (small, large) = (Arc::new(MemDriver::able()), Arc::new(MemDriver::able()));

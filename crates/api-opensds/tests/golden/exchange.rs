@@ -44,6 +44,8 @@ impl Wire {
             zone: "default".into(),
             overcommit: 20.0,
             retired: false,
+            deadlines: Default::default(),
+            when_down: Default::default(),
             driver: driver.clone(),
         };
         let clock = Arc::new(SteppedClock::default());
