@@ -20,11 +20,15 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many creates and snapshots work at once, those abandoned on a hanging disk included. The runtime has 512 threads for
-/// blocking work and a process may have several pools.
+/// How many creates and snapshots work at once, those abandoned on a hanging disk included: twice what an engine asks for.
 const MAKES_MAX: usize = 64;
 /// How many other calls work at once: a place of their own, so that a delete never waits for copies to end.
 const STEPS_MAX: usize = 64;
+/// How many probes work at once.
+const PROBES_MAX: usize = 1;
+/// How many of the runtime's threads for blocking work one pool may take, as all of them while its disk hangs. A runtime of several
+/// pools should have as many for each.
+pub const THREADS_MAX: usize = MAKES_MAX + STEPS_MAX + PROBES_MAX;
 
 /// A pool of raw sparse files in a folder. See the crate's documentation.
 pub struct FileDriver {
@@ -32,6 +36,7 @@ pub struct FileDriver {
     lanes: Lanes,
     makes: Arc<Semaphore>,
     steps: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
 }
 
 impl FileDriver {
@@ -55,6 +60,7 @@ impl FileDriver {
             lanes: Lanes::new(),
             makes: Arc::new(Semaphore::new(MAKES_MAX)),
             steps: Arc::new(Semaphore::new(STEPS_MAX)),
+            probes: Arc::new(Semaphore::new(PROBES_MAX)),
         })
     }
 
@@ -194,5 +200,13 @@ impl Driver for FileDriver {
             figures.map_err(|error| Stop::Failed(format!("asking the file system failed: {error}")))
         };
         self.ask("tell how full the pool is", ask).await
+    }
+
+    async fn probe(&self) -> Result<(), Unanswered> {
+        let place = take_place(&self.probes).await;
+        let write = |files: &Files| {
+            files.folder.try_writing().map_err(|error| Stop::Failed(format!("writing to its file system failed: {error}")))
+        };
+        self.block(place, write).await.map_err(|stop| Unanswered(stop.into_text("try the pool")))
     }
 }

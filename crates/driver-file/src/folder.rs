@@ -10,6 +10,7 @@
 
 use crate::names::{FileName, is_shard, shard};
 use crate::options::OpenError;
+use crate::stop::is_full;
 use lifecycle::VolumeId;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::fs::{flock, fsync, ioctl_ficlone, mkdirat, openat, renameat, statat, unlinkat};
@@ -26,6 +27,8 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FOLDER_MODE: Mode = Mode::RWXU;
 /// The two files that reflinks are tried with. They carry no id, so they are never taken for a volume.
 const PROBES: [&str; 2] = ["reflink-probe-from.tmp", "reflink-probe-to.tmp"];
+/// The file that is written to find out whether the file system works. It carries no id either.
+const WORKS: &str = "works-probe.tmp";
 /// How much the probe clones: one block of any file system.
 static PROBE_BYTES: [u8; 65_536] = [0x5a; 65_536];
 
@@ -97,6 +100,17 @@ impl Folder {
         let mut read = [0; PROBE_BYTES.len()];
         to.read_exact_at(&mut read, 0)?;
         if read == PROBE_BYTES { Ok(()) } else { Err(Errno::OPNOTSUPP.into()) }
+    }
+
+    /// Writes one small file and puts it on the disk: what every change of a volume needs, so that a file system that hangs, or no
+    /// longer takes writes, shows here too. A full one works.
+    pub(crate) fn try_writing(&self) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = openat(&self.root, WORKS, flags, FILE_MODE).map(File::from).map_err(io::Error::from);
+        match opened.and_then(|file| file.write_all_at(b"!", 0).and_then(|()| file.sync_data())) {
+            Err(error) if is_full(&error) => Ok(()),
+            tried => tried,
+        }
     }
 
     /// Why nothing works any more, if so.

@@ -12,6 +12,8 @@
 //!                                               /<object>.trash                        being removed, or a leftover of that
 //! ```
 //!
+//! Beside them `works-probe.tmp`, which is written every few seconds to find out whether the file system works.
+//!
 //! The names alone say what is there: there is no database, and whatever carries no id of ours is left alone.
 //!
 //! # Invariants
@@ -55,6 +57,6 @@ mod space;
 mod steps;
 mod stop;
 
-pub use driver::FileDriver;
+pub use driver::{FileDriver, THREADS_MAX};
 pub use options::{FailPoints, OpenError, Options};
 pub use points::FAIL_POINTS;

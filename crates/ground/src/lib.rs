@@ -119,6 +119,16 @@ impl Ground {
         }
     }
 
+    /// Freezes it: whoever writes to it hangs, beyond any signal, until what is returned is dropped.
+    ///
+    /// # Panics
+    /// If it cannot be frozen.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        run(Command::new("fsfreeze").arg("-f").arg(&self.mountpoint)).expect("a mounted file system can be frozen");
+        Frozen(self.mountpoint.clone())
+    }
+
     /// Makes it read-only.
     ///
     /// # Panics
@@ -126,6 +136,16 @@ impl Ground {
     pub fn forbid_writing(&self) {
         // What was dropped a moment ago may still be closing its files.
         retry(|| run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.mountpoint))).expect("nobody writes");
+    }
+}
+
+/// A frozen file system; it thaws when this is dropped.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // Also while a test fails: or it could not be unmounted, and whoever writes to it not be killed.
+        run(Command::new("fsfreeze").arg("-u").arg(&self.0)).expect("what was frozen can be thawed");
     }
 }
 

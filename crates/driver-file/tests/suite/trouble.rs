@@ -53,6 +53,47 @@ fn after_a_sync_failed_no_other_is_believed_until_a_restart() {
 }
 
 #[test]
+fn a_probe_tells_whether_the_disk_takes_writes() {
+    on_both(async |ground| {
+        let pool = ground.pool();
+        for _ in 0..2 {
+            pool.driver.probe().await.expect("it works");
+        }
+        assert!(pool.list().await.is_empty(), "a probe is no volume");
+        ground.fill("filler", 0);
+        pool.driver.probe().await.expect("a full disk works");
+        ground.unfill("filler");
+        ground.breaker()();
+        let told = pool.driver.probe().await.expect_err("a broken disk does not").to_string();
+        assert!(told.starts_with("cannot try the pool: writing to its file system failed: "), "{told}");
+        assert!(!told.contains(ground.folder().to_str().unwrap()), "folders are nobody's business: {told}");
+    });
+}
+
+#[test]
+fn on_a_frozen_disk_probes_hang_on_one_thread_and_what_reads_goes_on() {
+    on_both(async |ground| {
+        let pool = ground.pool();
+        assert_done(pool.create(volume(1), MIB).await, whole(MIB));
+        let frozen = ground.freeze();
+        let short = Duration::from_millis(20);
+        for _ in 0..1000 / 20 {
+            assert!(tokio::time::timeout(short, pool.driver.probe()).await.is_err(), "nothing can be written");
+        }
+        // Other tests of this process wait for disks too, but not so many.
+        assert!(threads_that_wait_for_disks() < 25, "each of 50 probes has a thread of its own");
+        assert_eq!((pool.list().await.len(), pool.look(volume(1)).await.volume), (1, whole(MIB)));
+        pool.driver.capacity().await.expect("it can be read");
+        let deleting = pool.delete(volume(1));
+        let mut deleting = std::pin::pin!(deleting);
+        assert!(tokio::time::timeout(short, &mut deleting).await.is_err());
+        drop(frozen);
+        assert_done(deleting.await, lifecycle::Seen::Absent);
+        pool.driver.probe().await.expect("it works again");
+    });
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_refused_at_once() {
     on_both(async |ground| {
         drop(ground.pool());
@@ -76,4 +117,11 @@ fn delays_are_kept_before_visible_steps_and_between_chunks() {
         assert!(start.elapsed() >= 5 * delay, "two visible steps and three chunks");
         assert_eq!(files(&ground.folder()).len(), 2);
     });
+}
+
+/// How many threads of this process are where no signal reaches them.
+fn threads_that_wait_for_disks() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let states = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    states.filter(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('D'))).count()
 }
