@@ -13,6 +13,7 @@ mod body;
 mod caller;
 mod doctor;
 mod error;
+mod health;
 mod hosts;
 mod lists;
 mod openapi;

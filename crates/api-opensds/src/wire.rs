@@ -3,10 +3,11 @@
 //! OpenSDS leaves zero values out, but for `id`, `createdAt`, `updatedAt`, a volume's `AttachStatus`, and a few more; so do we.
 //! Statuses are spelled here and nowhere else. Times are UTC with a `Z`. Source: OpenSDS wire page, sections 1, 3 and 4.
 
+use crate::health::{self, Health};
 use crate::{Api, AttachmentWords};
 use engine::ports::Client;
 use engine::records::{About, HostRecord, Metadata, ProfileRecord, VolumeRecord};
-use engine::requests::{PoolNow, Unseen};
+use engine::requests::PoolNow;
 use engine::store::JournalEntry;
 use lifecycle::{
     AttachmentId, AttachmentStatus, Bytes, CommandKind, Mode, OperationKind, ReasonCode, SnapshotId, SnapshotPhase, Subject,
@@ -44,6 +45,8 @@ struct Operation {
     started_at: String,
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    next_try_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<u8>,
@@ -51,21 +54,6 @@ struct Operation {
     waiting_for: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
-}
-
-/// How the backend was last seen.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Health {
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    checked_at: Option<String>,
-    /// Since when the backend cannot be looked at, if so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
-    /// Why it cannot be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
 }
 
 /// What every resource with a status shows besides it. Source: lifecycle page, "What each resource shows besides its status".
@@ -291,24 +279,6 @@ impl Api {
         }
     }
 
-    fn health(&self, record: &VolumeRecord, subject: Subject, reason: Option<ReasonCode>, unseen: Option<&Unseen>) -> &'static str {
-        let state = &record.state;
-        let answers = match subject {
-            Subject::Attachment(id) => {
-                let exported = state.attachments().get(&id).is_some_and(|held| held.phase.is_live());
-                !exported || self.engine.exporter_answers(record, id)
-            }
-            Subject::Volume(_) | Subject::Snapshot(_) => true,
-        };
-        if state.word(subject).starts_with("error") || reason == Some(ReasonCode::NotExported) {
-            "error"
-        } else if state.seen().0.is_known() && answers && unseen.is_none() {
-            "ok"
-        } else {
-            "unknown"
-        }
-    }
-
     fn truth(&self, record: &VolumeRecord, subject: Subject, revision: u64) -> Truth {
         let state = &record.state;
         let context = self.engine.context(record.pool);
@@ -317,13 +287,13 @@ impl Api {
             kind: running.kind.word(),
             started_at: time(running.since),
             attempt: live.attempt,
+            next_try_at: live.next_try.map(time),
             deadline: live.deadline.map(time),
             progress: live.progress,
             waiting_for: live.waiting_for,
             last_error: live.last_error,
         });
         let reason = state.reason(subject);
-        let unseen = self.engine.unseen(record);
         Truth {
             status_reason: reason.map(|held| Reason {
                 code: reason_code(held.code),
@@ -333,12 +303,7 @@ impl Api {
             operation,
             allowed: state.allowed(subject, &context).into_iter().map(CommandKind::word).collect(),
             revision,
-            health: Health {
-                state: self.health(record, subject, reason.map(|held| held.code), unseen.as_ref()),
-                checked_at: self.engine.checked_at(record).map(time),
-                since: unseen.as_ref().map(|unseen| time(unseen.since)),
-                message: unseen.map(|unseen| unseen.message),
-            },
+            health: self.health(record, subject, reason.map(|held| held.code)),
         }
     }
 }
@@ -449,7 +414,9 @@ pub(crate) fn pool(pool: &PoolNow) -> Value {
         "updatedAt": "",
         "name": pool.name,
         "description": pool.description,
-        "status": if pool.capacity.is_some() && !pool.retired { "available" } else { "unavailable" },
+        "status": health::status(pool, !pool.retired),
+        "availability": health::availability(pool),
+        "whenDown": pool.when_down.word(),
         "dockId": dock_id(pool.id.0).to_string(),
         "availabilityZone": pool.zone,
         "totalCapacity": total,
@@ -478,7 +445,7 @@ pub(crate) fn dock(pool: &PoolNow) -> Value {
         "type": "provisioner",
         "name": pool.name,
         "description": pool.description,
-        "status": if pool.capacity.is_some() { "available" } else { "unavailable" },
+        "status": health::status(pool, true),
         "storageType": "block",
         "endpoint": "",
         "nodeId": "",

@@ -171,8 +171,8 @@ pub enum Refusal {
     TooBroad(String),
     /// The pool's backend does not answer, and it takes no new work meanwhile.
     #[error(
-        "pool {pool} takes no new work now: its backend is unreachable since {since} ({because}); it is probed every few seconds, so \
-         see to it and ask again, or name another pool"
+        "pool {pool} takes no new work now: its backend is unreachable since {since} ({because}); ask again when it is back, or ask \
+         for it in another pool"
     )]
     PoolDown {
         /// Which pool.

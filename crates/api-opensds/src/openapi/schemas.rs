@@ -1,5 +1,7 @@
 //! The schemas of bodies. What is not in `properties` is not sent: the schemas are closed.
 
+use crate::health::{AVAILABILITY_WORDS, DOUBTS, HEALTH_WORDS};
+use engine::WhenDown;
 use engine::doctor::FindingKind;
 use lifecycle::{AttachmentStatus, ReasonCode, SnapshotStatus, VolumeStatus};
 use serde_json::{Map, Value, json};
@@ -91,8 +93,9 @@ fn truth() -> Vec<(&'static str, Value)> {
         (
             "health",
             object(&[
-                ("state", one_of(&["ok", "unknown", "error"])),
+                ("state", one_of(&HEALTH_WORDS)),
                 ("checkedAt?", time()),
+                ("code?", one_of(&DOUBTS)),
                 ("since?", time()),
                 ("message?", text()),
             ]),
@@ -140,7 +143,7 @@ fn resources() -> Value {
         ]),
         "Reason": object(&[("code", text()), ("message", text()), ("since", time())]),
         "Operation": object(&[
-            ("kind", text()), ("startedAt", time()), ("attempt", number()), ("deadline?", time()), ("progress?", number()),
+            ("kind", text()), ("startedAt", time()), ("attempt", number()), ("nextTryAt?", time()), ("deadline?", time()), ("progress?", number()),
             ("waitingFor?", text()), ("lastError?", text()),
         ]),
         "Gone": gone,
@@ -228,10 +231,12 @@ fn catalogue() -> Value {
             ("replicationProperties", any()), ("snapshotProperties", any()), ("dataProtectionProperties", any()), ("customProperties?", any()),
         ]].concat()),
         "Pool": object(&[base(), vec![
-            ("name", text()), ("description", text()), ("status", status()), ("dockId", id()), ("availabilityZone", text()),
+            ("name", text()), ("description", text()), ("status", status()), ("availability", reference("Availability")),
+            ("whenDown", one_of(&[WhenDown::Refuse.word(), WhenDown::Queue.word()])), ("dockId", id()), ("availabilityZone", text()),
             ("totalCapacity", number()), ("freeCapacity", number()), ("consumedCapacity", number()), ("reservedBytes", number()),
             ("reservableBytes", or_null(number())), ("retired", flag()), ("multiAttach", flag()), ("storageType", text()), ("extras", any()),
         ]].concat()),
+        "Availability": object(&[("state", one_of(&AVAILABILITY_WORDS)), ("since?", time()), ("message?", text())]),
         "Dock": object(&[base(), vec![
             ("type", text()), ("name", text()), ("description", text()), ("status", status()), ("storageType", text()), ("endpoint", text()),
             ("nodeId", text()), ("driverName", text()),

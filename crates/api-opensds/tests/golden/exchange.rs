@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tower::ServiceExt;
 
 pub(crate) const ADMIN: &str = "e93b4c0934da416eb9c8d120c5d04d96";
@@ -87,6 +88,22 @@ impl Wire {
             tokio::task::yield_now().await;
         }
         panic!("{path} does not settle");
+    }
+
+    /// Waits until the body is as wanted; that answer alone is written down.
+    pub(crate) async fn shown(&mut self, path: &str, wanted: impl Fn(&Value) -> bool) {
+        let uri = format!("/v1beta/{}{path}", self.tenant);
+        // On a paused clock this is ten minutes of nothing.
+        for _ in 0..60_000 {
+            let answer = self.router.clone().oneshot(Request::get(&uri).body(Body::empty()).unwrap()).await.unwrap();
+            let body: Value = serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+            if wanted(&body) {
+                self.get(path).await;
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{path} is never as wanted");
     }
 
     pub(crate) async fn send(&mut self, method: &str, path: &str, body: &Value) -> Value {

@@ -226,6 +226,41 @@ async fn diagnosis() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backend_that_is_down() {
+    let mut wire = Wire::new("backend-down", AttachmentWords::Seed).await;
+    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+    let host = wire.make("/host/hosts", &host).await;
+    let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 1})).await;
+    let path = format!("/block/volumes/{volume}");
+    wire.until(&path, "available").await;
+    let snapshot = wire.make("/block/snapshots", &json!({"name": "nightly", "volumeId": volume})).await;
+    wire.until(&format!("/block/snapshots/{snapshot}"), "available").await;
+    let attachment = wire.make("/block/attachments", &json!({"volumeId": volume, "hostId": host})).await;
+    wire.until(&format!("/block/attachments/{attachment}"), "attached").await;
+    wire.driver.script.next("create", Fault::Fail);
+    let failing = wire.make("/block/volumes", &json!({"name": "failing", "size": 1})).await;
+    let failing = format!("/block/volumes/{failing}");
+    wire.shown(&failing, |body| body["operation"]["nextTryAt"].is_string()).await;
+    wire.driver.freeze();
+    let pool = wire.get("/pools").await[0]["id"].as_str().unwrap().to_owned();
+    wire.shown(&format!("/pools/{pool}"), |body| body["availability"]["state"] == "down").await;
+    wire.get("/docks").await;
+    for path in [path.clone(), format!("/block/snapshots/{snapshot}"), format!("/block/attachments/{attachment}"), failing] {
+        wire.get(&path).await;
+    }
+    wire.send("POST", "/block/volumes", &json!({"name": "more", "size": 1})).await;
+    wire.send("POST", &format!("{path}/resize"), &json!({"newSize": 2})).await;
+    wire.send("DELETE", &format!("/block/snapshots/{snapshot}"), &json!(null)).await;
+    wire.shown(&format!("/block/snapshots/{snapshot}"), |body| body["operation"]["waitingFor"].is_string()).await;
+    wire.send("DELETE", &format!("/block/attachments/{attachment}"), &json!(null)).await;
+    wire.until(&format!("/block/attachments/{attachment}"), "detached").await;
+    wire.driver.thaw();
+    wire.shown(&format!("/pools/{pool}"), |body| body["availability"]["state"] == "up").await;
+    wire.get(&path).await;
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
 async fn errors() {
     let mut wire = Wire::new("errors", AttachmentWords::Seed).await;
     let nobody = "00000000-0000-4000-8000-000000000000";

@@ -1,0 +1,97 @@
+//! How a resource's backend was last seen: `health` in bodies, and `availability` of pools.
+//!
+//! - `health` stands beside the status and never moves it: while a backend does not answer, a status says what was true when it last
+//!   did, and `health` says that this is not known now, and since when.
+//! - A tombstone is of nothing that a backend has, so no backend that is down makes it doubtful.
+
+use crate::Api;
+use crate::wire::time;
+use engine::Reach;
+use engine::records::VolumeRecord;
+use engine::requests::{PoolNow, Unseen};
+use lifecycle::{AttachmentPhase, ReasonCode, SnapshotPhase, Subject};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What `health.state` and `availability.state` may be.
+pub(crate) const HEALTH_WORDS: [&str; 3] = ["ok", "unknown", "error"];
+/// See [`HEALTH_WORDS`].
+pub(crate) const AVAILABILITY_WORDS: [&str; 3] = ["up", "down", "unknown"];
+/// What `health.code` may be: the backend does not answer at all, or could not be looked at.
+pub(crate) const DOUBTS: [&str; 2] = [UNREACHABLE, UNSEEN];
+const UNREACHABLE: &str = "backendUnreachable";
+const UNSEEN: &str = "backendUnseen";
+
+/// How the backend was last seen.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Health {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked_at: Option<String>,
+    #[serde(flatten)]
+    doubt: Option<Doubt>,
+}
+
+/// Why what is known may be out of date.
+#[derive(Serialize)]
+struct Doubt {
+    code: &'static str,
+    message: String,
+    since: String,
+}
+
+impl Api {
+    /// The health of a volume, or of one of its parts whose status has this reason.
+    pub(crate) fn health(&self, record: &VolumeRecord, subject: Subject, status_reason: Option<ReasonCode>) -> Health {
+        let doubt = if is_tombstone(record, subject) { None } else { self.doubt(record) };
+        let state = &record.state;
+        let answers = match subject {
+            Subject::Attachment(id) => {
+                let exported = state.attachments().get(&id).is_some_and(|held| held.phase.is_live());
+                !exported || self.engine.exporter_answers(record, id)
+            }
+            Subject::Volume(_) | Subject::Snapshot(_) => true,
+        };
+        let word = if state.word(subject).starts_with("error") || status_reason == Some(ReasonCode::NotExported) {
+            "error"
+        } else if state.seen().0.is_known() && answers && doubt.is_none() {
+            "ok"
+        } else {
+            "unknown"
+        };
+        Health { state: word, checked_at: self.engine.checked_at(record).map(time), doubt }
+    }
+
+    fn doubt(&self, record: &VolumeRecord) -> Option<Doubt> {
+        if let Reach::Down { since, because } = self.engine.reach(record.pool) {
+            let message = format!("the backend of its pool does not answer: {because}");
+            return Some(Doubt { code: UNREACHABLE, message, since: time(since) });
+        }
+        let Unseen { since, message } = self.engine.unseen(record)?;
+        Some(Doubt { code: UNSEEN, message, since: time(since) })
+    }
+}
+
+fn is_tombstone(record: &VolumeRecord, subject: Subject) -> bool {
+    let state = &record.state;
+    match subject {
+        Subject::Volume(_) => false,
+        Subject::Snapshot(id) => state.snapshots().get(&id).is_some_and(|held| matches!(held.phase, SnapshotPhase::Deleted)),
+        Subject::Attachment(id) => state.attachments().get(&id).is_some_and(|held| matches!(held.phase, AttachmentPhase::Detached)),
+    }
+}
+
+/// Whether a pool's backend answers.
+pub(crate) fn availability(pool: &PoolNow) -> Value {
+    match &pool.reach {
+        Reach::Unknown => json!({"state": "unknown", "message": "the backend has not answered since the controller was started"}),
+        Reach::Up { since } => json!({"state": "up", "since": time(*since)}),
+        Reach::Down { since, because } => json!({"state": "down", "since": time(*since), "message": because}),
+    }
+}
+
+/// Whether a pool or its dock can be used, in OpenSDS' words.
+pub(crate) fn status(pool: &PoolNow, wanted: bool) -> &'static str {
+    if pool.capacity.is_some() && !pool.reach.is_down() && wanted { "available" } else { "unavailable" }
+}
