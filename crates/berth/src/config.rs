@@ -2,13 +2,17 @@
 //!
 //! Flags win over the file. Without a file there is one pool, `default`, in the data folder.
 
+use crate::deadlines::DeadlineTimes;
 use anyhow::{Context, Result, bail};
-use engine::Settings;
+use engine::{Settings, WhenDown};
 use exporter::TlsProof;
 use serde::Deserialize;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The longest `down-after` and `probe-interval`, in seconds: what is noticed an hour later is noticed by others.
+const PROBING_MAX: u64 = 60 * 60;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -138,6 +142,12 @@ pub(crate) struct Times {
     pub(crate) shape_deadline: Option<u64>,
     /// How long an export may take, and ending one (60).
     pub(crate) export_deadline: Option<u64>,
+    /// The same for single kinds of operation, before these two.
+    pub(crate) deadline: DeadlineTimes,
+    /// How long a backend may leave probes unanswered before its pool is down (10).
+    pub(crate) down_after: Option<u64>,
+    /// How often a backend is probed (10).
+    pub(crate) probe_interval: Option<u64>,
     /// How long a superseded call is awaited (10).
     pub(crate) call_timeout: Option<u64>,
     /// How long tombstones stay readable (3600).
@@ -183,6 +193,32 @@ pub(crate) struct PoolConfig {
     /// Whether it takes nothing new and may be forgotten.
     #[serde(default)]
     pub(crate) retired: bool,
+    /// What is done with new work while its backend is down (`refuse`).
+    #[serde(default)]
+    pub(crate) when_down: WhenDownWord,
+    /// Deadlines of its own, before those of every pool.
+    #[serde(default)]
+    pub(crate) deadline: DeadlineTimes,
+}
+
+/// What is done with new work for a pool whose backend is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WhenDownWord {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is accepted, and begun when the backend answers.
+    Queue,
+}
+
+impl From<WhenDownWord> for WhenDown {
+    fn from(word: WhenDownWord) -> Self {
+        match word {
+            WhenDownWord::Refuse => Self::Refuse,
+            WhenDownWord::Queue => Self::Queue,
+        }
+    }
 }
 
 fn default_zone() -> String {
@@ -208,6 +244,8 @@ impl PoolConfig {
             overcommit: default_overcommit(),
             reserved: None,
             retired: false,
+            when_down: WhenDownWord::default(),
+            deadline: DeadlineTimes::default(),
         }
     }
 
@@ -231,7 +269,7 @@ impl PoolConfig {
         if !(self.overcommit.is_finite() && self.overcommit > 0.0) {
             bail!("pool {}: overcommit must be a number above 0, not {}", self.name, self.overcommit);
         }
-        Ok(())
+        self.deadline.check(&format!("pool {}: deadline", self.name))
     }
 }
 
@@ -252,16 +290,35 @@ impl Config {
             config.pools.push(PoolConfig::default_pool());
         }
         config.pools.iter().try_for_each(PoolConfig::check)?;
-        let (grace, deadline) = (config.exporter(None)?.grace, config.settings().export_deadline);
-        if grace >= deadline {
-            bail!("detach-grace ({} s) must be shorter than export-deadline ({} s)", grace.as_secs(), deadline.as_secs());
+        config.times.deadline.check("times.deadline")?;
+        for (name, seconds) in [("down-after", config.times.down_after), ("probe-interval", config.times.probe_interval)] {
+            if let Some(seconds) = seconds.filter(|seconds| !(1..=PROBING_MAX).contains(seconds)) {
+                bail!("{name} must be 1 to {PROBING_MAX} seconds (an hour), not {seconds}");
+            }
         }
+        config.check_grace()?;
         let mut names: Vec<_> = config.pools.iter().map(|pool| &pool.name).collect();
         names.sort();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             bail!("the configuration names pool {} twice", twice[0]);
         }
         Ok(config)
+    }
+
+    /// A graceful detach must be over before its deadline, in every pool: or each one whose client stays would end as unknown.
+    fn check_grace(&self) -> Result<()> {
+        let (grace, settings) = (self.exporter(None)?.grace, self.settings());
+        let everywhere = match settings.deadlines.detach {
+            Some(deadline) => ("times.deadline.detach".to_owned(), deadline),
+            None => ("export-deadline".to_owned(), settings.export_deadline),
+        };
+        let own = |pool: &PoolConfig| Some((format!("pool {}: deadline.detach", pool.name), pool.deadline.deadlines().detach?));
+        for (name, deadline) in std::iter::once(everywhere).chain(self.pools.iter().filter_map(own)) {
+            if grace >= deadline {
+                bail!("detach-grace ({} s) must be shorter than {name} ({} s)", grace.as_secs(), deadline.as_secs());
+            }
+        }
+        Ok(())
     }
 
     /// How long a client may take to send the header of a request.
@@ -310,6 +367,9 @@ impl Config {
         set(&mut settings.tombstone_life, self.times.tombstone_life);
         set(&mut settings.look_interval, self.look.interval);
         settings.look_rate = self.look.rate.map_or(settings.look_rate, NonZeroU32::get);
+        set(&mut settings.down_after, self.times.down_after);
+        set(&mut settings.probe_interval, self.times.probe_interval);
+        settings.deadlines = self.times.deadline.deadlines();
         settings
     }
 }
@@ -340,7 +400,18 @@ mod tests {
             ("[[pool]]\nname = \"a\"\novercommit = -1.0", "overcommit"),
             ("[[pool]]\nname = \"a\"\n[[pool]]\nname = \"a\"", "twice"),
             ("[opensds]\nattachment-words = \"old\"", "old"),
-            ("[times]\ndetach-grace = 60", "shorter"),
+            ("[times]\ndetach-grace = 60", "shorter than export-deadline"),
+            ("[times.deadline]\ndetach = 5", "shorter than times.deadline.detach"),
+            ("[[pool]]\nname = \"a\"\n[pool.deadline]\ndetach = 3", "shorter than pool a: deadline.detach"),
+            ("[times.deadline]\nresize = 5", "resize"),
+            ("[times.deadline]\ncreate = 0", "times.deadline.create must be 1 to"),
+            ("[times.deadline]\nlook = 604801", "times.deadline.look must be 1 to"),
+            ("[times.deadline]\nlook = -1", "look"),
+            ("[[pool]]\nname = \"a\"\n[pool.deadline]\nextend = 0", "pool a: deadline.extend must be 1 to"),
+            ("[[pool]]\nname = \"a\"\n[pool.deadline]\ngrow = 1", "grow"),
+            ("[[pool]]\nname = \"a\"\nwhen-down = \"wait\"", "wait"),
+            ("[times]\ndown-after = 0", "down-after must be 1 to"),
+            ("[times]\nprobe-interval = 3601", "probe-interval must be 1 to"),
             ("[nbd.tls]\ncertificate = \"c\"", "a key"),
             ("[nbd.tls]\nrequire-on = [\"udp\"]", "udp"),
         ];
@@ -364,6 +435,22 @@ mod tests {
         assert_eq!(pool.folder(Path::new("d")), default.folder(Path::new("d")));
         let folder = default.folder.clone();
         assert_eq!(format!("{:?}", PoolConfig { folder, ..pool.clone() }), format!("{default:?}"));
+    }
+
+    #[test]
+    fn deadlines_are_set_for_every_pool_and_for_one() {
+        let text = "[times.deadline]\ncreate = 600\nlook = 5\n[[pool]]\nname = \"a\"\nwhen-down = \"queue\"\n[pool.deadline]\nsnapshot = 900\n\
+                    [[pool]]\nname = \"b\"";
+        let config = read(text).unwrap();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let (all, own) = (config.settings().deadlines, config.pools[0].deadline.deadlines());
+        assert_eq!((all.create, all.look, all.snapshot), (seconds(600), seconds(5), None));
+        assert_eq!((own.create, own.snapshot), (None, seconds(900)));
+        assert_eq!(
+            config.pools.iter().map(|pool| WhenDown::from(pool.when_down)).collect::<Vec<_>>(),
+            [WhenDown::Queue, WhenDown::Refuse]
+        );
+        assert_eq!(config.pools[1].deadline, DeadlineTimes::default());
     }
 
     #[test]

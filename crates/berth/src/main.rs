@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod config;
 mod data;
+mod deadlines;
 mod demo;
 mod http;
 mod kept;

@@ -187,8 +187,8 @@ fn open_pool(pool: &PoolConfig, data: &Path, args: &ServeArgs) -> Result<PoolSet
         zone: pool.zone.clone(),
         overcommit: pool.overcommit,
         retired: pool.retired,
-        deadlines: engine::Deadlines::default(),
-        when_down: engine::WhenDown::default(),
+        deadlines: pool.deadline.deadlines(),
+        when_down: pool.when_down.into(),
         driver: Arc::new(driver),
     })
 }

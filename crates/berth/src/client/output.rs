@@ -13,8 +13,20 @@ use std::io::{self, Write};
 /// How many spaces stand between two columns.
 const COLUMN_GAP: u16 = 2;
 /// What the long form shows first, in this order; everything else follows by name.
-const FIRST_FIELDS: &[&str] =
-    &["id", "name", "hostName", "description", "status", "statusReason", "operation", "allowed", "health", "size", "sizeBytes"];
+const FIRST_FIELDS: &[&str] = &[
+    "id",
+    "name",
+    "hostName",
+    "description",
+    "status",
+    "statusReason",
+    "availability",
+    "operation",
+    "allowed",
+    "health",
+    "size",
+    "sizeBytes",
+];
 
 /// Writes `rows` of one kind, as a list.
 ///
@@ -140,6 +152,9 @@ pub(crate) fn operation(body: &Value) -> String {
     if let Some(waited) = operation["waitingFor"].as_str().filter(|waited| !waited.is_empty()) {
         words += &format!(", waiting for {}", clean(waited));
     }
+    if let Some(next) = operation["nextTryAt"].as_str() {
+        words += &format!(", next try at {}", clean(next));
+    }
     words
 }
 
@@ -193,7 +208,7 @@ fn columns(kind: Kind) -> &'static [Column] {
             ("NAME", |row| cell(&row["name"])),
             ("SIZE", |row| size(&row["size"])),
             ("STATUS", |row| cell(&row["status"])),
-            ("REASON", |row| cell(&row["statusReason"]["code"])),
+            ("REASON", reason_code),
             ("OPERATION", |row| dash(operation(row))),
             ("CREATED", |row| cell(&row["createdAt"])),
         ],
@@ -203,7 +218,7 @@ fn columns(kind: Kind) -> &'static [Column] {
             ("VOLUME", |row| cell(&row["volumeId"])),
             ("SIZE", |row| size(&row["size"])),
             ("STATUS", |row| cell(&row["status"])),
-            ("REASON", |row| cell(&row["statusReason"]["code"])),
+            ("REASON", reason_code),
             ("OPERATION", |row| dash(operation(row))),
         ],
         Kind::Attachment => &[
@@ -212,7 +227,7 @@ fn columns(kind: Kind) -> &'static [Column] {
             ("HOST", |row| cell(&row["hostId"])),
             ("MODE", |row| cell(&row["attachMode"])),
             ("STATUS", |row| cell(&row["status"])),
-            ("REASON", |row| cell(&row["statusReason"]["code"])),
+            ("REASON", reason_code),
             ("OPERATION", |row| dash(operation(row))),
             ("CONNECTION", connection),
         ],
@@ -233,6 +248,7 @@ fn columns(kind: Kind) -> &'static [Column] {
             ("ID", |row| cell(&row["id"])),
             ("NAME", |row| cell(&row["name"])),
             ("STATUS", |row| cell(&row["status"])),
+            ("BACKEND", |row| dash(since(&row["availability"]))),
             ("ZONE", |row| cell(&row["availabilityZone"])),
             ("TOTAL", |row| size(&row["totalCapacity"])),
             ("FREE", |row| size(&row["freeCapacity"])),
@@ -297,6 +313,12 @@ fn bytes(count: &Value) -> String {
     if tenth == 0 { format!("{whole} {name}") } else { format!("{whole}.{tenth} {name}") }
 }
 
+/// Why a status is what it is; without a reason, why it may not be so any more.
+fn reason_code(row: &Value) -> String {
+    let code = &row["statusReason"]["code"];
+    cell(if code.is_null() { &row["health"]["code"] } else { code })
+}
+
 fn ended(row: &Value) -> String {
     let ended = &row["ended"];
     match (ended["operation"].as_str(), ended["how"].as_str()) {
@@ -335,8 +357,27 @@ fn text_of(field: &str, value: &Value) -> String {
             }
             text
         }
+        "availability" => explained(since(value), &value["message"]),
+        "health" => {
+            let mut text = plain(&value["state"]);
+            if value["message"].is_string() {
+                text += &format!(": {}, since {}", reason_message(&serde_json::json!({ "reason": value })), cell(&value["since"]));
+            }
+            explained(text, &value["checkedAt"].as_str().map(|at| format!("checked at {at}")).into())
+        }
         _ => plain(value),
     }
+}
+
+/// Whether a backend answers, and since when, in three words.
+fn since(availability: &Value) -> String {
+    let (state, since) = (plain(&availability["state"]), plain(&availability["since"]));
+    if since.is_empty() { state } else { format!("{state} since {since}") }
+}
+
+fn explained(text: String, more: &Value) -> String {
+    let more = plain(more);
+    if more.is_empty() { text } else { format!("{text}, {more}") }
 }
 
 /// Any value on one line: words joined by commas, objects as `key=value`, nothing for what says nothing.
@@ -410,6 +451,29 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
         assert_eq!(field("size "), Some("10 GiB"));
         assert_eq!(field("AttachStatus"), None);
         assert!(got.starts_with("id "), "{got}");
+    }
+
+    #[test]
+    fn a_backend_that_is_down_is_told() {
+        let pool = json!({"id": "p", "name": "slow", "status": "unavailable", "totalCapacity": 9, "whenDown": "refuse",
+            "availability": {"state": "down", "since": "T", "message": "a probe has had no answer for 10 s"}});
+        let row = text(|out| list(out, Format::Table, Kind::Pool, std::slice::from_ref(&pool)));
+        assert!(row.contains("BACKEND") && row.contains("unavailable  down since T  -"), "{row}");
+        let shown = text(|out| show(out, Format::Table, Kind::Pool, &[pool], false));
+        let field =
+            |text: &str, name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).map(str::to_owned);
+        assert_eq!(field(&shown, "availability "), Some("down since T, a probe has had no answer for 10 s".into()));
+        assert_eq!(field(&shown, "whenDown "), Some("refuse".into()));
+        let volume = json!({"id": "v", "status": "creating", "health": {"state": "unknown", "checkedAt": "C",
+            "code": "backendUnreachable", "message": "it does not answer", "since": "T"}, "operation": {"kind": "create",
+            "attempt": 3, "nextTryAt": "N", "deadline": "D", "lastError": "broken", "startedAt": "S"}});
+        let row = text(|out| list(out, Format::Table, Kind::Volume, std::slice::from_ref(&volume)));
+        assert!(row.contains("backendUnreachable") && row.contains("create, attempt 3, next try at N"), "{row}");
+        let shown = text(|out| show(out, Format::Table, Kind::Volume, &[volume], false));
+        let operation = "create, attempt 3, next try at N, since S, deadline D, last error broken";
+        assert_eq!(field(&shown, "operation "), Some(operation.into()));
+        let health = "unknown: it does not answer (backendUnreachable), since T, checked at C";
+        assert_eq!(field(&shown, "health "), Some(health.into()));
     }
 
     #[test]
