@@ -1,6 +1,7 @@
 //! `berth demo`: a whole life in a temporary folder, told as it happens. Nothing of it stays.
 
 use crate::cli::{DemoArgs, NbdArgs, ServeArgs};
+use crate::config::Config;
 use crate::serve::Ready;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ pub(crate) fn run(_args: &DemoArgs) -> Result<()> {
     let free = "127.0.0.1:0".parse().context("a loopback address")?;
     let nbd = NbdArgs { data: folder.path().to_owned(), config: None, nbd_listen: free, insecure_no_auth: false };
     let args = ServeArgs { listen: free, nbd, no_data_plane_spawn: false, slow_ms: 0 };
-    let ready = runtime.block_on(Ready::open(&args))?;
+    let ready = runtime.block_on(Ready::open(&args, &Config::read(None)?))?;
     let base = format!("http://{}/v1beta/{TENANT}", ready.address);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = runtime.spawn(ready.run(async move { drop(stopped.await) }));

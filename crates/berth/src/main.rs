@@ -11,6 +11,7 @@ mod deadlines;
 mod demo;
 mod http;
 mod kept;
+mod late;
 mod mark;
 mod serve;
 

@@ -6,6 +6,7 @@
 use crate::cli::{NbdArgs, ServeArgs};
 use crate::config::{Config, PoolConfig, Words};
 use crate::kept::kept;
+use crate::late::Opening;
 use crate::{http, mark};
 use anyhow::{Context, Result, bail};
 use api_opensds::{AttachmentWords, Settings as ApiSettings};
@@ -26,6 +27,9 @@ use tokio::net::TcpListener;
 
 /// The file in the data folder with what tells this controller's loop devices from those of others on the machine.
 const LOCAL_MARK_FILE: &str = "local-mark";
+
+/// How many threads may block besides those of the pools: the runtime's own default.
+const BLOCKING_THREADS: usize = 512;
 
 /// The wall clock.
 struct WallClock;
@@ -52,17 +56,16 @@ impl Ready {
     ///
     /// # Errors
     /// What cannot be opened and why, with what to do. Nothing is left behind but the folders.
-    pub(crate) async fn open(args: &ServeArgs) -> Result<Self> {
-        let config = Config::read(args.nbd.config.as_deref())?;
+    pub(crate) async fn open(args: &ServeArgs, config: &Config) -> Result<Self> {
         guard_listener("--listen", args.listen, args.nbd.insecure_no_auth)?;
-        guard_nbd(&args.nbd, &config)?;
+        guard_nbd(&args.nbd, config)?;
         let folder = data_folder(&args.nbd.data)?;
         let store = SqliteStore::open(&folder, store_sqlite::Options::default())?;
-        let pools = config.pools.iter().map(|pool| open_pool(pool, &folder, args)).collect::<Result<Vec<_>>>()?;
-        let local = open_local(&folder, &config)?;
+        let pools = open_pools(config, &folder, args).await?;
+        let local = open_local(&folder, config)?;
         let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = listener.local_addr().context("cannot tell where it listens")?;
-        let data_plane = Arc::new(open_data_plane(&folder, args, &config).await?);
+        let data_plane = Arc::new(open_data_plane(&folder, args, config).await?);
         let exporters: Vec<Arc<dyn Exporter>> = [data_plane.clone() as Arc<dyn Exporter>].into_iter().chain(local).collect();
         let engine = match Engine::start(Arc::new(store), exporters, Arc::new(WallClock), pools, config.settings()).await {
             Ok(engine) => engine,
@@ -92,11 +95,15 @@ impl Ready {
 /// As [`Ready::open`].
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     keep_to_ourselves();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let config = Config::read(args.nbd.config.as_deref())?;
+    // As many threads as all pools can block at once, and the usual number for everybody else.
+    let threads = BLOCKING_THREADS + config.pools.len() * driver_file::THREADS_MAX;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(threads).build().context("cannot start the runtime")?;
     runtime.block_on(async {
         // From the first moment on, so that what a start has begun is ended in order.
         let stop = told_to_stop()?;
-        let ready = Ready::open(args).await?;
+        let ready = Ready::open(args, &config).await?;
         announce(ready.address);
         ready.run(stop).await;
         anyhow::Ok(())
@@ -170,7 +177,29 @@ pub(crate) fn data_folder(data: &Path) -> Result<PathBuf> {
     data.canonicalize().with_context(|| format!("cannot find the data folder {}", data.display()))
 }
 
-fn open_pool(pool: &PoolConfig, data: &Path, args: &ServeArgs) -> Result<PoolSetup> {
+/// Opens every pool's folder, beside each other.
+///
+/// # Errors
+/// One of them cannot be a pool.
+async fn open_pools(config: &Config, data: &Path, args: &ServeArgs) -> Result<Vec<PoolSetup>> {
+    let begun: Vec<_> = config.pools.iter().map(|pool| (pool, begin_pool(pool, data, args))).collect();
+    let mut pools = Vec::with_capacity(begun.len());
+    for (pool, opening) in begun {
+        pools.push(PoolSetup {
+            name: pool.name.clone(),
+            description: pool.description.clone(),
+            zone: pool.zone.clone(),
+            overcommit: pool.overcommit,
+            retired: pool.retired,
+            deadlines: pool.deadline.deadlines(),
+            when_down: pool.when_down.into(),
+            driver: opening.finish(crate::late::PATIENCE).await?,
+        });
+    }
+    Ok(pools)
+}
+
+fn begin_pool(pool: &PoolConfig, data: &Path, args: &ServeArgs) -> Opening {
     let delay = Duration::from_millis(args.slow_ms);
     let options = DriverOptions {
         reserved: pool.reserved.map(Bytes),
@@ -178,18 +207,10 @@ fn open_pool(pool: &PoolConfig, data: &Path, args: &ServeArgs) -> Result<PoolSet
         copy_chunk_delay: delay,
         ..DriverOptions::default()
     };
-    let folder = pool.folder(data);
-    mark::check(data, &pool.name, &folder)?;
-    let driver = FileDriver::open(&folder, options)?;
-    Ok(PoolSetup {
-        name: pool.name.clone(),
-        description: pool.description.clone(),
-        zone: pool.zone.clone(),
-        overcommit: pool.overcommit,
-        retired: pool.retired,
-        deadlines: pool.deadline.deadlines(),
-        when_down: pool.when_down.into(),
-        driver: Arc::new(driver),
+    let (name, folder, data) = (pool.name.clone(), pool.folder(data), data.to_owned());
+    Opening::begin(&pool.name, move || {
+        mark::check(&data, &name, &folder)?;
+        Ok(FileDriver::open(&folder, options.clone())?)
     })
 }
 

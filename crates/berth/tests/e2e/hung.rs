@@ -1,0 +1,179 @@
+//! Pools on file systems that hang for real, by `fsfreeze`: writers wait where no signal reaches them.
+
+use crate::server::{Answer, Server, run};
+use ground::{Frozen, Ground, Kind, wait_until};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long any answer may take while a backend hangs. Far above what it takes, and far below what a hung call does.
+const BOUNDED: Duration = Duration::from_secs(10);
+
+/// A folder for the server and a file system for its pool `slow`, beside the pool `default` on the folder's own.
+struct Place {
+    folder: TempDir,
+    ground: Ground,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        let ground = Ground::new(Kind::Ext4, 200)?;
+        let folder = tempfile::tempdir().expect("a folder");
+        Some(Self { folder, ground })
+    }
+
+    fn config(&self, of_slow: &str) -> PathBuf {
+        let (path, slow) = (self.folder.path().join("berth.toml"), self.ground.root().join("pool"));
+        let times = "[times]\ndown-after = 2\nprobe-interval = 1\ncall-timeout = 1\n";
+        let pools = "[[pool]]\nname = \"default\"\nreserved = 0\n[[pool]]\nname = \"slow\"\nreserved = 0\n";
+        std::fs::write(&path, format!("{times}{pools}folder = {slow:?}\n{of_slow}\n")).expect("room");
+        path
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn start(&self, of_slow: &str) -> Server {
+        Server::start(&self.data(), &["--config", self.config(of_slow).to_str().expect("UTF-8")])
+    }
+}
+
+fn pool(server: &Server, name: &str) -> Value {
+    let pools = server.get("/pools").expect(200).body;
+    pools.as_array().and_then(|all| all.iter().find(|pool| pool["name"] == name)).expect("configured").clone()
+}
+
+fn is(server: &Server, name: &str, state: &str) -> bool {
+    pool(server, name)["availability"]["state"] == state
+}
+
+fn create(server: &Server, name: &str) -> Answer {
+    server.post("/block/volumes", &json!({"name": "v", "size": 1, "poolId": pool(server, name)["id"]}))
+}
+
+fn made(server: &Server, name: &str) -> String {
+    let id = create(server, name).expect(202).id();
+    server.until(&path(&id), "available");
+    id
+}
+
+fn path(volume: &str) -> String {
+    format!("/block/volumes/{volume}")
+}
+
+/// What the answer to this takes.
+fn timed(what: &str, ask: impl FnOnce()) {
+    let begun = Instant::now();
+    ask();
+    assert!(begun.elapsed() < BOUNDED, "{what} took {:?}", begun.elapsed());
+}
+
+/// Whether nothing of the process runs any more. One whose thread is stuck in a frozen file system cannot be reaped before that thaws.
+fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])))
+}
+
+fn tell_to_stop(server: &Server) {
+    run("kill", &["-TERM", &server.pid().to_string()]);
+    wait_until("it ends, whoever hangs", || has_ended(server.pid()));
+}
+
+#[test]
+fn a_frozen_pool_is_told_and_harms_nobody() {
+    let Some(place) = Place::new() else { return };
+    let server = place.start("");
+    wait_until("both answer", || ["default", "slow"].iter().all(|name| is(&server, name, "up")));
+    let (kept, removed) = (made(&server, "slow"), made(&server, "slow"));
+    let frozen: Frozen = place.ground.freeze();
+    let creating = create(&server, "slow").expect(202).id();
+    wait_until("it says who is waited for", || {
+        server.get(&path(&creating)).body["operation"]["waitingFor"] == "driver file of pool slow"
+    });
+    timed("another pool", || drop(made(&server, "default")));
+    timed("deleting while creating", || drop(server.delete(&path(&creating)).expect(202)));
+    assert_eq!(server.get(&path(&creating)).body["status"], "deleting");
+    timed("deleting", || drop(server.delete(&path(&removed)).expect(202)));
+
+    wait_until("the pool is down", || is(&server, "slow", "down"));
+    let slow = pool(&server, "slow");
+    assert_eq!((&slow["status"], &slow["whenDown"]), (&json!("unavailable"), &json!("refuse")));
+    assert!(is(&server, "default", "up"));
+    let shown = server.get(&path(&kept)).body;
+    assert_eq!((&shown["status"], &shown["health"]["state"]), (&json!("available"), &json!("unknown")));
+    assert_eq!(shown["health"]["code"], "backendUnreachable");
+    assert_eq!(shown["health"]["since"], slow["availability"]["since"]);
+    let refused = create(&server, "slow").expect(503);
+    assert_eq!(refused.body["type"], "pool-down");
+    for list in ["/pools", "/block/volumes", "/block/snapshots", "/block/attachments"] {
+        timed(list, || drop(server.get(list).expect(200)));
+    }
+    timed("a volume without a pool", || drop(server.volume(1)));
+    let listed = run(env!("CARGO_BIN_EXE_berth"), &["pool", "list", "--endpoint", server.base()]);
+    assert!(listed.lines().any(|line| line.contains("slow") && line.contains("down since 20")), "{listed}");
+
+    drop(frozen);
+    wait_until("the pool is up again", || is(&server, "slow", "up"));
+    for gone in [&creating, &removed] {
+        server.until(&path(gone), "gone");
+    }
+    assert_eq!(server.get(&path(&kept)).body["health"]["state"], "ok");
+    made(&server, "slow");
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn told_to_stop_while_a_pool_is_frozen_it_stops_and_another_starts() {
+    let Some(place) = Place::new() else { return };
+    // Dropped after what thaws the file system: before, they could not be reaped.
+    let (old, new);
+    old = place.start("");
+    let kept = made(&old, "slow");
+    let frozen = place.ground.freeze();
+    let creating = create(&old, "slow").expect(202).id();
+    old.delete(&path(&kept)).expect(202);
+    wait_until("both calls hang", || {
+        let shows = |id| old.get(&path(id)).body["operation"]["waitingFor"] == "driver file of pool slow";
+        shows(&creating) && shows(&kept)
+    });
+    tell_to_stop(&old);
+
+    // The old one's threads are stuck in the folder still, and it cannot be written either.
+    new = place.start("");
+    timed("another pool", || drop(made(&new, "default")));
+    wait_until("the pool is down", || is(&new, "slow", "down"));
+    assert_eq!(new.get(&path(&creating)).body["status"], "creating");
+    tell_to_stop(&new);
+    drop(frozen);
+    assert!(old.terminate_alone().success());
+    assert!(new.terminate_alone().success());
+
+    let server = place.start("");
+    wait_until("the pool is up", || is(&server, "slow", "up"));
+    server.until(&path(&creating), "available");
+    server.until(&path(&kept), "gone");
+}
+
+#[test]
+fn work_queued_for_a_frozen_pool_is_done_when_it_thaws() {
+    let Some(place) = Place::new() else { return };
+    let server = place.start("when-down = \"queue\"\n[pool.deadline]\ncreate = 1\n");
+    made(&server, "slow");
+    let frozen = place.ground.freeze();
+    wait_until("the pool is down", || is(&server, "slow", "down"));
+    let queued = create(&server, "slow").expect(202).id();
+    wait_until("it says what is waited for", || {
+        let shown = server.get(&path(&queued)).body;
+        shown["operation"]["waitingFor"]
+            .as_str()
+            .is_some_and(|whom| whom.starts_with("the backend of pool slow, unreachable since"))
+    });
+    let begun = Instant::now();
+    wait_until("its deadline would have passed", || begun.elapsed() > Duration::from_secs(2));
+    assert_eq!(server.get(&path(&queued)).body["status"], "creating");
+    drop(frozen);
+    server.until(&path(&queued), "available");
+    assert_eq!(server.get("/block/volumes").expect(200).body.as_array().map(Vec::len), Some(2));
+}
