@@ -158,12 +158,18 @@ async fn probe(shared: &Arc<Shared>, pool: &Pool) {
         let hangs = because.is_none();
         let because = because.unwrap_or_else(|| format!("a probe has had no answer for {} s", begun.at.elapsed().as_secs()));
         if lock(&watched.machine).unanswered(begun, Instant::now(), because.clone(), pace) {
-            tracing::warn!(pool = pool.setup.name, because, "the backend does not answer; the pool is down");
+            went(shared, pool, &because).await;
         }
         if !hangs || begun.at.elapsed() >= shared.settings.look_timeout.max(pace.down_after) {
             return;
         }
     }
+}
+
+/// The backend does not answer any more. Work that still waits for a place is held back from now on, if the pool queues it.
+async fn went(shared: &Arc<Shared>, pool: &Pool, because: &str) {
+    tracing::warn!(pool = pool.setup.name, because, "the backend does not answer; the pool is down");
+    send_workers(shared, pool, worker::poke).await;
 }
 
 /// The backend answers, and did not before.
@@ -173,13 +179,18 @@ async fn came(shared: &Arc<Shared>, pool: &Pool) {
         *lock(&pool.capabilities) = told;
     }
     lock(&pool.capacity).0 = None;
+    send_workers(shared, pool, worker::hurry).await;
+}
+
+/// Sends the workers that are at work on volumes of this pool.
+async fn send_workers(shared: &Arc<Shared>, pool: &Pool, send: fn(&Arc<Shared>, VolumeId)) {
     let at_work: Vec<VolumeId> = lock(&shared.workers).keys().copied().collect();
     for id in at_work {
-        // One that cannot be read now is tried at its time.
+        // One that cannot be read now goes on at its time.
         if let Ok(Some(now)) = shared.read_volume(id).await
             && now.record.pool == pool.id
         {
-            worker::hurry(shared, id);
+            send(shared, id);
         }
     }
 }

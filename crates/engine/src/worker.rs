@@ -126,7 +126,7 @@ impl Worker {
             return;
         }
         let looking = pool.setup.driver.inspect(self.id, Some(self.shared.token()));
-        if let Ok(Ok(look)) = tokio::time::timeout(self.shared.settings.look_timeout, looking).await {
+        if let Ok(Ok(look)) = tokio::time::timeout(self.shared.deadline(now.record.pool, Work::Look), looking).await {
             let input = Input::Report { work: Work::Look, outcome: Outcome::Done(Facts::Look(look)) };
             self.decide(&input, "look").await;
         }
@@ -192,7 +192,12 @@ impl Worker {
         for Owed { work, waiting } in owed {
             let slot = work.slot();
             let held = self.tries.entry(*work).or_default();
-            let due = held.next.is_none_or(|next| next <= now) && !held.is_held_back(*work, pool);
+            let held_back = held.is_held_back(*work, pool);
+            if held_back && self.running.get(&slot).is_some_and(|(running, _)| running.work == *work) {
+                // It has no place yet, and would be called in vain if it got one.
+                self.running.remove(&slot);
+            }
+            let due = held.next.is_none_or(|next| next <= now) && !held_back;
             if waiting.is_none() && due && !self.running.contains_key(&slot) {
                 let running = calls::start(&self.shared, record, *work, self.tell.clone());
                 self.running.insert(slot, (running, None));

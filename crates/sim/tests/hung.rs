@@ -270,6 +270,34 @@ async fn work_that_is_queued_begins_when_the_backend_answers_and_does_not_end_be
 }
 
 #[tokio::test(start_paused = true)]
+async fn work_that_waits_for_a_place_when_the_backend_goes_is_queued_too() {
+    let world = World::new(WhenDown::Queue).await;
+    let places = Settings::default().places_per_pool;
+    world.hung.freeze();
+    let (mut begun, mut waiting) = (Vec::new(), Vec::new());
+    for _ in 0..places {
+        begun.push(world.create("hung").await.expect("accepted"));
+    }
+    for id in &begun {
+        world.shown(Subject::Volume(*id), waits_for("driver memory of pool hung")).await;
+    }
+    for _ in 0..3 {
+        waiting.push(world.create("hung").await.expect("accepted"));
+    }
+    world.until_down(true).await;
+    for id in &begun {
+        world.until(*id, "error").await;
+    }
+    let calls = world.hung.script.count("create");
+    tokio::time::sleep(Settings::default().shape_deadline * 2).await;
+    assert_eq!((calls, world.hung.script.count("create")), (places, places), "nothing is called in vain");
+    world.hung.thaw();
+    for id in waiting {
+        world.until(id, "available").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_for_its_next_try_is_tried_when_the_backend_is_back() {
     let world = World::new(WhenDown::Refuse).await;
     let (here, there) = (world.available("hung").await, world.available("other").await);
