@@ -56,8 +56,7 @@ async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId
     let unconditional = HeaderMap::new();
     let headers = if clients.is_some() { &unconditional } else { headers };
     let shown = api.attachment(&now.record, id, clients).ok_or_else(gone)?;
-    let revision = now.record.attachments.get(&id).map_or(0, |held| held.about.revision);
-    Ok(tagged(status, revision, headers, &shown))
+    Ok(tagged(status, shown.tag(), headers, &shown))
 }
 
 async fn show(

@@ -102,7 +102,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
 
 fn revision(given: &str) -> Result<u64, ApiError> {
     let bare = given.trim_start_matches("W/").trim_matches('"');
-    bare.parse().map_err(|_| ApiError::bad(format!("If-Match {given:?} is no revision; give the ETag of the resource")))
+    // What follows the revision tells apart what is shown beside it, and is nothing that a change can be held to.
+    bare.split('-')
+        .next()
+        .unwrap_or(bare)
+        .parse()
+        .map_err(|_| ApiError::bad(format!("If-Match {given:?} is no revision; give the ETag of the resource")))
 }
 
 impl Asking {

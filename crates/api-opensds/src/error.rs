@@ -122,3 +122,21 @@ impl IntoResponse for ApiError {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifecycle::Timestamp;
+
+    #[test]
+    fn a_pool_that_is_down_is_asked_again_later_than_what_stumbles() {
+        let down = Refusal::PoolDown { pool: "p".into(), since: Timestamp(0), because: "it hangs".into() };
+        for (refusal, after) in [(down, "10"), (Refusal::Unavailable("busy".into()), "1")] {
+            let response = ApiError::from(refusal).into_response();
+            assert_eq!(
+                (response.status(), &response.headers()[header::RETRY_AFTER]),
+                (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from_static(after))
+            );
+        }
+    }
+}

@@ -41,6 +41,13 @@ struct Doubt {
     since: String,
 }
 
+impl Health {
+    /// Why nothing is known now, if so.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        self.doubt.as_ref().map(|doubt| doubt.code)
+    }
+}
+
 impl Api {
     /// The health of a volume, or of one of its parts whose status has this reason.
     pub(crate) fn health(&self, record: &VolumeRecord, subject: Subject, status_reason: Option<ReasonCode>) -> Health {

@@ -47,9 +47,9 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     (status, [(header::CONTENT_TYPE, JSON)], bytes).into_response()
 }
 
-/// A resource with its revision as the tag; 304 if the client has it already.
-pub(crate) fn tagged(status: StatusCode, revision: u64, headers: &HeaderMap, body: &impl Serialize) -> Response {
-    let tag = format!("\"{revision}\"");
+/// A resource with its tag, which begins with its revision; 304 if the client has it already.
+pub(crate) fn tagged(status: StatusCode, tag: impl std::fmt::Display, headers: &HeaderMap, body: &impl Serialize) -> Response {
+    let tag = format!("\"{tag}\"");
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let mut response = if known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)) {
         StatusCode::NOT_MODIFIED.into_response()

@@ -48,8 +48,7 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
 async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: SnapshotId, headers: &HeaderMap) -> Answer {
     let held = api.snapshot(&now.record, id).filter(|_| !api.hides(&now.record, Subject::Snapshot(id)));
     let shown = held.ok_or_else(|| ApiError::not_found(format!("snapshot {id} does not exist")))?;
-    let revision = now.record.snapshots.get(&id).map_or(0, |held| held.about.revision);
-    Ok(tagged(status, revision, headers, &shown))
+    Ok(tagged(status, shown.tag(), headers, &shown))
 }
 
 async fn show(

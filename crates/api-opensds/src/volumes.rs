@@ -46,7 +46,8 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
 }
 
 fn accepted(api: &Api, now: &VolumeNow) -> Response {
-    tagged(StatusCode::ACCEPTED, now.record.about.revision, &HeaderMap::new(), &api.volume(&now.record))
+    let shown = api.volume(&now.record);
+    tagged(StatusCode::ACCEPTED, shown.tag(), &HeaderMap::new(), &shown)
 }
 
 async fn show(
@@ -73,7 +74,8 @@ async fn show(
         }
         Err(other) => return Err(other.into()),
     };
-    let answer = tagged(StatusCode::OK, now.record.about.revision, &headers, &api.volume(&now.record));
+    let shown = api.volume(&now.record);
+    let answer = tagged(StatusCode::OK, shown.tag(), &headers, &shown);
     Ok(match reached {
         Some(reached) => waited(answer, reached),
         None => answer,
@@ -83,7 +85,8 @@ async fn show(
 async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
     let volume: VolumeId = id("volume", &text)?;
     let now = api.engine.relabel(&asking.caller, Subject::Volume(volume), body.relabel()?).await?;
-    Ok(tagged(StatusCode::OK, now.record.about.revision, &HeaderMap::new(), &api.volume(&now.record)))
+    let shown = api.volume(&now.record);
+    Ok(tagged(StatusCode::OK, shown.tag(), &HeaderMap::new(), &shown))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {

@@ -190,6 +190,38 @@ const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+impl Truth {
+    /// What tells this body from an earlier one of the same resource: its revision, and whether its backend is unreachable, which
+    /// comes and goes without one.
+    fn tag(&self) -> String {
+        match self.health.code() {
+            Some(code) => format!("{}-{code}", self.revision),
+            None => self.revision.to_string(),
+        }
+    }
+}
+
+impl Volume {
+    /// The tag of this body.
+    pub(crate) fn tag(&self) -> String {
+        self.truth.tag()
+    }
+}
+
+impl Snapshot {
+    /// The tag of this body.
+    pub(crate) fn tag(&self) -> String {
+        self.truth.tag()
+    }
+}
+
+impl Attachment {
+    /// The tag of this body.
+    pub(crate) fn tag(&self) -> String {
+        self.truth.tag()
+    }
+}
+
 impl Api {
     /// A volume as the wire shows it.
     pub(crate) fn volume(&self, record: &VolumeRecord) -> Volume {
