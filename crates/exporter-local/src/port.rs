@@ -64,9 +64,7 @@ impl LocalExporter {
     /// watches its devices until it is dropped.
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        // The kernel tells paths without links. A folder that is not there has no volumes yet.
-        let real = options.folders.iter().map(|folder| std::fs::canonicalize(folder).unwrap_or_else(|_| folder.clone()));
-        let shared = Arc::new(Shared::new(options.mark, real.collect()));
+        let shared = Arc::new(Shared::new(options.mark, options.folders.clone()));
         tokio::spawn(losses::watch(Arc::downgrade(&shared), options.watch));
         Self { shared, patience: Patience { grace: options.grace, drain: options.drain } }
     }

@@ -15,7 +15,7 @@ use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection, Outcome, Timestamp, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 /// What all calls share.
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) mark: u64,
     /// Where its volumes lie; empty for anywhere.
     folders: Vec<PathBuf>,
+    real_folders: OnceLock<Vec<PathBuf>>,
     gate: Arc<tokio::sync::Mutex<()>>,
     tokens: Mutex<Tokens>,
     busy: Mutex<BTreeSet<(AttachmentId, Step)>>,
@@ -77,6 +78,7 @@ impl Shared {
         Self {
             mark,
             folders,
+            real_folders: OnceLock::new(),
             gate: Arc::default(),
             tokens: Mutex::default(),
             busy: Mutex::default(),
@@ -146,11 +148,21 @@ impl Shared {
         let known = lock(&self.lives).iter().find(|(_, known)| **known == life).map(|(attachment, _)| self.name(*attachment));
         match known {
             Some(name) => scan.found.push(device.found(name.to_string(), None)),
-            None if self.folders.is_empty() || self.folders.iter().any(|folder| Path::new(&path).starts_with(folder)) => {
+            None if self.may_be_ours(Path::new(&path)) => {
                 scan.unclear.push(device);
             }
             None => {}
         }
+    }
+
+    /// Whether a file lies where this controller's volumes do.
+    ///
+    /// Its folders are asked for their paths without links, as the kernel tells them, when that is first needed: that may take as long
+    /// as their file systems do, and one that hangs must not keep a controller from starting. One that is not there has no volumes.
+    fn may_be_ours(&self, file: &Path) -> bool {
+        let real = |folder: &PathBuf| std::fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
+        let folders = self.real_folders.get_or_init(|| self.folders.iter().map(real).collect());
+        folders.is_empty() || folders.iter().any(|folder| file.starts_with(folder))
     }
 
     /// The name of a device that this controller made.
