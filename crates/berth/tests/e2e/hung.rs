@@ -25,8 +25,8 @@ impl Place {
 
     fn config(&self, of_slow: &str) -> PathBuf {
         let (path, slow) = (self.folder.path().join("berth.toml"), self.ground.root().join("pool"));
-        let times = "[times]\ndown-after = 2\nprobe-interval = 1\ncall-timeout = 1\n";
-        let pools = "[[pool]]\nname = \"default\"\nreserved = 0\n[[pool]]\nname = \"slow\"\nreserved = 0\n";
+        let times = "[times]\ndown-after = 4\nprobe-interval = 1\ncall-timeout = 1\n";
+        let pools = "[[pool]]\nname = \"default\"\nreserved = 0\n[[pool]]\nname = \"slow\"\nreserved = 0\novercommit = 100.0\n";
         std::fs::write(&path, format!("{times}{pools}folder = {slow:?}\n{of_slow}\n")).expect("room");
         path
     }
@@ -86,13 +86,25 @@ fn a_frozen_pool_is_told_and_harms_nobody() {
     let Some(place) = Place::new() else { return };
     let server = place.start("");
     wait_until("both answer", || ["default", "slow"].iter().all(|name| is(&server, name, "up")));
-    let (kept, removed) = (made(&server, "slow"), made(&server, "slow"));
+    let (kept, removed, attached) = (made(&server, "slow"), made(&server, "slow"), made(&server, "slow"));
+    let host = server.host("h");
     let frozen: Frozen = place.ground.freeze();
     let creating = create(&server, "slow").expect(202).id();
     wait_until("it says who is waited for", || {
         server.get(&path(&creating)).body["operation"]["waitingFor"] == "driver file of pool slow"
     });
+    let attachment = server.post("/block/attachments", &json!({"volumeId": attached, "hostId": host})).expect(202).id();
+    let attachment = format!("/block/attachments/{attachment}");
+    wait_until("its backing cannot be opened", || {
+        let operation = server.get(&attachment).body["operation"].clone();
+        operation["waitingFor"] == "the data plane for access protocol nbd"
+    });
     timed("another pool", || drop(made(&server, "default")));
+    timed("detaching while attaching", || {
+        server.delete(&attachment).expect(202);
+        server.until(&attachment, "detached");
+        server.until(&path(&attached), "available");
+    });
     timed("deleting while creating", || drop(server.delete(&path(&creating)).expect(202)));
     assert_eq!(server.get(&path(&creating)).body["status"], "deleting");
     timed("deleting", || drop(server.delete(&path(&removed)).expect(202)));
