@@ -82,17 +82,15 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
         let asks = move |whom| {
             let _ = sink.send(Message { slot, token, told: Told::Asks(whom) });
         };
-        let inner = tokio::spawn(async move {
-            let outcome = perform(&shared, &record, work, Call { token, progress }, &asks).await;
-            bear_witness(&shared, &record, work, &outcome);
-            outcome
-        });
+        let (asked, of) = (shared.clone(), record.clone());
+        let inner = tokio::spawn(async move { perform(&asked, &of, work, Call { token, progress }, &asks).await });
         let mut inner = AbortOnDrop(inner);
-        let outcome = (&mut inner.0).await;
-        told(Told::Ended(outcome.unwrap_or_else(|error| {
+        let outcome = (&mut inner.0).await.unwrap_or_else(|error| {
             tracing::error!(?work, %error, "a driver call panicked");
             Outcome::Unknown("the driver failed inside; its log tells more".into())
-        })));
+        });
+        bear_witness(&shared, &record, work, &outcome);
+        told(Told::Ended(outcome));
     });
     Running { work, token, pool, limit, task }
 }

@@ -205,6 +205,18 @@ async fn a_panic_in_a_probe_ends_that_probe_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backend_at_work_is_not_probed() {
+    let world = World::new(WhenDown::Refuse).await;
+    world.available("hung").await;
+    let probes = world.hung.script.count("probe");
+    for _ in 0..20 {
+        world.available("hung").await;
+        tokio::time::sleep(Settings::default().probe_interval / 2).await;
+    }
+    assert_eq!(world.hung.script.count("probe"), probes, "what it does shows that it works");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_probe_is_asked_anew() {
     let world = World::new(WhenDown::Refuse).await;
     world.available("hung").await;
@@ -285,6 +297,12 @@ async fn work_that_waits_for_a_place_when_the_backend_goes_is_queued_too() {
         waiting.push(world.create("hung").await.expect("accepted"));
     }
     world.until_down(true).await;
+    let noticed = Instant::now();
+    for id in &waiting {
+        let held = |live: &Live| live.waiting_for.as_ref().is_some_and(|whom| whom.starts_with("the backend of pool hung"));
+        world.shown(Subject::Volume(*id), held).await;
+    }
+    assert!(noticed.elapsed() < Duration::from_secs(1), "it took {:?}", noticed.elapsed());
     for id in &begun {
         world.until(*id, "error").await;
     }
@@ -295,6 +313,46 @@ async fn work_that_waits_for_a_place_when_the_backend_goes_is_queued_too() {
     for id in waiting {
         world.until(id, "available").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_was_begun_is_tried_on_and_ends_at_its_deadline_also_where_new_work_is_queued() {
+    let world = World::new(WhenDown::Queue).await;
+    let id = world.available("hung").await;
+    for call in ["delete", "probe"] {
+        (0..1000).for_each(|_| world.hung.script.next(call, Fault::Fail));
+    }
+    let begun = Instant::now();
+    world.delete(id).await;
+    world.until_down(true).await;
+    let calls = world.hung.script.count("delete");
+    world.until(id, "errorDeleting").await;
+    assert!(world.hung.script.count("delete") > calls, "it was tried on");
+    assert!(begun.elapsed() <= Settings::default().shape_deadline + BOUNDED, "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_has_the_backend_probed_before_its_time() {
+    let hour = Duration::from_secs(3600);
+    let deadlines = Deadlines { create: Some(Duration::from_secs(5)), ..Deadlines::default() };
+    let settings = Settings { probe_interval: hour, deadlines, ..Settings::default() };
+    let world = World::with(WhenDown::Refuse, settings.clone(), |_| {}).await;
+    world.available("hung").await;
+    for fault in [Fault::Fail, Fault::ActThenUnknown, Fault::Panic, Fault::Hang] {
+        // So that it is not too soon after the last.
+        tokio::time::sleep(settings.down_after).await;
+        let probes = world.hung.script.count("probe");
+        world.hung.script.next("create", fault.clone());
+        let id = world.create("hung").await.expect("accepted");
+        let ends = if fault == Fault::Hang { "error" } else { "available" };
+        world.until(id, ends).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(world.hung.script.count("probe") > probes, "{fault:?}");
+    }
+    // Also if all that is asked is how full it is, as lists of pools do.
+    world.hung.freeze();
+    let took = world.until_down(true).await;
+    assert!(took <= settings.down_after + BOUNDED, "it took {took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -400,11 +458,11 @@ async fn the_api_answers_while_every_backend_hangs() {
     let id = world.available("hung").await;
     world.hung.freeze();
     world.other.freeze();
-    // Before they are known to be down, and after.
-    for _ in 0..2 {
+    // Before they are known to be down, and after: then nobody is asked any more.
+    for bound in [BOUNDED, Duration::from_millis(10)] {
         let begun = Instant::now();
         assert_eq!(world.engine.pools().await.expect("told").len(), 2);
-        assert!(begun.elapsed() < BOUNDED, "pools: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < bound, "pools: {:?}", begun.elapsed());
         let begun = Instant::now();
         world.engine.volume(&world.caller, id).await.expect("there");
         let (marker, filters) = (None, Vec::new());
@@ -415,7 +473,11 @@ async fn the_api_answers_while_every_backend_hangs() {
         let begun = Instant::now();
         drop(world.create_in(None).await);
         assert!(begun.elapsed() < BOUNDED * 2, "a create: {:?}", begun.elapsed());
-        world.until_down(true).await;
+        while world.engine.pools().await.expect("told").iter().any(|pool| !pool.reach.is_down()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // What they told last is old by then.
+        tokio::time::sleep(Settings::default().capacity_life * 2).await;
     }
 }
 
