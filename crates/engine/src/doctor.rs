@@ -6,6 +6,7 @@
 use crate::drift::names;
 use crate::engine::Engine;
 use crate::ports::{Call, Progress};
+use crate::reach::Reach;
 use crate::records::{TenantId, VolumeRecord};
 use crate::requests::{Caller, Refusal, Unseen};
 use crate::shared::{Pool, lock, unavailable};
@@ -111,6 +112,8 @@ pub enum FindingKind {
     Unseen,
     /// A pool whose backend does not tell what it has.
     PoolUnseen,
+    /// A pool whose backend does not answer.
+    PoolDown,
     /// An exporter that does not answer.
     ExporterSilent,
     /// An operation whose tries fail.
@@ -127,6 +130,7 @@ impl FindingKind {
             Self::UnknownExport => "unknownExport",
             Self::Unseen => "notLookedAt",
             Self::PoolUnseen => "poolNotLookedAt",
+            Self::PoolDown => "poolDown",
             Self::ExporterSilent => "exporterSilent",
             Self::Struggling => "operationFails",
         }
@@ -144,6 +148,10 @@ impl FindingKind {
             Self::UnknownExport => "somebody may still use a volume by an export that no record names; it is tried again and again",
             Self::Unseen => "the backend does not tell of this volume; its status is as it was last known",
             Self::PoolUnseen => "the backend does not tell what it has; the statuses of its volumes are as they were last known",
+            Self::PoolDown => {
+                "see to its backend: meanwhile new work on it is refused or queued, and the statuses of its volumes are as they were last \
+                 known; when it answers, all goes on by itself"
+            }
             Self::ExporterSilent => {
                 "what is attached over it is as it was last known; nothing new is attached, and a detach ends as outcomeUnknown"
             }
@@ -232,7 +240,10 @@ impl Engine {
             volumes: held.volumes,
             trouble: held.trouble.clone(),
         });
-        if let Some(Unseen { since, message }) = held.trouble.clone() {
+        if let Reach::Down { since, because } = pool.watched.reach() {
+            let message = format!("the backend of pool {} does not answer: {because}", pool.setup.name);
+            diagnosis.add(FindingKind::PoolDown, Target::Pool(pool.id), Some(since), message, vec![]);
+        } else if let Some(Unseen { since, message }) = held.trouble.clone() {
             let message = format!("pool {} was not looked at: {message}", pool.setup.name);
             diagnosis.add(FindingKind::PoolUnseen, Target::Pool(pool.id), Some(since), message, vec![]);
         }

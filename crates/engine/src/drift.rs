@@ -11,6 +11,7 @@
 use crate::change::Cause;
 use crate::exporters::Served;
 use crate::ports::Listed;
+use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::recovery::{end_strays, export_again, note};
 use crate::shared::{Pool, Shared};
@@ -73,6 +74,10 @@ async fn watch_exports(shared: Arc<Shared>) {
 /// One round over one pool.
 async fn round(shared: &Arc<Shared>, pool: &Pool, pace: Pace) {
     let at = shared.clock.now();
+    // What a backend that is down would list may be what somebody remembers of it. It is looked at as soon as it answers.
+    if let Reach::Down { because, .. } = pool.watched.reach() {
+        return fail(pool, at, because);
+    }
     let listed = match tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list()).await {
         Ok(Ok(listed)) => listed,
         Ok(Err(error)) => return fail(pool, at, error.to_string()),

@@ -2,7 +2,8 @@
 //!
 //! - A probe that hangs is not joined by others: it is waited for on and on, each wait being one more sign of silence, and asked anew
 //!   only once it must be lost. So a backend that hangs holds one probe, and is known to be back the moment that one is answered.
-//! - A backend that comes back is asked anew what it can do and how full it is, and what waits for its next try is tried.
+//! - A backend that comes back is asked anew what it can do and how full it is, what waits for its next try is tried, and all that it
+//!   has is looked at.
 //!
 //! Not here: what counts as down (`reach`), and what is refused meanwhile (`admission`).
 
@@ -179,6 +180,7 @@ async fn came(shared: &Arc<Shared>, pool: &Pool) {
         *lock(&pool.capabilities) = told;
     }
     lock(&pool.capacity).0 = None;
+    pool.survey.ask();
     send_workers(shared, pool, worker::hurry).await;
 }
 

@@ -137,7 +137,7 @@ impl Survey {
     }
 
     /// Asks for a look now.
-    fn ask(&self) {
+    pub(crate) fn ask(&self) {
         self.asked.notify_one();
     }
 

@@ -169,6 +169,31 @@ async fn a_pool_whose_backend_hangs_is_down_and_the_other_does_not_notice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pool_that_is_down_is_found_at_once_and_looked_at_when_it_is_back() {
+    let world = World::new(WhenDown::Refuse).await;
+    let (lost, administrator) = (world.available("hung").await, Caller { is_admin: true, ..world.caller.clone() });
+    let kinds = async || {
+        let found = world.engine.diagnose(&administrator).await.expect("told").findings;
+        found.iter().map(|finding| finding.kind.word()).collect::<Vec<_>>()
+    };
+    assert!(kinds().await.is_empty());
+    world.hung.freeze();
+    world.until_down(true).await;
+    assert_eq!(kinds().await, ["poolDown"]);
+    let begun = Instant::now();
+    world.engine.look(&administrator).await.expect("looked");
+    assert!(begun.elapsed() < Settings::default().look_timeout, "who is down is not asked: {:?}", begun.elapsed());
+    world.hung.meddle((lost, None), None);
+    world.hung.thaw();
+    world.until_down(false).await;
+    let back = Instant::now();
+    world.until(lost, "error").await;
+    assert!(back.elapsed() < Duration::from_secs(1), "it took {:?}", back.elapsed());
+    world.engine.look(&administrator).await.expect("looked");
+    assert_eq!(kinds().await, ["status"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_volume_that_always_fails_or_hangs_does_not_make_its_pool_down() {
     let world = World::new(WhenDown::Refuse).await;
     for fault in [Fault::Fail, Fault::Hang] {

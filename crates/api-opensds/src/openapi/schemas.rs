@@ -257,6 +257,7 @@ fn doctor() -> Value {
         FindingKind::UnknownExport,
         FindingKind::Unseen,
         FindingKind::PoolUnseen,
+        FindingKind::PoolDown,
         FindingKind::ExporterSilent,
         FindingKind::Struggling,
     ];

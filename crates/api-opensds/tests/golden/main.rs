@@ -245,6 +245,7 @@ async fn a_backend_that_is_down() {
     let pool = wire.get("/pools").await[0]["id"].as_str().unwrap().to_owned();
     wire.shown(&format!("/pools/{pool}"), |body| body["availability"]["state"] == "down").await;
     wire.get("/docks").await;
+    wire.get("/doctor").await;
     for path in [path.clone(), format!("/block/snapshots/{snapshot}"), format!("/block/attachments/{attachment}"), failing] {
         wire.get(&path).await;
     }
