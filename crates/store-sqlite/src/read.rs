@@ -8,13 +8,17 @@ use crate::record::{AttachmentPart, AttachmentRow, OtherRow, SnapshotPart, Snaps
 use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{Child, Head, Idempotent, JournalEntry, JournalQuery, StoreError, Versioned};
 use lifecycle::{Timestamp, VolumeId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What SQLite's failure means for a reader.
 pub(crate) fn trouble(error: &rusqlite::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
+    // A file that a broken disk gives back in part reads as damaged.
+    let codes = [ErrorCode::SystemIoFailure, ErrorCode::CannotOpen, ErrorCode::DatabaseCorrupt];
+    let is_the_disk = error.sqlite_error_code().is_some_and(|code| codes.contains(&code));
+    let remedy = if is_the_disk { "; see to the disk of the data folder, then start the server again" } else { "" };
+    StoreError::Unavailable(format!("{error}{remedy}"))
 }
 
 fn corrupt(what: &'static str, id: Uuid) -> impl FnOnce(String) -> StoreError {

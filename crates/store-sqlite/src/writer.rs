@@ -251,14 +251,15 @@ impl Thread {
 
     fn fail(&mut self, group: Vec<Waiting>, error: &rusqlite::Error, at_commit: bool) {
         let io = matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt));
+        let mut why = error.to_string();
         if io {
-            let why = format!("a write to its disk failed ({error}); nothing more is written until the server is started again");
+            why = format!("a write to its disk failed ({error}); nothing more is written until the server is started again");
             tracing::error!(%error, "the store stops writing");
-            self.stopped = Some(why);
+            self.stopped = Some(why.clone());
         }
         for (_, answer) in group {
-            let text = error.to_string();
-            let _ = answer.send(Err(if io && at_commit { CommitError::Unknown(text) } else { CommitError::Unavailable(text) }));
+            let why = why.clone();
+            let _ = answer.send(Err(if io && at_commit { CommitError::Unknown(why) } else { CommitError::Unavailable(why) }));
         }
     }
 

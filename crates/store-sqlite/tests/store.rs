@@ -1,7 +1,9 @@
 //! The store on a real disk: versions, counters, reopening, lists, and folders that are refused.
 
 use engine::records::{About, HostRecord, Key, PoolRecord, Record, VolumeRecord};
-use engine::store::{Change, Commit, CommitError, Counter, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store, Touched};
+use engine::store::{
+    Change, Commit, CommitError, Counter, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store, StoreError, Touched,
+};
 use lifecycle::{Bytes, HostId, PoolId, ProfileId, Timestamp, Volume, VolumeId};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -334,7 +336,10 @@ async fn a_broken_disk_stops_the_writer() {
     store.commit(one(put(volume(1, "v"), Expected::Absent))).await.unwrap();
     ground.breaker()();
     let failed = store.commit(one(put(volume(2, "v"), Expected::Absent))).await;
-    assert!(matches!(failed, Err(CommitError::Unknown(_) | CommitError::Unavailable(_))), "{failed:?}");
+    let Err(CommitError::Unknown(why) | CommitError::Unavailable(why)) = failed else { panic!("{failed:?}") };
+    assert!(why.contains("started again"), "the first one is told what to do, too: {why}");
+    let read = store.read(Key::Volume(VolumeId(Uuid::from_u128(1)))).await;
+    assert!(matches!(&read, Err(StoreError::Unavailable(why)) if why.contains("start the server again")), "{read:?}");
     let next = store.commit(one(put(volume(3, "v"), Expected::Absent))).await;
     assert!(matches!(&next, Err(CommitError::Unavailable(why)) if why.contains("started again")), "{next:?}");
     drop(store);
