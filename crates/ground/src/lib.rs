@@ -31,6 +31,7 @@ pub enum Kind {
 pub struct Ground {
     /// Which file system it is.
     pub kind: Kind,
+    image: PathBuf,
     mountpoint: PathBuf,
     _folder: TempDir,
 }
@@ -64,7 +65,7 @@ impl Ground {
         };
         run(Command::new(program).args(options).arg(&image))?;
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mountpoint))?;
-        Ok(Self { kind, mountpoint, _folder: folder })
+        Ok(Self { kind, image, mountpoint, _folder: folder })
     }
 
     /// Its root.
@@ -127,6 +128,24 @@ impl Ground {
     pub fn freeze(&self) -> Frozen {
         run(Command::new("fsfreeze").arg("-f").arg(&self.mountpoint)).expect("a mounted file system can be frozen");
         Frozen(self.mountpoint.clone())
+    }
+
+    /// Makes it read-only under those who write, as ext4 does when it finds itself damaged; what was written before can be read.
+    ///
+    /// # Panics
+    /// If it is not ext4.
+    pub fn abort(&self) {
+        run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.mountpoint)).expect("ext4 can be aborted");
+    }
+
+    /// Unmounts and mounts it again, as whoever mends a disk does.
+    ///
+    /// # Panics
+    /// If a file on it stays open.
+    pub fn mount_again(&self) {
+        // What was ended a moment ago may still be closing its files.
+        retry(|| run(Command::new("umount").arg(&self.mountpoint))).expect("nobody uses it");
+        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mountpoint)).expect("it was mounted before");
     }
 
     /// Makes it read-only.

@@ -96,38 +96,6 @@ fn a_read_only_attachment_takes_no_writes() {
 }
 
 #[test]
-fn a_busy_client_is_named_and_force_cuts_it_off() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = config(folder.path(), "[times]\ndetach-grace = 1\n");
-    let server = Server::start(&folder.path().join("data"), &["--config", config.to_str().unwrap()]);
-    let (volume, host) = (server.volume(1), server.host("h"));
-    let (attachment, attached) = server.attach(&volume, &host);
-    let path = format!("/block/attachments/{attachment}");
-    // Reads from standard input for as long as it is open, and so stays connected.
-    let client = std::process::Command::new("qemu-io")
-        .args(["-f", "raw", &uri(&attached)])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn();
-    let mut client = client.unwrap();
-    ground::wait_until("the client is connected", || {
-        server.get(&path).body["clients"].as_array().is_some_and(|clients| !clients.is_empty())
-    });
-    server.delete(&path).expect(202);
-    let held = server.until(&path, "errorDetaching");
-    assert!(held["statusReason"]["message"].as_str().unwrap().contains("127.0.0.1"), "{held}");
-    assert_eq!(server.get(&format!("/block/volumes/{volume}")).body["status"], "inUse");
-    run("qemu-io", &["-r", "-f", "raw", "-c", "read 0 64k", &uri(&attached)]);
-
-    server.delete(&format!("{path}?force=true")).expect(202);
-    server.until(&format!("/block/volumes/{volume}"), "available");
-    fails("qemu-io", &["-r", "-f", "raw", "-c", "read 0 64k", &uri(&attached)]);
-    drop(client.stdin.take());
-    client.wait().unwrap();
-}
-
-#[test]
 fn a_grown_volume_is_grown_for_the_next_client() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);

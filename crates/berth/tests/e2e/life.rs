@@ -1,10 +1,9 @@
-//! A whole life, races of eight, and a kill with everything in flight.
+//! A whole life, and a kill with everything in flight.
 
 use crate::server::{Server, run, uri};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -53,68 +52,8 @@ fn the_demo_tells_a_whole_life() {
     }
 }
 
-/// Eight at once: exactly one wins, and the backend is asked once.
-fn race(rounds: usize, set_up: impl Fn(&Server) -> (String, Value, &'static str), won: impl Fn(u16) -> bool) {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Arc::new(Server::start(folder.path(), &[]));
-    for _ in 0..rounds {
-        let (path, body, method) = set_up(&server);
-        let racers: Vec<_> = (0..8)
-            .map(|_| {
-                let (server, path, body) = (server.clone(), path.clone(), body.clone());
-                std::thread::spawn(move || server.call(method, &path, &body).code)
-            })
-            .collect();
-        let codes: Vec<u16> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
-        assert_eq!(codes.iter().filter(|code| won(**code)).count(), 1, "{codes:?}");
-    }
-}
-
-#[test]
-fn one_of_eight_resizes_wins() {
-    let set_up = |server: &Server| {
-        let volume = server.volume(1);
-        (format!("/block/volumes/{volume}/resize"), json!({"newSize": 2}), "POST")
-    };
-    race(100, set_up, |code| code == 202);
-}
-
-#[test]
-fn one_of_eight_attaches_wins() {
-    let set_up = |server: &Server| {
-        let hosts = server.get("/host/hosts").body;
-        let host = hosts[0]["id"].as_str().map_or_else(|| server.host("h"), str::to_owned);
-        ("/block/attachments".to_owned(), json!({"volumeId": server.volume(1), "hostId": host}), "POST")
-    };
-    race(100, set_up, |code| code == 202);
-}
-
-#[test]
-fn eight_deletes_are_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Arc::new(Server::start(folder.path(), &[]));
-    for _ in 0..100 {
-        let volume = server.volume(1);
-        let path = format!("/block/volumes/{volume}");
-        let racers: Vec<_> = (0..8)
-            .map(|_| {
-                let (server, path) = (server.clone(), path.clone());
-                std::thread::spawn(move || server.delete(&path).code)
-            })
-            .collect();
-        for racer in racers {
-            let code = racer.join().unwrap();
-            assert!(code == 202 || code == 404, "{code}");
-        }
-        server.until(&path, "gone");
-        let journal = server.get(&format!("{path}/journal")).expect(200).body;
-        let deletions = journal.as_array().unwrap().iter().filter(|entry| entry["to"] == "deleting").count();
-        assert_eq!(deletions, 1, "{journal}");
-    }
-}
-
 /// Every volume's and snapshot's file below a folder, with its size.
-fn files(folder: &Path) -> BTreeSet<(String, Option<u64>)> {
+pub(crate) fn files(folder: &Path) -> BTreeSet<(String, Option<u64>)> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -8,6 +8,8 @@ mod local;
 mod plane;
 
 mod readme;
+mod reliability;
+mod rows;
 mod secured;
 mod server;
 mod storm;

@@ -11,11 +11,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 const KILLS: usize = 20;
 
 /// What the data plane of a folder says of itself.
-fn status(data: &Path) -> Value {
+pub(crate) fn status(data: &Path) -> Value {
     serde_json::from_str(&data_plane(data, &["status", "-o", "json"]).expect("one runs")).expect("JSON")
 }
 
-fn pid(data: &Path) -> u64 {
+/// The process of the data plane of a folder.
+pub(crate) fn pid(data: &Path) -> u64 {
     status(data)["pid"].as_u64().expect("a process")
 }
 

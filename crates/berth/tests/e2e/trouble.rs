@@ -9,36 +9,6 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 #[test]
-fn on_a_full_disk_detach_and_delete_still_work() {
-    let Some(ground) = Ground::new(Kind::Ext4, 200) else { return };
-    let config = config(ground.root(), "");
-    let server = Server::start(&ground.root().join("data"), &["--config", config.to_str().unwrap()]);
-    let (volume, other, host) = (server.volume(1), server.volume(1), server.host("h"));
-    let (attachment, _) = server.attach(&volume, &host);
-    ground.fill("filler", 0);
-    // A few pages of the write-ahead log may have been there already; then it is really full.
-    let refused = (0..2000).find_map(|_| {
-        let answer = server.post("/block/volumes", &json!({"name": "more", "size": 1}));
-        (answer.code != 202).then_some(answer)
-    });
-    let refused = refused.expect("a full disk takes no new volumes");
-    assert!([503, 409].contains(&refused.code), "{} {}", refused.code, refused.body);
-    assert!(refused.body["message"].as_str().unwrap().contains("full"), "{}", refused.body);
-
-    server.delete(&format!("/block/attachments/{attachment}")).expect(202);
-    server.until(&format!("/block/volumes/{volume}"), "available");
-    server.delete(&format!("/block/volumes/{volume}")).expect(202);
-    server.until(&format!("/block/volumes/{volume}"), "gone");
-    ground.unfill("filler");
-    ground::wait_until("a volume can be made again", || {
-        server.post("/block/volumes", &json!({"name": "again", "size": 1})).code == 202
-    });
-    server.kill();
-    let server = Server::start(&ground.root().join("data"), &["--config", config.to_str().unwrap()]);
-    server.until(&format!("/block/volumes/{other}"), "available");
-}
-
-#[test]
 fn a_read_only_folder_is_refused() {
     let Some(ground) = Ground::new(Kind::Ext4, 100) else { return };
     let data = ground.root().join("data");
