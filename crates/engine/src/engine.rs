@@ -103,6 +103,7 @@ impl Engine {
             live: Mutex::new(HashMap::new()),
             watchers: Mutex::new(HashMap::new()),
             recovering: AtomicBool::new(false),
+            compared: AtomicBool::new(false),
             strays: Mutex::default(),
         });
         let engine = Self { shared };
@@ -139,10 +140,11 @@ impl Engine {
         self.shared.exporters.clients(record, attachment).await
     }
 
-    /// Whether whoever serves an attachment answers; while it does not, what is known of the export may be out of date.
+    /// Whether whoever serves an attachment answers, and was asked since the start; until then what is known of the export may be
+    /// out of date: its data plane may have died together with the last controller.
     #[must_use]
     pub fn exporter_answers(&self, record: &VolumeRecord, attachment: AttachmentId) -> bool {
-        self.shared.exporters.answers(record, attachment)
+        self.shared.compared.load(Ordering::Acquire) && self.shared.exporters.answers(record, attachment)
     }
 
     /// Whether the backend of a pool answers; unknown for one that is not configured.

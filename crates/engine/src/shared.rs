@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<HashMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
     pub(crate) recovering: AtomicBool,
+    /// Whether every record was compared with what the exporters serve since the start.
+    pub(crate) compared: AtomicBool,
     /// Exports that no record names and that could not be ended, each with why.
     pub(crate) strays: Mutex<BTreeMap<AttachmentId, String>>,
 }

@@ -339,6 +339,25 @@ async fn a_lost_export_is_made_again_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn right_after_a_start_no_export_is_called_proven() {
+    let mut world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let host = world.host().await;
+    let attachment = world.attach(id, host).await.expect("accepted");
+    let record = world.until(id, "inUse").await.expect("there");
+    // As when the whole machine was restarted: the record says attached, and nothing is served.
+    world.exporter = Arc::default();
+    world.restart().await;
+    assert!(!world.engine.exporter_answers(&record, attachment), "nobody was asked yet");
+    while !world.engine.exporter_answers(&record, attachment) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let entries = world.engine.journal(&world.caller, Subject::Attachment(attachment), 0, 100).await.expect("a journal");
+    assert!(entries.iter().any(|entry| entry.cause == "look at exports"), "what is not served was noted before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn exports_lost_under_a_running_controller_are_made_again_and_the_journal_tells() {
     let world = World::new().await;
     let id = world.create(1).await;
