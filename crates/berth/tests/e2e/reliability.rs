@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// The tests of the table: what stands in backticks in the last column.
+/// What stands before a test's name in the last column. An alias: `.cargo/config.toml`.
+const COMMAND: &str = "`cargo row ";
+
+/// The tests of the table.
 fn told() -> Vec<String> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reliability.md");
     let page = std::fs::read_to_string(page).unwrap();
@@ -11,8 +14,8 @@ fn told() -> Vec<String> {
     let lines = table.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---") && !line.ends_with("| shown by |"));
     let last = |line: &str| {
         let cell = line.trim_end_matches('|').rsplit('|').next().unwrap().trim();
-        let name = cell.strip_prefix('`').and_then(|cell| cell.strip_suffix('`'));
-        name.unwrap_or_else(|| panic!("a line of the table names no test: {line}")).to_owned()
+        let name = cell.strip_prefix(COMMAND).and_then(|cell| cell.strip_suffix('`'));
+        name.unwrap_or_else(|| panic!("a line of the table ends with no command: {line}")).to_owned()
     };
     lines.map(last).collect()
 }
@@ -28,7 +31,7 @@ fn tests() -> BTreeSet<String> {
 fn every_line_of_the_table_names_its_test_and_every_row_has_a_line() {
     let (told, tests) = (told(), tests());
     for name in &told {
-        // As a newcomer runs it: cargo takes a part of a name.
+        // As a newcomer runs it: a part of a name is enough.
         let run: Vec<_> = tests.iter().filter(|test| test.contains(name.as_str())).collect();
         assert_eq!(run, [name], "the command of the line runs something else");
     }

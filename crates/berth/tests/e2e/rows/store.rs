@@ -83,8 +83,10 @@ fn survives(title: &str, reads: bool, fault: impl Fn(&Ground)) {
     ground.mount_again();
     row.story.tell("its data plane is killed too; the disk is mended and mounted again");
     row.restart();
-    ground::wait_until("it is exported again", || row.exports() == 1);
-    let again = row.ends_in(&attachment(&held), "attached");
+    let path = attachment(&held);
+    ground::wait_until("its export was compared", || row.server().get(&path).body["health"]["state"] != "unknown");
+    let again = row.ends_in(&path, "attached");
+    assert_eq!(row.exports(), 1);
     run("qemu-io", &["-r", "-f", "raw", "-c", "read -P 7 0 64k", &uri(&again)]);
     let listed = row.server().get("/block/volumes").expect(200).body;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "what was refused is not there, what was accepted is: {listed}");
