@@ -73,6 +73,7 @@ const GENERATED: &[&[&str]] = &[
     &["-p", "store-sqlite", "--lib", "golden"],
     &["-p", "api-opensds", "--test", "golden"],
     &["-p", "exporter", "--lib", "seeds"],
+    &["-p", "api-opensds", "--lib", "seeds"],
 ];
 
 fn generate(check: bool) -> Result<()> {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 /// The longest request id, idempotency key or tenant that is taken.
-const WORD_MAX: usize = 255;
+pub(crate) const WORD_MAX: usize = 255;
 /// The longest query string that is read.
 const QUERY_MAX: usize = 16 << 10;
 
@@ -27,8 +27,7 @@ struct FullPath(String);
 
 /// Names the request, writes the bodies of errors, and refuses absurd query strings.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
-    let given = word(request.headers(), "x-request-id").ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
-    let id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let path = FullPath(request.uri().path().to_owned());
     request.extensions_mut().insert(path);
@@ -50,6 +49,12 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// The id that a request has given itself, or a new one.
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
+    let given = word(headers, "x-request-id").ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
+    given.unwrap_or_else(|| Uuid::new_v4().to_string())
+}
+
 /// An error that the framework answered by itself, as plain text: it becomes JSON as all others.
 fn foreign(response: &Response) -> Option<ApiError> {
     let status = response.status();
@@ -61,7 +66,11 @@ fn foreign(response: &Response) -> Option<ApiError> {
 /// A header's value, if it is there. One that cannot be honoured is an error: a condition or a key that is passed over in
 /// silence is worse than none.
 fn word(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let mut given = headers.get_all(name).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(ApiError::bad(format!("the header {name} is there more than once; send it once")));
+    }
     match value.to_str() {
         Ok(text) if !text.is_empty() && text.len() <= WORD_MAX => Ok(Some(text.to_owned())),
         Ok(_) | Err(_) => Err(ApiError::bad(format!("the header {name} must be 1 to {WORD_MAX} ASCII characters"))),
@@ -84,28 +93,36 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
             .await
             .map_err(|_| ApiError::bad("the path has no tenant, or is not UTF-8"))?;
         let tenant = segments.get("tenant").cloned().unwrap_or_default();
-        if tenant.is_empty() || tenant.len() > WORD_MAX {
-            return Err(ApiError::bad(format!("a tenant is 1 to {WORD_MAX} bytes")));
-        }
-        let is_admin = tenant == DEFAULT_TENANT;
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        let if_match = match word(&parts.headers, "if-match")? {
-            Some(given) if given != "*" => Some(revision(&given)?),
-            Some(_) | None => None,
-        };
-        let actor = tenant.clone();
         let path = parts.extensions.get::<FullPath>().map(|path| path.0.clone()).unwrap_or_default();
-        let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match };
-        Ok(Self { caller, key: word(&parts.headers, "idempotency-key")?, path })
+        Self::of(tenant, path, request_id, &parts.headers)
     }
 }
 
 fn revision(given: &str) -> Result<u64, ApiError> {
-    let bare = given.trim_start_matches("W/").trim_matches('"');
-    bare.parse().map_err(|_| ApiError::bad(format!("If-Match {given:?} is no revision; give the ETag of the resource")))
+    let tag = given.strip_prefix("W/").unwrap_or(given);
+    let bare = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(given);
+    // As it is written and no other way: `parse` also takes `+7` and `007`, which are no tags of ours.
+    let revision = bare.parse::<u64>().ok().filter(|revision| revision.to_string() == bare);
+    revision.ok_or_else(|| ApiError::bad(format!("If-Match {given:?} is no revision; give the ETag of the resource")))
 }
 
 impl Asking {
+    /// Who asks, by the path's tenant and the request's headers.
+    pub(crate) fn of(tenant: String, path: String, request_id: String, headers: &HeaderMap) -> Result<Self, ApiError> {
+        if tenant.is_empty() || tenant.len() > WORD_MAX {
+            return Err(ApiError::bad(format!("a tenant is 1 to {WORD_MAX} bytes")));
+        }
+        let is_admin = tenant == DEFAULT_TENANT;
+        let if_match = match word(headers, "if-match")? {
+            Some(given) if given != "*" => Some(revision(&given)?),
+            Some(_) | None => None,
+        };
+        let actor = tenant.clone();
+        let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match };
+        Ok(Self { caller, key: word(headers, "idempotency-key")?, path })
+    }
+
     /// Refuses `If-Match` where the engine does not hold a change to it: passed over, it would lose another's change.
     pub(crate) fn unconditional(&self, kind: &str) -> Result<(), ApiError> {
         match self.caller.if_match {

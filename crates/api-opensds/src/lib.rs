@@ -12,6 +12,9 @@ mod attachments;
 mod body;
 mod caller;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 mod lists;
 mod openapi;
