@@ -5,4 +5,6 @@
 use api_opensds::fuzzing::body;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| drop(body(input)));
+fuzz_target!(|input: &[u8]| {
+    let _ = body(input);
+});

@@ -5,4 +5,6 @@
 use api_opensds::fuzzing::query;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| drop(query(input)));
+fuzz_target!(|input: &[u8]| {
+    let _ = query(input);
+});
