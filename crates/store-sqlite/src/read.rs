@@ -12,9 +12,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What SQLite's failure means for a reader.
+/// What SQLite's failure means for a reader. A value that is not of its column's type does not get better by asking again.
 pub(crate) fn trouble(error: &rusqlite::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    match error {
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..) => {
+            StoreError::Corrupt("an unnamed row".into(), error.to_string())
+        }
+        _ => StoreError::Unavailable(error.to_string()),
+    }
 }
 
 fn corrupt(what: &'static str, id: Uuid) -> impl FnOnce(String) -> StoreError {
@@ -195,7 +201,10 @@ pub(crate) fn used(connection: &Connection, tenant: &str, key: &str) -> rusqlite
     let sql = "SELECT request, kind, made FROM idempotency WHERE tenant = ?1 AND key = ?2";
     let row = |row: &Row<'_>| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, i64>(1)?, id(row, 2)?));
     let found = connection.prepare_cached(sql)?.query_row(params![tenant, key], row).optional()?;
-    Ok(found.and_then(|(request, kind, made)| subject_from(kind, made).map(|made| Idempotent { request, made })))
+    let Some((request, kind, made)) = found else { return Ok(None) };
+    // A key whose use cannot be told is not unused: what it made would be made twice.
+    let made = subject_from(kind, made).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, kind))?;
+    Ok(Some(Idempotent { request, made }))
 }
 
 pub(crate) fn idempotent(connection: &Connection, tenant: &str, key: &str) -> Result<Option<Idempotent>, StoreError> {
