@@ -71,6 +71,8 @@ fn main() -> Result<()> {
 const GENERATED: &[&[&str]] = &[
     &["-p", "lifecycle", "--test", "page"],
     &["-p", "store-sqlite", "--lib", "golden"],
+    &["-p", "store-sqlite", "--lib", "seeds"],
+    &["-p", "berth", "--lib", "the_seeds_are_kept"],
     &["-p", "api-opensds", "--test", "golden"],
     &["-p", "exporter", "--lib", "seeds"],
     &["-p", "api-opensds", "--lib", "seeds"],

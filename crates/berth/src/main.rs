@@ -5,7 +5,6 @@
 
 mod cli;
 mod client;
-mod config;
 mod data;
 mod demo;
 mod http;
@@ -13,6 +12,7 @@ mod kept;
 mod mark;
 mod serve;
 
+use berth::config;
 use clap::Parser;
 use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
