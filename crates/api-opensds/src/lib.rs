@@ -11,6 +11,7 @@
 mod attachments;
 mod body;
 mod caller;
+mod doctor;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -70,7 +71,8 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .merge(attachments::routes())
         .merge(hosts::routes())
         .merge(profiles::routes())
-        .merge(pools::routes());
+        .merge(pools::routes())
+        .merge(doctor::routes());
     Router::new()
         .route("/", get(system::versions))
         .route("/livez", get(system::live))

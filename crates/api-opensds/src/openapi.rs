@@ -35,6 +35,7 @@ const NEWER: &[&str] = &["If-None-Match"];
 
 /// Errors of reading, of making, and of changing.
 const READ: &[u16] = &[400, 404, 503];
+const ADMIN: &[u16] = &[400, 403, 503];
 const LIST: &[u16] = &[400, 422, 503];
 const MAKE: &[u16] = &[400, 409, 413, 422, 503];
 const REGISTER: &[u16] = &[400, 403, 409, 413, 503];
@@ -94,6 +95,15 @@ const fn end(
     Operation { method: "delete", path, summary, query, headers: MATCH, body: "", answers: code, errors: END }
 }
 
+const fn admin(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    answers: &'static [(u16, &'static str)],
+) -> Operation {
+    Operation { method, path, summary, query: NONE, headers: NONE, body: "", answers, errors: ADMIN }
+}
+
 const GONE: &[(u16, &str)] = &[(200, "")];
 const GOING: &[(u16, &str)] = &[(202, "")];
 
@@ -147,6 +157,9 @@ const OPERATIONS: &[Operation] = &[
     end("/profiles/{id}/customProperties/{key}", "Remove a custom property", NONE, GONE),
     list("/pools", "Pools, as the configuration names them", PLAIN_PAGE, &[(200, "Pools")]),
     read("/pools/{id}", "One pool", NONE, &[(200, "Pool")]),
+    end("/pools/{id}/objects/{name}", "Remove an object of a pool that no record names", NONE, GONE),
+    admin("get", "/doctor", "What records, backends and exporters disagree on", &[(200, "Diagnosis")]),
+    admin("post", "/doctor/look", "Look at everything now; 202 if that takes long", &[(200, "Diagnosis"), (202, "Diagnosis")]),
     list("/docks", "Docks: one a pool", PLAIN_PAGE, &[(200, "Docks")]),
     read("/docks/{id}", "One dock", NONE, &[(200, "Dock")]),
     list("/availabilityZones", "The pools' availability zones", NONE, &[(200, "Zones")]),

@@ -6,7 +6,7 @@
 use crate::{Api, AttachmentWords};
 use engine::ports::Client;
 use engine::records::{About, HostRecord, Metadata, ProfileRecord, VolumeRecord};
-use engine::requests::PoolNow;
+use engine::requests::{PoolNow, Unseen};
 use engine::store::JournalEntry;
 use lifecycle::{
     AttachmentId, AttachmentStatus, Bytes, CommandKind, Mode, OperationKind, ReasonCode, SnapshotId, SnapshotPhase, Subject,
@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub(crate) const PROFILE_GROUPS: &[&str] =
     &["provisioningProperties", "replicationProperties", "snapshotProperties", "dataProtectionProperties"];
 
-fn time(at: Timestamp) -> String {
+pub(crate) fn time(at: Timestamp) -> String {
     at.to_string()
 }
 
@@ -60,6 +60,12 @@ struct Health {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     checked_at: Option<String>,
+    /// Since when the backend cannot be looked at, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Why it cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
 }
 
 /// What every resource with a status shows besides it. Source: lifecycle page, "What each resource shows besides its status".
@@ -285,7 +291,7 @@ impl Api {
         }
     }
 
-    fn health(&self, record: &VolumeRecord, subject: Subject, reason: Option<ReasonCode>) -> &'static str {
+    fn health(&self, record: &VolumeRecord, subject: Subject, reason: Option<ReasonCode>, unseen: Option<&Unseen>) -> &'static str {
         let state = &record.state;
         let answers = match subject {
             Subject::Attachment(id) => {
@@ -296,7 +302,7 @@ impl Api {
         };
         if state.word(subject).starts_with("error") || reason == Some(ReasonCode::NotExported) {
             "error"
-        } else if state.seen().0.is_known() && answers {
+        } else if state.seen().0.is_known() && answers && unseen.is_none() {
             "ok"
         } else {
             "unknown"
@@ -317,6 +323,7 @@ impl Api {
             last_error: live.last_error,
         });
         let reason = state.reason(subject);
+        let unseen = self.engine.unseen(record);
         Truth {
             status_reason: reason.map(|held| Reason {
                 code: reason_code(held.code),
@@ -327,8 +334,10 @@ impl Api {
             allowed: state.allowed(subject, &context).into_iter().map(CommandKind::word).collect(),
             revision,
             health: Health {
-                state: self.health(record, subject, reason.map(|held| held.code)),
+                state: self.health(record, subject, reason.map(|held| held.code), unseen.as_ref()),
                 checked_at: self.engine.checked_at(record).map(time),
+                since: unseen.as_ref().map(|unseen| time(unseen.since)),
+                message: unseen.map(|unseen| unseen.message),
             },
         }
     }
@@ -350,7 +359,7 @@ pub(crate) fn seed_word(legacy: &str) -> &'static str {
 }
 
 /// The codes of reasons on the wire.
-const fn reason_code(code: ReasonCode) -> &'static str {
+pub(crate) const fn reason_code(code: ReasonCode) -> &'static str {
     match code {
         ReasonCode::Refused => "refused",
         ReasonCode::OutcomeUnknown => "outcomeUnknown",

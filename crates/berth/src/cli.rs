@@ -137,6 +137,8 @@ pub(crate) enum ClientCommand {
     /// List and show pools
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Tell everything that does not agree, what it means, and the command that mends it
+    Doctor(DoctorArgs),
     /// Wait until a resource has a status; fails at once on an error status
     Wait(WaitForArgs),
 }
@@ -237,6 +239,30 @@ pub(crate) enum PoolCommand {
     List(NamedListArgs),
     /// Show pools
     Show(Ids),
+    /// Remove an object of a pool that no record names, by the name that `berth doctor` tells
+    RemoveObject(RemoveObjectArgs),
+}
+
+/// Removing what no record names.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RemoveObjectArgs {
+    /// The pool, by id or name
+    #[arg(value_name = "POOL")]
+    pub(crate) pool: String,
+    /// The object: VOLUME, or VOLUME@SNAPSHOT
+    #[arg(value_name = "OBJECT")]
+    pub(crate) object: String,
+    /// Yes, its data is to be lost: without this nothing is removed
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// The diagnosis.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Look at everything first, instead of telling what the last looks have shown
+    #[arg(long)]
+    pub(crate) look: bool,
 }
 
 /// One or more resources.

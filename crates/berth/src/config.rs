@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use engine::Settings;
 use exporter::TlsProof;
 use serde::Deserialize;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub opensds: Opensds,
     /// The engine's times.
     pub times: Times,
+    /// The slow look at everything.
+    pub look: Look,
     /// How attached volumes are served.
     pub nbd: Nbd,
     /// The pools. None: one named `default`.
@@ -150,25 +153,14 @@ pub struct Times {
     pub request_header: Option<u64>,
 }
 
-impl Times {
-    fn check(&self) -> Result<()> {
-        // Without any time to be done in, nothing is ever done; other times may be none.
-        let times = [
-            ("shape-deadline", self.shape_deadline, 1),
-            ("export-deadline", self.export_deadline, 1),
-            ("call-timeout", self.call_timeout, 0),
-            ("tombstone-life", self.tombstone_life, 0),
-            ("detach-grace", self.detach_grace, 0),
-            ("request-header", self.request_header, 1),
-        ];
-        for (name, seconds, least) in times {
-            let most = TIME_MAX.as_secs();
-            if let Some(seconds) = seconds.filter(|seconds| !(least..=most).contains(seconds)) {
-                bail!("{name} must be {least} to {most} seconds (a year), not {seconds}");
-            }
-        }
-        Ok(())
-    }
+/// The slow look at everything.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Look {
+    /// How long to rest between two, in seconds (30).
+    pub interval: Option<u64>,
+    /// How many records a second are compared (2000).
+    pub rate: Option<NonZeroU32>,
 }
 
 /// One pool.
@@ -269,7 +261,7 @@ impl Config {
     /// As [`Config::read`].
     pub fn parse(text: &str) -> Result<Self> {
         let mut config: Self = toml::from_str(text).context("the configuration is not understood")?;
-        config.times.check()?;
+        config.check_times()?;
         if config.pools.is_empty() {
             config.pools.push(PoolConfig::default_pool());
         }
@@ -284,6 +276,27 @@ impl Config {
             bail!("the configuration names pool {} twice", twice[0]);
         }
         Ok(config)
+    }
+
+    /// Whether every time is one that a clock can be added.
+    fn check_times(&self) -> Result<()> {
+        // Without any time to be done in, nothing is ever done; other times may be none.
+        let times = [
+            ("shape-deadline", self.times.shape_deadline, 1),
+            ("export-deadline", self.times.export_deadline, 1),
+            ("call-timeout", self.times.call_timeout, 0),
+            ("tombstone-life", self.times.tombstone_life, 0),
+            ("detach-grace", self.times.detach_grace, 0),
+            ("request-header", self.times.request_header, 1),
+            ("interval", self.look.interval, 0),
+        ];
+        for (name, seconds, least) in times {
+            let most = TIME_MAX.as_secs();
+            if let Some(seconds) = seconds.filter(|seconds| !(least..=most).contains(seconds)) {
+                bail!("{name} must be {least} to {most} seconds (a year), not {seconds}");
+            }
+        }
+        Ok(())
     }
 
     /// How long a client may take to send the header of a request.
@@ -330,6 +343,8 @@ impl Config {
         set(&mut settings.export_deadline, self.times.export_deadline);
         set(&mut settings.call_timeout, self.times.call_timeout);
         set(&mut settings.tombstone_life, self.times.tombstone_life);
+        set(&mut settings.look_interval, self.look.interval);
+        settings.look_rate = self.look.rate.map_or(settings.look_rate, NonZeroU32::get);
         settings
     }
 }

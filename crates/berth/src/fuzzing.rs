@@ -40,6 +40,7 @@ fn times(config: &Config) {
         settings.export_deadline,
         settings.call_timeout,
         settings.tombstone_life,
+        settings.look_interval,
         exporter.grace,
         config.header_timeout(),
     ];
@@ -63,6 +64,9 @@ call-timeout = 10
 tombstone-life = 3600
 detach-grace = 5
 request-header = 30
+[look]
+interval = 30
+rate = 2000
 [nbd]
 spawn-data-plane = true
 advertise-host = \"10.0.0.1\"

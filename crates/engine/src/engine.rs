@@ -15,6 +15,7 @@ use crate::store::{
     Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Sort, Store,
     StoreError, Touched,
 };
+use crate::survey::Survey;
 use crate::{recovery, worker};
 use lifecycle::{
     AttachmentId, Bytes, Command, Context, Input, PoolId, ProfileId, SnapshotId, Source, Subject, Timestamp, Volume, VolumeId,
@@ -85,6 +86,7 @@ impl Engine {
                 places,
                 capabilities: Mutex::new(capabilities),
                 capacity: Mutex::default(),
+                survey: Survey::default(),
             };
             held.insert(record.id, pool);
         }
@@ -100,7 +102,7 @@ impl Engine {
             live: Mutex::new(HashMap::new()),
             watchers: Mutex::new(HashMap::new()),
             recovering: AtomicBool::new(false),
-            looked_at: Mutex::new(None),
+            strays: Mutex::default(),
         });
         let engine = Self { shared };
         engine.ensure_default_profile().await?;
@@ -130,14 +132,6 @@ impl Engine {
     #[must_use]
     pub fn live(&self, subject: Subject) -> Option<Live> {
         lock(&self.shared.live).get(&subject).cloned()
-    }
-
-    /// When the backend was last seen to be as the record says.
-    #[must_use]
-    pub fn checked_at(&self, record: &VolumeRecord) -> Option<Timestamp> {
-        let (seen, at) = record.state.seen();
-        let looked = *lock(&self.shared.looked_at);
-        if seen.is_known() { at.max(looked) } else { at }
     }
 
     /// The clients connected to an attachment's export, if the exporter can tell.

@@ -14,6 +14,8 @@
 mod calls;
 mod catalog;
 mod change;
+pub mod doctor;
+mod drift;
 mod engine;
 mod exporters;
 mod places;
@@ -24,6 +26,7 @@ pub mod requests;
 mod settings;
 mod shared;
 pub mod store;
+mod survey;
 pub mod tokens;
 mod worker;
 

@@ -5,12 +5,11 @@
 
 use crate::change::{Cause, Step};
 use crate::exporters::Served;
-use crate::ports::Listed;
 use crate::requests::VolumeNow;
-use crate::shared::{Pool, STALE_RETRIES, Shared, lock, successor};
-use crate::store::{Child, Commit, CommitError, Field, Filter, Item, Kind, ListQuery, Sort};
-use crate::worker;
-use lifecycle::{Input, Outcome, Seen, VolumeId};
+use crate::shared::{STALE_RETRIES, Shared, lock, successor};
+use crate::store::{Child, Commit, CommitError};
+use crate::{drift, worker};
+use lifecycle::{AttachmentId, Input, Outcome, VolumeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,8 +28,8 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     let shared = shared.clone();
     tokio::spawn(async move {
         resume(&shared).await;
-        // Beside each other: a backend that hangs must not keep tombstones from expiring.
-        tokio::join!(compare(&shared), sweep(&shared));
+        drift::start(&shared);
+        sweep(&shared).await;
     });
 }
 
@@ -42,30 +41,38 @@ async fn resume(shared: &Arc<Shared>) {
 }
 
 /// Ends exports that no record names, as of records that were lost or brought back from a copy: nobody else ever could, and their
-/// volumes read `available`.
-async fn end_strays(shared: &Shared, served: &Served) {
+/// volumes read `available`. What could not be ended is kept for whoever asks what is wrong.
+pub(crate) async fn end_strays(shared: &Shared, served: &Served) {
+    let mut left = BTreeMap::new();
     for (exporter, attachment) in shared.exporters.each(served) {
-        let named = match shared.store.find(Child::Attachment(attachment)).await {
-            Ok(Some(volume)) => shared.read_volume(volume).await,
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
-        let live = named.map(|held| {
-            let state = held.as_ref().and_then(|now| now.record.state.attachments().get(&attachment));
-            state.is_some_and(|held| held.phase.is_live())
-        });
-        // What cannot be read now is not known to be nobody's.
-        if live.unwrap_or(true) {
+        // Taken before the record is read: an export that is begun after that has a newer one, and is left alone.
+        let token = shared.token();
+        if is_named(shared, attachment).await {
             continue;
         }
         tracing::warn!(%attachment, "an export is served that no record names; ending it");
-        let ended = exporter.unexport(shared.token(), attachment, true);
-        match tokio::time::timeout(shared.settings.export_deadline, ended).await {
-            Ok(Outcome::Done(_)) => {}
-            Ok(outcome) => tracing::error!(%attachment, ?outcome, "an export that no record names could not be ended"),
-            Err(_) => tracing::error!(%attachment, "an export that no record names could not be ended in time"),
-        }
+        let ended = exporter.unexport(token, attachment, true);
+        let trouble = match tokio::time::timeout(shared.settings.export_deadline, ended).await {
+            Ok(Outcome::Done(_)) => continue,
+            Ok(Outcome::Refused(message) | Outcome::Failed(message) | Outcome::Unknown(message)) => message,
+            Err(_) => "ending it was not answered in time".to_owned(),
+        };
+        tracing::error!(%attachment, trouble, "an export that no record names could not be ended");
+        left.insert(attachment, trouble);
     }
+    *lock(&shared.strays) = left;
+}
+
+/// Whether a record has the attachment as one that may be exported. What cannot be read now is not known to be nobody's.
+async fn is_named(shared: &Shared, attachment: AttachmentId) -> bool {
+    let held = match shared.store.find(Child::Attachment(attachment)).await {
+        Ok(Some(volume)) => shared.read_volume(volume).await,
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let Ok(held) = held else { return true };
+    let attachments = held.as_ref().map(|now| now.record.state.attachments());
+    attachments.and_then(|all| all.get(&attachment)).is_some_and(|held| held.phase.is_live())
 }
 
 /// Compares what is served with the records each time exports may have been lost, for as long as the engine lives.
@@ -113,7 +120,7 @@ async fn walk(shared: &Arc<Shared>, served: &Served, send: fn(&Arc<Shared>, Volu
 
 /// Notes which exports of a volume are there. What was seen counts for the record that it was compared with: if that changed while
 /// it was looked, an attachment may have been exported since, and the look is taken anew. False if it could not be noted.
-async fn export_again(shared: &Shared, id: VolumeId, served: &Served) -> bool {
+pub(crate) async fn export_again(shared: &Shared, id: VolumeId, served: &Served) -> bool {
     let cause = Cause { what: "look at exports".into(), ..Cause::default() };
     for _ in 0..STALE_RETRIES {
         let now = match shared.read_volume(id).await {
@@ -138,7 +145,7 @@ async fn export_again(shared: &Shared, id: VolumeId, served: &Served) -> bool {
 }
 
 /// Commits what was seen of a record, if it is still the one that was looked at.
-async fn note(shared: &Shared, now: &VolumeNow, seen: &Input, cause: &Cause) -> Result<(), CommitError> {
+pub(crate) async fn note(shared: &Shared, now: &VolumeNow, seen: &Input, cause: &Cause) -> Result<(), CommitError> {
     let context = shared.context(now.record.pool);
     let Ok(transitions) = now.record.state.decide(seen, &context) else { return Ok(()) };
     if transitions.is_empty() {
@@ -147,68 +154,6 @@ async fn note(shared: &Shared, now: &VolumeNow, seen: &Input, cause: &Cause) -> 
     let after = successor(&now.record, &transitions, context.now);
     let step = Step { before: Some((&now.record, now.version)), after };
     shared.commit(vec![step], Commit::default(), cause).await.map(drop)
-}
-
-/// Compares every backend with the records, and tells of what belongs to nobody.
-async fn compare(shared: &Shared) {
-    for pool in shared.pools.values() {
-        match tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list()).await {
-            Ok(Ok(listed)) => compare_pool(shared, pool, &listed).await,
-            Ok(Err(error)) => {
-                tracing::warn!(pool = pool.setup.name, %error, "the backend does not answer; what is there is unknown")
-            }
-            Err(_) => tracing::warn!(pool = pool.setup.name, "the backend hangs; what is there is unknown"),
-        }
-    }
-    *lock(&shared.looked_at) = Some(shared.clock.now());
-}
-
-async fn compare_pool(shared: &Shared, pool: &Pool, listed: &[Listed]) {
-    let mut sizes: BTreeMap<VolumeId, Seen> = BTreeMap::new();
-    for Listed { volume, snapshot, seen } in listed {
-        let held = sizes.entry(*volume).or_insert(Seen::Absent);
-        if snapshot.is_none() {
-            *held = *seen;
-        }
-    }
-    let filters = vec![Filter { field: Field::PoolId, values: vec![pool.id.to_string()] }];
-    let query = ListQuery {
-        kind: Kind::Volume,
-        tenant: None,
-        filters,
-        sort: Sort::Id,
-        descending: false,
-        marker: None,
-        offset: 0,
-        limit: usize::MAX,
-    };
-    let Ok(mut batches) = shared.store.list(query).await else { return };
-    while let Some(Ok(batch)) = batches.recv().await {
-        for item in batch {
-            let Item::Volume(record) = item else { continue };
-            let seen = sizes.remove(&record.state.id()).unwrap_or(Seen::Absent);
-            if seen.whole() != Some(record.state.size()) {
-                look_at(shared, pool, record.state.id()).await;
-            }
-        }
-    }
-    for orphan in sizes.keys() {
-        if matches!(shared.read_volume(*orphan).await, Ok(None)) {
-            tracing::warn!(volume = %orphan, pool = pool.setup.name, "the backend has an object without a record; it is left alone");
-        }
-    }
-}
-
-/// Looks at one volume and commits what it shows, unless anything else was committed meanwhile: then there is somebody at work
-/// who knows better.
-async fn look_at(shared: &Shared, pool: &Pool, id: VolumeId) {
-    let Ok(Some(now)) = shared.read_volume(id).await else { return };
-    let asked = tokio::time::timeout(shared.settings.look_timeout, pool.setup.driver.inspect(id, None)).await;
-    let Ok(Ok(look)) = asked else { return };
-    let cause = Cause { what: "look".into(), ..Cause::default() };
-    if let Err(error) = note(shared, &now, &Input::Drift(look), &cause).await {
-        tracing::info!(volume = %id, %error, "what the backend showed was not noted");
-    }
 }
 
 /// Sends workers after tombstones whose time has come.

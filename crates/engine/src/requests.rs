@@ -187,6 +187,15 @@ pub struct Live {
     pub last_error: Option<String>,
 }
 
+/// Why something could not be looked at, so that what is known of it may be out of date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in words.
+    pub message: String,
+}
+
 /// What a pool looks like now: its record, its configuration, and what its backend told last.
 #[derive(Clone, Debug)]
 pub struct PoolNow {

@@ -23,6 +23,11 @@ pub struct Settings {
     pub tombstone_life: Duration,
     /// How often tombstones are swept.
     pub sweep_interval: Duration,
+    /// How long to rest between two looks at everything that a pool has; a look that took longer is rested from as long as it took.
+    pub look_interval: Duration,
+    /// How many records a second such a look compares when nobody waits for it: a hundred thousand take a minute, and a few
+    /// percent of a processor.
+    pub look_rate: u32,
     /// How many driver calls run at once in one pool.
     pub places_per_pool: usize,
     /// How long what a pool's backend told of its capacity is believed.
@@ -42,6 +47,8 @@ impl Default for Settings {
             retry_max: Duration::from_secs(30),
             tombstone_life: Duration::from_secs(3600),
             sweep_interval: Duration::from_secs(60),
+            look_interval: Duration::from_secs(30),
+            look_rate: 2000,
             places_per_pool: 32,
             capacity_life: Duration::from_secs(1),
             capacity_timeout: Duration::from_secs(2),

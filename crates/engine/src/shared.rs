@@ -10,7 +10,8 @@ use crate::records::{Key, Record, VolumeRecord};
 use crate::requests::{Live, Refusal, VolumeNow};
 use crate::settings::Settings;
 use crate::store::{Commit, CommitError, Store, StoreError, Versioned};
-use lifecycle::{Capabilities, Context, Input, PoolId, Subject, Timestamp, Token, VolumeId};
+use crate::survey::Survey;
+use lifecycle::{AttachmentId, Capabilities, Context, Input, PoolId, Subject, Timestamp, Token, VolumeId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +42,8 @@ pub(crate) struct Pool {
     pub(crate) capabilities: Mutex<Capabilities>,
     /// When it was last asked for, and what was last told.
     pub(crate) capacity: Mutex<(Option<Instant>, Option<Capacity>)>,
+    /// What the looks at everything have shown.
+    pub(crate) survey: Survey,
 }
 
 /// One worker's bell.
@@ -64,7 +67,8 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<HashMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
     pub(crate) recovering: AtomicBool,
-    pub(crate) looked_at: Mutex<Option<Timestamp>>,
+    /// Exports that no record names and that could not be ended, each with why.
+    pub(crate) strays: Mutex<BTreeMap<AttachmentId, String>>,
 }
 
 /// How often a decision is made anew because somebody else committed in between, before giving up as overloaded.

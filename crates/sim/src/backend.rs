@@ -32,7 +32,7 @@ pub enum Fault {
 pub struct Script(Mutex<BTreeMap<&'static str, VecDeque<Fault>>>, Mutex<BTreeMap<&'static str, usize>>);
 
 impl Script {
-    /// The next call named `call` (`create`, `delete`, `extend`, `snapshot`, `delete_snapshot`, `inspect`, `export`, `unexport`)
+    /// The next call named `call` (`create`, `delete`, `extend`, `snapshot`, `delete_snapshot`, `inspect`, `list`, `export`, `unexport`)
     /// that is not spoken for yet misbehaves so.
     pub fn next(&self, call: &'static str, fault: Fault) {
         lock(&self.0).entry(call).or_default().push_back(fault);
@@ -209,6 +209,9 @@ impl Driver for MemDriver {
     }
 
     async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
+        if let Some(fault) = self.script.meet("list").await {
+            return Err(Unanswered(format!("scripted: {fault:?}")));
+        }
         let listed = |(&(volume, snapshot), object): (&Name, &Object)| Listed { volume, snapshot, seen: object.seen() };
         Ok(lock(&self.objects).iter().map(listed).collect())
     }
@@ -240,6 +243,15 @@ impl MemExporter {
     pub fn lose(&self) {
         lock(&self.exports).clear();
         self.losses.send_modify(|count| *count += 1);
+    }
+
+    /// Changes what is exported behind the controller's back, and tells nobody; `None` ends the export.
+    pub fn meddle(&self, attachment: AttachmentId, connection: Option<Connection>) {
+        let mut exports = lock(&self.exports);
+        match connection {
+            Some(connection) => drop(exports.insert(attachment, connection)),
+            None => drop(exports.remove(&attachment)),
+        }
     }
 
     /// Of which attachments it was told that the volume has grown.

@@ -1,12 +1,13 @@
 //! The schemas of bodies. What is not in `properties` is not sent: the schemas are closed.
 
-use lifecycle::{AttachmentStatus, SnapshotStatus, VolumeStatus};
+use engine::doctor::FindingKind;
+use lifecycle::{AttachmentStatus, ReasonCode, SnapshotStatus, VolumeStatus};
 use serde_json::{Map, Value, json};
 
 /// Every schema by its name.
 pub(super) fn all() -> Value {
     let mut all = Map::new();
-    for part in [resources(), requests(), catalogue(), system()] {
+    for part in [resources(), requests(), catalogue(), doctor(), system()] {
         let Value::Object(part) = part else { continue };
         all.extend(part);
     }
@@ -87,7 +88,15 @@ fn truth() -> Vec<(&'static str, Value)> {
         ("operation?", reference("Operation")),
         ("allowed", json!({"type": "array", "items": {"type": "string"}})),
         ("revision", number()),
-        ("health", object(&[("state", one_of(&["ok", "unknown", "error"])), ("checkedAt?", time())])),
+        (
+            "health",
+            object(&[
+                ("state", one_of(&["ok", "unknown", "error"])),
+                ("checkedAt?", time()),
+                ("since?", time()),
+                ("message?", text()),
+            ]),
+        ),
         ("id", id()),
         ("createdAt", time()),
         ("updatedAt", time()),
@@ -229,6 +238,36 @@ fn catalogue() -> Value {
         ]].concat()),
         "Zones": {"type": "array", "items": text()},
         "Nothing": {"type": "array", "maxItems": 0},
+    })
+}
+
+fn doctor() -> Value {
+    let unseen = object(&[("since", time()), ("message", text())]);
+    let resource =
+        object(&[("kind", one_of(&["volume", "snapshot", "attachment"])), ("id", id()), ("tenantId", text()), ("status", text())]);
+    let object_of = object(&[("poolId", id()), ("name", text())]);
+    let kinds = [
+        FindingKind::Status(ReasonCode::Refused),
+        FindingKind::UnknownObject,
+        FindingKind::UnknownExport,
+        FindingKind::Unseen,
+        FindingKind::PoolUnseen,
+        FindingKind::ExporterSilent,
+        FindingKind::Struggling,
+    ];
+    let kinds: Vec<_> = kinds.into_iter().map(FindingKind::word).collect();
+    json!({
+        "PoolLook": object(&[("id", id()), ("name", text()), ("volumes", number()), ("lookedAt?", time()), ("trouble?", unseen)]),
+        "Finding": object(&[
+            ("kind", one_of(&kinds)), ("code?", text()), ("since?", time()), ("message", text()), ("means", text()),
+            ("mend", json!({"type": "array", "items": text()})), ("resource?", resource), ("object?", object_of), ("poolId?", id()),
+            ("exporter?", text()),
+        ]),
+        "Diagnosis": object(&[
+            ("pools", json!({"type": "array", "items": reference("PoolLook")})),
+            ("findings", json!({"type": "array", "items": reference("Finding")})),
+            ("more", number()),
+        ]),
     })
 }
 

@@ -202,6 +202,30 @@ async fn pools_and_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn diagnosis() {
+    let mut wire = Wire::new("diagnosis", AttachmentWords::Seed).await;
+    let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 1})).await;
+    let path = format!("/block/volumes/{volume}");
+    wire.until(&path, "available").await;
+    wire.get("/doctor").await;
+    let unknown: lifecycle::VolumeId = "00000000-0000-4000-8000-00000000000a".parse().unwrap();
+    wire.driver.meddle((volume.parse().unwrap(), None), None);
+    wire.driver.meddle((unknown, None), Some(sim::Object { size: Bytes(1 << 30), whole: true }));
+    let found = wire.send("POST", "/doctor/look", &json!(null)).await;
+    let pool = found["pools"][0]["id"].as_str().unwrap().to_owned();
+    for object in [volume.as_str(), "not-an-object", &unknown.to_string()] {
+        wire.send("DELETE", &format!("/pools/{pool}/objects/{object}"), &json!(null)).await;
+    }
+    wire.get(&path).await;
+    wire.driver.script.next("list", Fault::Fail);
+    wire.send("POST", "/doctor/look", &json!(null)).await;
+    wire.tenant = "another".into();
+    wire.get("/doctor").await;
+    wire.send("POST", "/doctor/look", &json!(null)).await;
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
 async fn errors() {
     let mut wire = Wire::new("errors", AttachmentWords::Seed).await;
     let nobody = "00000000-0000-4000-8000-000000000000";

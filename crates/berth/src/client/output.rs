@@ -67,6 +67,22 @@ pub(crate) fn show(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Valu
     Ok(())
 }
 
+/// Writes a diagnosis for programs: as the server sent it, or the ids and names of what was found.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn diagnosis(out: &mut dyn Write, format: Format, body: &Value) -> io::Result<()> {
+    if format != Format::Name {
+        return json(out, body);
+    }
+    let findings = body["findings"].as_array().into_iter().flatten();
+    let name = |finding: &Value| {
+        let names = [&finding["resource"]["id"], &finding["object"]["name"], &finding["poolId"], &finding["exporter"]];
+        names.into_iter().find_map(Value::as_str).map(clean)
+    };
+    findings.filter_map(name).try_for_each(|name| writeln!(out, "{name}"))
+}
+
 /// Who is connected to an export of `size_now` bytes.
 fn show_clients(out: &mut dyn Write, clients: &[Value], size_now: &Value) -> io::Result<()> {
     if clients.is_empty() {

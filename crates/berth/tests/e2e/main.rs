@@ -1,6 +1,7 @@
 //! The real binary, over real HTTP, on real files, with real NBD clients; killed and restarted halfway.
 
 mod data;
+mod drift;
 mod life;
 mod local;
 mod plane;

@@ -5,6 +5,7 @@
 //! - What is printed is what the server says now, not what was asked for.
 
 mod attachment;
+mod doctor;
 mod host;
 mod pool;
 mod profile;
@@ -37,6 +38,7 @@ pub(super) fn run(session: &mut Session<'_>, command: ClientCommand) -> Outcome<
         ClientCommand::Host(command) => host::run(session, command),
         ClientCommand::Profile(command) => profile::run(session, command),
         ClientCommand::Pool(command) => pool::run(session, command),
+        ClientCommand::Doctor(args) => doctor::run(session, &args),
         ClientCommand::Wait(args) => wait_for(session, args),
     }
 }

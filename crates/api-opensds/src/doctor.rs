@@ -1,0 +1,117 @@
+//! `/doctor`: everything on which records, backends and exporters disagree; and the removal of objects that no record names.
+
+use crate::caller::Asking;
+use crate::error::ApiError;
+use crate::lists::{id, json};
+use crate::wire::{reason_code, time};
+use crate::{Api, command};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use engine::doctor::{Diagnosis, Finding, FindingKind, Mend, PoolLook, Target};
+use lifecycle::{PoolId, SnapshotId, Subject, VolumeId};
+use serde_json::{Value, json as value};
+use std::time::Duration;
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/doctor", get(doctor))
+        .route("/doctor/look", command(look))
+        .route("/pools/{id}/objects/{name}", delete(remove))
+}
+
+type Answer = Result<Response, ApiError>;
+
+/// How long a request waits for the look that it asked for: shorter than clients wait for an answer. The look goes on.
+const LOOK_WAIT: Duration = Duration::from_secs(20);
+
+async fn doctor(State(api): State<Api>, asking: Asking) -> Answer {
+    Ok(json(StatusCode::OK, &diagnosis(&api.engine.diagnose(&asking.caller).await?)))
+}
+
+async fn look(State(api): State<Api>, asking: Asking) -> Answer {
+    let ended = tokio::time::timeout(LOOK_WAIT, api.engine.look(&asking.caller)).await;
+    let status = if ended.is_ok() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    ended.unwrap_or(Ok(()))?;
+    Ok(json(status, &diagnosis(&api.engine.diagnose(&asking.caller).await?)))
+}
+
+async fn remove(State(api): State<Api>, asking: Asking, Path((_, pool, name)): Path<(String, String, String)>) -> Answer {
+    asking.unconditional("object of a pool")?;
+    let pool: PoolId = id("pool", &pool)?;
+    let (volume, snapshot) = object(&name)?;
+    api.engine.remove_object(&asking.caller, pool, volume, snapshot).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// An object by the name that the diagnosis tells: `VOLUME`, or `VOLUME@SNAPSHOT`.
+fn object(name: &str) -> Result<(VolumeId, Option<SnapshotId>), ApiError> {
+    match name.split_once('@') {
+        Some((volume, snapshot)) => Ok((id("object", volume)?, Some(id("object", snapshot)?))),
+        None => Ok((id("object", name)?, None)),
+    }
+}
+
+fn diagnosis(diagnosis: &Diagnosis) -> Value {
+    value!({
+        "pools": diagnosis.pools.iter().map(pool).collect::<Vec<_>>(),
+        "findings": diagnosis.findings.iter().map(finding).collect::<Vec<_>>(),
+        "more": diagnosis.more,
+    })
+}
+
+fn pool(look: &PoolLook) -> Value {
+    let mut body = value!({"id": look.pool.to_string(), "name": look.name, "volumes": look.volumes});
+    if let Some(at) = look.looked_at {
+        body["lookedAt"] = time(at).into();
+    }
+    if let Some(trouble) = &look.trouble {
+        body["trouble"] = value!({"since": time(trouble.since), "message": trouble.message});
+    }
+    body
+}
+
+fn finding(finding: &Finding) -> Value {
+    let mut body = value!({
+        "kind": finding.kind.word(),
+        "message": finding.message,
+        "means": finding.kind.means(),
+        "mend": finding.mend.iter().map(mend).collect::<Vec<_>>(),
+    });
+    if let FindingKind::Status(code) = finding.kind {
+        body["code"] = reason_code(code).into();
+    }
+    if let Some(since) = finding.since {
+        body["since"] = time(since).into();
+    }
+    match &finding.about {
+        Target::Resource { subject, tenant, status } => {
+            let (kind, id) = named(*subject);
+            body["resource"] = value!({"kind": kind, "id": id, "tenantId": tenant, "status": status});
+        }
+        Target::Object { pool, volume, snapshot } => {
+            let name = snapshot.map_or_else(|| volume.to_string(), |snapshot| format!("{volume}@{snapshot}"));
+            body["object"] = value!({"poolId": pool.to_string(), "name": name});
+        }
+        Target::Pool(pool) => body["poolId"] = pool.to_string().into(),
+        Target::Exporter(name) => body["exporter"] = name.as_str().into(),
+    }
+    body
+}
+
+fn named(subject: Subject) -> (&'static str, String) {
+    match subject {
+        Subject::Volume(id) => ("volume", id.to_string()),
+        Subject::Snapshot(id) => ("snapshot", id.to_string()),
+        Subject::Attachment(id) => ("attachment", id.to_string()),
+    }
+}
+
+const fn mend(mend: &Mend) -> &'static str {
+    match mend {
+        Mend::Command(kind) => kind.word(),
+        Mend::RemoveObject => "removeObject",
+    }
+}

@@ -1,0 +1,68 @@
+//! What somebody does to the files behind the controller's back is seen while it runs, and `berth doctor` says what mends it.
+
+use crate::data::config;
+use crate::server::Server;
+use serde_json::json;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where a file pool keeps a volume.
+fn file(data: &Path, volume: &str) -> PathBuf {
+    data.join("pools/default").join(&volume[..3]).join(format!("{volume}.raw"))
+}
+
+/// Runs the binary as an operator would; gives whether it ended with 0, and what it printed.
+fn berth(server: &Server, args: &[&str]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+    let output = command.args(["--endpoint", server.base()]).args(args).stdin(Stdio::null()).output().expect("the binary starts");
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs the line that the diagnosis tells after `mend` for what it says of `about`.
+fn mend(server: &Server, told: &str, about: &str) {
+    let lines = told.lines().skip_while(|line| !line.contains(about));
+    let line = lines.skip(1).find_map(|line| line.trim().strip_prefix("mend")).unwrap_or_else(|| panic!("no {about} in {told}"));
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    assert!(berth(server, &words).0, "{line}");
+}
+
+#[test]
+fn what_changes_behind_its_back_is_seen_told_and_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[look]\ninterval = 1\n");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    let [gone, cut, grown, kept] = [server.volume(1), server.volume(1), server.volume(1), server.volume(1)];
+    assert_eq!(berth(&server, &["doctor", "--look"]), (true, berth(&server, &["doctor"]).1));
+
+    let aside = folder.path().join("aside");
+    fs::rename(file(&data, &gone), &aside).unwrap();
+    OpenOptions::new().write(true).open(file(&data, &cut)).unwrap().set_len(4096).unwrap();
+    OpenOptions::new().write(true).open(file(&data, &grown)).unwrap().set_len(2 << 30).unwrap();
+    let unknown = "00000000-0000-4000-8000-00000000000a";
+    fs::create_dir_all(file(&data, unknown).parent().unwrap()).unwrap();
+    fs::write(file(&data, unknown), [1; 4096]).unwrap();
+    for (volume, status, code) in
+        [(&gone, "error", "backendMissing"), (&cut, "error", "backendDamaged"), (&grown, "errorExtending", "sizeDiffers")]
+    {
+        let now = server.until(&format!("/block/volumes/{volume}"), status);
+        assert_eq!((&now["statusReason"]["code"], &now["health"]["state"]), (&json!(code), &json!("error")), "{now}");
+    }
+    let (agrees, told) = berth(&server, &["doctor", "--look"]);
+    assert!(!agrees && [&gone, &cut, &grown, unknown].iter().all(|id| told.contains(*id)) && !told.contains(&kept), "{told}");
+    assert!(file(&data, unknown).exists(), "looking removes nothing");
+
+    fs::rename(&aside, file(&data, &gone)).unwrap();
+    mend(&server, &told, &gone);
+    mend(&server, &told, &grown);
+    mend(&server, &told, unknown);
+    server.delete(&format!("/block/volumes/{cut}")).expect(202);
+    server.until(&format!("/block/volumes/{cut}"), "gone");
+    for (volume, size) in [(&gone, 1), (&grown, 2), (&kept, 1)] {
+        assert_eq!(server.until(&format!("/block/volumes/{volume}"), "available")["size"], size);
+    }
+    assert!(!file(&data, unknown).exists());
+    let (agrees, told) = berth(&server, &["doctor", "--look"]);
+    assert!(agrees && told.contains("3 volumes looked at") && told.contains("everything agrees"), "{told}");
+}

@@ -1,0 +1,409 @@
+//! Everything on which records, backends and exporters disagree, what each disagreement means, and what may be done about it.
+//!
+//! Read from the records and from what the slow look has shown; nothing is changed by asking. The one thing that can be taken away
+//! here is an object without a record, by its name and on demand: nothing else ever removes one.
+
+use crate::drift::names;
+use crate::engine::Engine;
+use crate::ports::{Call, Progress};
+use crate::records::{TenantId, VolumeRecord};
+use crate::requests::{Caller, Refusal, Unseen};
+use crate::shared::{Pool, lock, unavailable};
+use crate::store::{Field, Filter, Item, Kind, ListQuery, Sort};
+use lifecycle::{
+    AttachmentStatus, CommandKind, Outcome, PoolId, ReasonCode, Seen, SnapshotId, SnapshotStatus, Subject, Timestamp, VolumeId,
+    VolumeStatus,
+};
+
+/// How many findings of a kind are told; more than anybody reads.
+const TOLD_MAX: usize = 1000;
+/// The commands that mend something, in the order in which they are best tried.
+const MENDING: [CommandKind; 5] =
+    [CommandKind::Recover, CommandKind::Retry, CommandKind::Detach, CommandKind::Delete, CommandKind::Forget];
+
+/// What is wrong, as far as is known.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnosis {
+    /// Each pool, with when it was last looked at.
+    pub pools: Vec<PoolLook>,
+    /// What does not agree.
+    pub findings: Vec<Finding>,
+    /// How many more findings there are than are told.
+    pub more: usize,
+}
+
+/// When a pool was last looked at as a whole.
+#[derive(Clone, Debug)]
+pub struct PoolLook {
+    /// The pool.
+    pub pool: PoolId,
+    /// Its name.
+    pub name: String,
+    /// When the last whole look began.
+    pub looked_at: Option<Timestamp>,
+    /// How many volumes that look compared.
+    pub volumes: u64,
+    /// Why there was no whole look since.
+    pub trouble: Option<Unseen>,
+}
+
+/// One disagreement.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What kind of disagreement.
+    pub kind: FindingKind,
+    /// What it is about.
+    pub about: Target,
+    /// Since when, as far as is known.
+    pub since: Option<Timestamp>,
+    /// What is the case, in words.
+    pub message: String,
+    /// What may be done about it, the best first.
+    pub mend: Vec<Mend>,
+}
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A resource of a tenant, with its status.
+    Resource {
+        /// Which one.
+        subject: Subject,
+        /// Whose.
+        tenant: TenantId,
+        /// Its status, in the seed's word.
+        status: &'static str,
+    },
+    /// An object in a pool that no record names.
+    Object {
+        /// The pool.
+        pool: PoolId,
+        /// The volume it is, or belongs to.
+        volume: VolumeId,
+        /// The snapshot it is, unless it is the volume itself.
+        snapshot: Option<SnapshotId>,
+    },
+    /// A pool.
+    Pool(PoolId),
+    /// An exporter, by what it speaks, or one of its exports.
+    Exporter(String),
+}
+
+/// What may be done about a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// This command on the resource is allowed now.
+    Command(CommandKind),
+    /// The object can be removed, by its name.
+    RemoveObject,
+}
+
+/// The kinds of disagreement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindingKind {
+    /// A resource in an error status, or one whose status has a reason that somebody must see to.
+    Status(ReasonCode),
+    /// An object without a record.
+    UnknownObject,
+    /// An export without a record, which could not be ended.
+    UnknownExport,
+    /// A volume that the backend would not tell of.
+    Unseen,
+    /// A pool whose backend does not tell what it has.
+    PoolUnseen,
+    /// An exporter that does not answer.
+    ExporterSilent,
+    /// An operation whose tries fail.
+    Struggling,
+}
+
+impl FindingKind {
+    /// The word that programs read.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::UnknownObject => "unknownObject",
+            Self::UnknownExport => "unknownExport",
+            Self::Unseen => "notLookedAt",
+            Self::PoolUnseen => "poolNotLookedAt",
+            Self::ExporterSilent => "exporterSilent",
+            Self::Struggling => "operationFails",
+        }
+    }
+
+    /// What it means for whoever must see to it.
+    #[must_use]
+    pub const fn means(self) -> &'static str {
+        match self {
+            Self::Status(code) => of_code(code),
+            Self::UnknownObject => {
+                "no record names it: it came from elsewhere, or the records were brought back from an older copy. It is left alone \
+                 until you remove it"
+            }
+            Self::UnknownExport => "somebody may still use a volume by an export that no record names; it is tried again and again",
+            Self::Unseen => "the backend does not tell of this volume; its status is as it was last known",
+            Self::PoolUnseen => "the backend does not tell what it has; the statuses of its volumes are as they were last known",
+            Self::ExporterSilent => {
+                "what is attached over it is as it was last known; nothing new is attached, and a detach ends as outcomeUnknown"
+            }
+            Self::Struggling => "it is tried again until its deadline, then ends in an error status that says so",
+        }
+    }
+}
+
+const fn of_code(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::Refused => "the backend refused; what it refused was not done. See to the cause, then retry, or delete it",
+        ReasonCode::OutcomeUnknown => "nobody knows whether it was done; it is being looked at until that is known",
+        ReasonCode::ProvenPresent => "there was no answer in time, and a look has proven since that the object is there",
+        ReasonCode::ProvenAbsent => "there was no answer in time, and a look has proven since that nothing is there",
+        ReasonCode::BackendMissing => "its data was there and is gone. If you can bring it back, do, then recover; else delete it",
+        ReasonCode::BackendDamaged => "its data is not whole any more. If you can bring it back, do, then recover; else delete it",
+        ReasonCode::SizeDiffers => "its data is whole, but not of the recorded size; recover takes the real size over",
+        ReasonCode::LeftoversRemain => "it was never usable, and something of it is left on the backend; delete removes that",
+        ReasonCode::StrayClient => {
+            "somebody uses it past the controller: two writers destroy a file system. End that use, then recover"
+        }
+        ReasonCode::ClientsConnected => "a client is still connected, so that it was not cut; end the client, or detach by force",
+        ReasonCode::NotExported => "its export was lost and is being made again; clients wait or connect again",
+        ReasonCode::SnapshotRemains => "a snapshot of it could not be deleted; mend that, then delete it again",
+    }
+}
+
+impl Engine {
+    /// Why a volume could not be looked at lately, if so: what its status says may be out of date.
+    #[must_use]
+    pub fn unseen(&self, record: &VolumeRecord) -> Option<Unseen> {
+        self.shared.pools.get(&record.pool)?.survey.unseen(record.state.id())
+    }
+
+    /// When the backend was last seen to be as the record says.
+    #[must_use]
+    pub fn checked_at(&self, record: &VolumeRecord) -> Option<Timestamp> {
+        let (seen, at) = record.state.seen();
+        let pool = self.shared.pools.get(&record.pool).filter(|_| seen.is_known());
+        at.max(pool.and_then(|pool| pool.survey.looked_at(record.state.id(), record.about.created_at)))
+    }
+
+    /// Looks at everything now, each pool as fast as it can, and returns once all have ended, well or not.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] for others than administrators.
+    pub async fn look(&self, caller: &Caller) -> Result<(), Refusal> {
+        administrator(caller)?;
+        let mut looks = tokio::task::JoinSet::new();
+        for id in self.shared.pools.keys() {
+            let (shared, id) = (self.shared.clone(), *id);
+            looks.spawn(async move {
+                if let Some(pool) = shared.pools.get(&id) {
+                    pool.survey.look().await;
+                }
+            });
+        }
+        while looks.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// What does not agree, as of the last looks.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] for others than administrators; [`Refusal::Unavailable`] if the store cannot answer.
+    pub async fn diagnose(&self, caller: &Caller) -> Result<Diagnosis, Refusal> {
+        administrator(caller)?;
+        let mut diagnosis = Diagnosis::default();
+        for pool in self.shared.pools.values() {
+            self.of_pool(pool, &mut diagnosis).await?;
+        }
+        for (kind, words) in troubled() {
+            self.of_kind(kind, words, &mut diagnosis).await?;
+        }
+        self.of_exporters(&mut diagnosis);
+        self.of_operations(&mut diagnosis).await?;
+        Ok(diagnosis)
+    }
+
+    async fn of_pool(&self, pool: &Pool, diagnosis: &mut Diagnosis) -> Result<(), Refusal> {
+        let held = pool.survey.held();
+        diagnosis.pools.push(PoolLook {
+            pool: pool.id,
+            name: pool.setup.name.clone(),
+            looked_at: held.looked_at,
+            volumes: held.volumes,
+            trouble: held.trouble.clone(),
+        });
+        if let Some(Unseen { since, message }) = held.trouble.clone() {
+            let message = format!("pool {} was not looked at: {message}", pool.setup.name);
+            diagnosis.add(FindingKind::PoolUnseen, Target::Pool(pool.id), Some(since), message, vec![]);
+        }
+        for (&(volume, snapshot), orphan) in &held.orphans {
+            let what = snapshot.map_or_else(|| format!("volume {volume}"), |id| format!("snapshot {id} of volume {volume}"));
+            let size = match orphan.seen {
+                Seen::Present { size, .. } => format!(" ({size})"),
+                Seen::Absent | Seen::Unknown => String::new(),
+            };
+            let message = format!("pool {} has {what}{size}, which no record names", pool.setup.name);
+            let about = Target::Object { pool: pool.id, volume, snapshot };
+            diagnosis.add(FindingKind::UnknownObject, about, Some(orphan.since), message, vec![Mend::RemoveObject]);
+        }
+        diagnosis.more += held.more_orphans;
+        for (id, Unseen { since, message }) in held.silent() {
+            let Some(now) = self.shared.read_volume(id).await.map_err(unavailable)? else { continue };
+            let about = resource(&now.record, Subject::Volume(id));
+            diagnosis.add(FindingKind::Unseen, about, Some(*since), message.clone(), vec![]);
+        }
+        for id in held.strangers {
+            if let Some(now) = self.shared.read_volume(id).await.map_err(unavailable)? {
+                self.of_subject(&now.record, Subject::Volume(id), diagnosis);
+            }
+        }
+        Ok(())
+    }
+
+    /// Resources in an error status; and those that are attached again, for the reason of it.
+    async fn of_kind(&self, kind: Kind, words: Vec<String>, diagnosis: &mut Diagnosis) -> Result<(), Refusal> {
+        let query = ListQuery {
+            kind,
+            tenant: None,
+            filters: vec![Filter { field: Field::Status, values: words }],
+            sort: Sort::Id,
+            descending: false,
+            marker: None,
+            offset: 0,
+            limit: TOLD_MAX,
+        };
+        let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
+        while let Some(batch) = batches.recv().await {
+            for item in batch.map_err(unavailable)? {
+                match item {
+                    Item::Volume(record) => self.of_subject(&record, Subject::Volume(record.state.id()), diagnosis),
+                    Item::Snapshot(id, record) => self.of_subject(&record, Subject::Snapshot(id), diagnosis),
+                    Item::Attachment(id, record) => self.of_subject(&record, Subject::Attachment(id), diagnosis),
+                    Item::Other(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn of_subject(&self, record: &VolumeRecord, subject: Subject, diagnosis: &mut Diagnosis) {
+        let Some(reason) = record.state.reason(subject) else { return };
+        let context = self.shared.context(record.pool);
+        let allowed = record.state.allowed(subject, &context);
+        let mend = MENDING.into_iter().filter(|kind| allowed.contains(kind)).map(Mend::Command).collect();
+        let kind = FindingKind::Status(reason.code);
+        diagnosis.add(kind, resource(record, subject), Some(reason.since), reason.message.clone(), mend);
+    }
+
+    fn of_exporters(&self, diagnosis: &mut Diagnosis) {
+        for exporter in self.shared.exporters.all().iter().filter(|exporter| !exporter.answers()) {
+            let protocols = exporter.protocols().join(", ");
+            let message = format!("whoever serves {protocols} does not answer");
+            diagnosis.add(FindingKind::ExporterSilent, Target::Exporter(protocols), None, message, vec![]);
+        }
+        for (attachment, trouble) in lock(&self.shared.strays).iter() {
+            let message = format!("an export of attachment {attachment}, which no record names, could not be ended: {trouble}");
+            diagnosis.add(FindingKind::UnknownExport, Target::Exporter(attachment.to_string()), None, message, vec![]);
+        }
+    }
+
+    async fn of_operations(&self, diagnosis: &mut Diagnosis) -> Result<(), Refusal> {
+        let failing = |live: &crate::requests::Live| live.last_error.clone().map(|error| (live.attempt, error));
+        let failing: Vec<_> = {
+            let live = lock(&self.shared.live);
+            live.iter().filter_map(|(subject, live)| Some((*subject, failing(live)?))).take(TOLD_MAX).collect()
+        };
+        for (subject, (attempt, error)) in failing {
+            let volume = match subject {
+                Subject::Volume(id) => Some(id),
+                Subject::Snapshot(id) => self.shared.store.find(crate::store::Child::Snapshot(id)).await.map_err(unavailable)?,
+                Subject::Attachment(id) => {
+                    self.shared.store.find(crate::store::Child::Attachment(id)).await.map_err(unavailable)?
+                }
+            };
+            let Some(volume) = volume else { continue };
+            let Some(now) = self.shared.read_volume(volume).await.map_err(unavailable)? else { continue };
+            // What runs on a resource in an error status is the look that goes on; the status itself is told above.
+            let Some(running) = now.record.state.operation(subject) else { continue };
+            let message = format!("{} was tried {attempt} times; the last time: {error}", running.kind.word());
+            diagnosis.add(FindingKind::Struggling, resource(&now.record, subject), Some(running.since), message, vec![]);
+        }
+        Ok(())
+    }
+
+    /// Removes an object that no record names. Done again, or not there: done.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] for others than administrators; [`Refusal::NotFound`] for an unknown pool;
+    /// [`Refusal::Conflict`] if a record names it, or the backend refuses; [`Refusal::Unavailable`] if there is no answer.
+    pub async fn remove_object(
+        &self,
+        caller: &Caller,
+        pool: PoolId,
+        volume: VolumeId,
+        snapshot: Option<SnapshotId>,
+    ) -> Result<(), Refusal> {
+        administrator(caller)?;
+        let no_pool = || Refusal::NotFound { kind: "pool", id: pool.to_string() };
+        let held = self.shared.pools.get(&pool).ok_or_else(no_pool)?;
+        // Taken before the record is read: whatever a worker begins after that has a newer one.
+        let token = self.shared.token();
+        let record = self.shared.read_volume(volume).await.map_err(unavailable)?;
+        if names(record.as_ref().map(|now| &now.record), snapshot) {
+            return Err(Refusal::Conflict(format!("a record names it; delete it as the {} it is", word(snapshot))));
+        }
+        if lock(&self.shared.workers).contains_key(&volume) {
+            return Err(Refusal::Conflict(format!("something runs on volume {volume}; wait for that to end, then try again")));
+        }
+        let call = Call { token, progress: Progress::ignored() };
+        let removing = async {
+            match snapshot {
+                Some(snapshot) => held.setup.driver.delete_snapshot(call, volume, snapshot).await,
+                None => held.setup.driver.delete(call, volume).await,
+            }
+        };
+        tracing::warn!(%volume, ?snapshot, pool = held.setup.name, actor = caller.actor, request_id = caller.request_id, "removing an object that no record names");
+        let again = "it is not known whether it was removed; look again";
+        match tokio::time::timeout(self.shared.settings.shape_deadline, removing).await {
+            Ok(Outcome::Done(_)) => {
+                held.survey.forget((volume, snapshot));
+                Ok(())
+            }
+            Ok(Outcome::Refused(message)) => Err(Refusal::Conflict(format!("the backend refused: {message}"))),
+            Ok(Outcome::Failed(message) | Outcome::Unknown(message)) => Err(Refusal::Unavailable(format!("{message}; {again}"))),
+            Err(_) => Err(Refusal::Unavailable(format!("the backend did not answer in time; {again}"))),
+        }
+    }
+}
+
+impl Diagnosis {
+    fn add(&mut self, kind: FindingKind, about: Target, since: Option<Timestamp>, message: String, mend: Vec<Mend>) {
+        if self.findings.len() >= TOLD_MAX {
+            self.more += 1;
+        } else if !self.findings.iter().any(|finding| finding.kind == kind && finding.about == about) {
+            self.findings.push(Finding { kind, about, since, message, mend });
+        }
+    }
+}
+
+/// The statuses that somebody must see to.
+fn troubled() -> [(Kind, Vec<String>); 3] {
+    let words = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+    let volume = [VolumeStatus::Error, VolumeStatus::ErrorExtending, VolumeStatus::ErrorDeleting].map(VolumeStatus::word);
+    let snapshot = [SnapshotStatus::Error, SnapshotStatus::ErrorDeleting].map(SnapshotStatus::word);
+    let attachment = [AttachmentStatus::ErrorAttaching, AttachmentStatus::ErrorDetaching, AttachmentStatus::Attaching];
+    let attachment = attachment.map(AttachmentStatus::word);
+    [(Kind::Volume, words(&volume)), (Kind::Snapshot, words(&snapshot)), (Kind::Attachment, words(&attachment))]
+}
+
+fn resource(record: &VolumeRecord, subject: Subject) -> Target {
+    Target::Resource { subject, tenant: record.tenant.clone(), status: record.state.word(subject) }
+}
+
+const fn word(snapshot: Option<SnapshotId>) -> &'static str {
+    if snapshot.is_some() { "snapshot" } else { "volume" }
+}
+
+fn administrator(caller: &Caller) -> Result<(), Refusal> {
+    if caller.is_admin { Ok(()) } else { Err(Refusal::Forbidden("looking at every tenant's resources")) }
+}
