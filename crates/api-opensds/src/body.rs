@@ -53,7 +53,8 @@ pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
     }
-    Err(ApiError::bad(format!("the body must be JSON: send it with Content-Type: application/json, not {essence:?}")))
+    let message = format!("the body must be JSON: send it with Content-Type: application/json, not {essence:?}");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", message))
 }
 
 pub(crate) type Parsed<T> = Result<T, ApiError>;

@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use engine::requests::Caller;
@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 /// The longest request id, idempotency key or tenant that is taken.
 pub(crate) const WORD_MAX: usize = 255;
-/// The longest query string that is read.
-const QUERY_MAX: usize = 16 << 10;
+/// The longest path with its query string that is read. The HTTP library refuses what is longer than 64 KiB by itself, with the same
+/// status and no body.
+const URI_MAX: usize = 16 << 10;
 
 /// The id of a request: taken from `X-Request-Id` where it is a plain word, else made.
 #[derive(Clone)]
@@ -25,15 +26,16 @@ struct RequestId(String);
 #[derive(Clone)]
 struct FullPath(String);
 
-/// Names the request, writes the bodies of errors, and refuses absurd query strings.
+/// Names the request, writes the bodies of errors, and refuses absurd addresses.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let path = FullPath(request.uri().path().to_owned());
     request.extensions_mut().insert(path);
-    let too_long = request.uri().query().is_some_and(|query| query.len() > QUERY_MAX);
+    let too_long = request.uri().path_and_query().is_some_and(|asked| asked.as_str().len() > URI_MAX);
     let mut response = if too_long {
-        axum::response::IntoResponse::into_response(ApiError::bad(format!("the query string is longer than {QUERY_MAX} bytes")))
+        let message = format!("the path and the query string are longer than {URI_MAX} bytes together");
+        axum::response::IntoResponse::into_response(ApiError::new(StatusCode::URI_TOO_LONG, "uri-too-long", message))
     } else {
         next.run(request).await
     };

@@ -82,7 +82,7 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .route("/{version}", get(system::one_version))
         .nest("/v1beta/{tenant}", tenant)
         .fallback(system::unknown_route)
-        .method_not_allowed_fallback(system::unknown_route)
+        .method_not_allowed_fallback(system::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(axum::middleware::from_fn(caller::identify))
         .with_state(Api { engine, settings })

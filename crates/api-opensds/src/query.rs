@@ -178,6 +178,35 @@ fn never_set(kind: Kind, key: &str) -> bool {
     }
 }
 
+/// Every key that filters some kind.
+const FILTERS: &[&str] = &[
+    "id",
+    "name",
+    "hostName",
+    "status",
+    "poolId",
+    "profileId",
+    "hostId",
+    "volumeId",
+    "snapshotId",
+    "description",
+    "availabilityZone",
+    "size",
+    "multiAttach",
+    "tenantId",
+    "attachMode",
+    "mountpoint",
+    "ip",
+    "osType",
+    "accessMode",
+    "storageType",
+];
+
+/// The keys that filter this kind.
+pub(crate) fn filters(kind: Kind) -> Vec<&'static str> {
+    FILTERS.iter().copied().filter(|key| field(kind, key).is_some()).collect()
+}
+
 /// The field that a key filters this kind by; other keys are ignored.
 fn field(kind: Kind, key: &str) -> Option<Field> {
     let field = match (key, kind) {
