@@ -2,7 +2,7 @@
 //!
 //! Absolute figures of shared machines mean little; the ratios between figures of one run are what is compared.
 
-mod controller;
+pub(crate) mod controller;
 mod nbd;
 mod rest;
 

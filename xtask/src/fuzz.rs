@@ -23,6 +23,12 @@ const NBD_ALLOCATION_MAX: u32 = 64;
 /// A frame takes memory as it arrives, and none is longer here than an input; one that believed its length would take 64 MiB. Less
 /// is not possible: the fuzzer's own table takes 20.
 const CONTROL_ALLOCATION_MAX: u32 = 32;
+/// A body is 1 MiB at most, and read whole; what is made of it is a few times as large. The fuzzer's own table as above.
+const REST_ALLOCATION_MAX: u32 = 32;
+/// A body is read whole, and SQLite keeps a few MiB. The fuzzer's own table as above.
+const STORE_ALLOCATION_MAX: u32 = 32;
+/// A file is read whole, and is small. The fuzzer's own table as above.
+const CONFIG_ALLOCATION_MAX: u32 = 32;
 /// What is fuzzed.
 const TARGETS: &[Target] = &[
     Target { name: "nbd_handshake", dictionary: "nbd.dict", length_max: 4096, allocation_max: NBD_ALLOCATION_MAX },
@@ -30,6 +36,12 @@ const TARGETS: &[Target] = &[
     Target { name: "nbd_request", dictionary: "nbd.dict", length_max: 64, allocation_max: NBD_ALLOCATION_MAX },
     Target { name: "control_session", dictionary: "control.dict", length_max: 4096, allocation_max: CONTROL_ALLOCATION_MAX },
     Target { name: "control_words", dictionary: "control.dict", length_max: 4096, allocation_max: CONTROL_ALLOCATION_MAX },
+    Target { name: "rest_body", dictionary: "rest.dict", length_max: 4096, allocation_max: REST_ALLOCATION_MAX },
+    Target { name: "rest_query", dictionary: "rest.dict", length_max: 2048, allocation_max: REST_ALLOCATION_MAX },
+    Target { name: "rest_head", dictionary: "rest.dict", length_max: 1024, allocation_max: REST_ALLOCATION_MAX },
+    Target { name: "store_body", dictionary: "store.dict", length_max: 4096, allocation_max: STORE_ALLOCATION_MAX },
+    Target { name: "store_rows", dictionary: "store.dict", length_max: 1024, allocation_max: STORE_ALLOCATION_MAX },
+    Target { name: "config", dictionary: "config.dict", length_max: 2048, allocation_max: CONFIG_ALLOCATION_MAX },
 ];
 /// How long one input may take. The slowest conversation takes a tenth of a second without the sanitizer.
 const TIMEOUT_SECONDS: u32 = 25;

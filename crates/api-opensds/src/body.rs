@@ -16,9 +16,9 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 /// The longest name.
-const NAME_MAX: usize = 255;
+pub(crate) const NAME_MAX: usize = 255;
 /// The longest description or other free text.
-const TEXT_MAX: usize = 4096;
+pub(crate) const TEXT_MAX: usize = 4096;
 /// How many free words a resource may have.
 pub(crate) const METADATA_MAX: usize = 256;
 
@@ -40,33 +40,38 @@ impl<S: Send + Sync> FromRequest<S> for Object {
             }
             _ => ApiError::bad("the body could not be read to its end"),
         })?;
-        match serde_json::from_slice(&raw) {
-            Ok(Value::Object(fields)) => Ok(Self { fields, raw }),
-            Ok(_) => Err(ApiError::bad("the body must be a JSON object")),
-            Err(error) => Err(ApiError::bad(format!("the body is not JSON: {error}"))),
-        }
+        Self::read(raw)
     }
 }
 
 /// Whether the body may be JSON. No type is taken as JSON. The types that a form or a foreign web page can send without being
 /// asked for permission are not: a page must not be able to make volumes at a server on its reader's machine.
-fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let text = given.to_str().unwrap_or_default().to_ascii_lowercase();
     let essence = text.split(';').next().unwrap_or_default().trim();
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
     }
-    Err(ApiError::bad(format!("the body must be JSON: send it with Content-Type: application/json, not {essence:?}")))
+    let message = format!("the body must be JSON: send it with Content-Type: application/json, not {essence:?}");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", message))
 }
 
-type Parsed<T> = Result<T, ApiError>;
+pub(crate) type Parsed<T> = Result<T, ApiError>;
 
 fn wrong<T>(field: &str, wanted: &str) -> Parsed<T> {
     Err(ApiError::bad(format!("{field} must be {wanted}")))
 }
 
 impl Object {
+    pub(crate) fn read(raw: Raw) -> Parsed<Self> {
+        match serde_json::from_slice(&raw) {
+            Ok(Value::Object(fields)) => Ok(Self { fields, raw }),
+            Ok(_) => Err(ApiError::bad("the body must be a JSON object")),
+            Err(error) => Err(ApiError::bad(format!("the body is not JSON: {error}"))),
+        }
+    }
+
     fn get(&self, field: &str) -> Option<&Value> {
         self.fields.get(field).filter(|value| !value.is_null())
     }

@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use engine::requests::Caller;
@@ -13,9 +13,10 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 /// The longest request id, idempotency key or tenant that is taken.
-const WORD_MAX: usize = 255;
-/// The longest query string that is read.
-const QUERY_MAX: usize = 16 << 10;
+pub(crate) const WORD_MAX: usize = 255;
+/// The longest path with its query string that is read. The HTTP library refuses what is longer than 64 KiB by itself, with the same
+/// status and no body.
+const URI_MAX: usize = 16 << 10;
 
 /// The id of a request: taken from `X-Request-Id` where it is a plain word, else made.
 #[derive(Clone)]
@@ -25,16 +26,16 @@ struct RequestId(String);
 #[derive(Clone)]
 struct FullPath(String);
 
-/// Names the request, writes the bodies of errors, and refuses absurd query strings.
+/// Names the request, writes the bodies of errors, and refuses absurd addresses.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
-    let given = word(request.headers(), "x-request-id").ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
-    let id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let path = FullPath(request.uri().path().to_owned());
     request.extensions_mut().insert(path);
-    let too_long = request.uri().query().is_some_and(|query| query.len() > QUERY_MAX);
+    let too_long = request.uri().path_and_query().is_some_and(|asked| asked.as_str().len() > URI_MAX);
     let mut response = if too_long {
-        axum::response::IntoResponse::into_response(ApiError::bad(format!("the query string is longer than {QUERY_MAX} bytes")))
+        let message = format!("the path and the query string are longer than {URI_MAX} bytes together");
+        axum::response::IntoResponse::into_response(ApiError::new(StatusCode::URI_TOO_LONG, "uri-too-long", message))
     } else {
         next.run(request).await
     };
@@ -50,6 +51,12 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// The id that a request has given itself, or a new one.
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
+    let given = word(headers, "x-request-id").ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
+    given.unwrap_or_else(|| Uuid::new_v4().to_string())
+}
+
 /// An error that the framework answered by itself, as plain text: it becomes JSON as all others.
 fn foreign(response: &Response) -> Option<ApiError> {
     let status = response.status();
@@ -61,7 +68,11 @@ fn foreign(response: &Response) -> Option<ApiError> {
 /// A header's value, if it is there. One that cannot be honoured is an error: a condition or a key that is passed over in
 /// silence is worse than none.
 fn word(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let mut given = headers.get_all(name).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(ApiError::bad(format!("the header {name} is there more than once; send it once")));
+    }
     match value.to_str() {
         Ok(text) if !text.is_empty() && text.len() <= WORD_MAX => Ok(Some(text.to_owned())),
         Ok(_) | Err(_) => Err(ApiError::bad(format!("the header {name} must be 1 to {WORD_MAX} ASCII characters"))),
@@ -84,33 +95,38 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
             .await
             .map_err(|_| ApiError::bad("the path has no tenant, or is not UTF-8"))?;
         let tenant = segments.get("tenant").cloned().unwrap_or_default();
-        if tenant.is_empty() || tenant.len() > WORD_MAX {
-            return Err(ApiError::bad(format!("a tenant is 1 to {WORD_MAX} bytes")));
-        }
-        let is_admin = tenant == DEFAULT_TENANT;
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        let if_match = match word(&parts.headers, "if-match")? {
-            Some(given) if given != "*" => Some(revision(&given)?),
-            Some(_) | None => None,
-        };
-        let actor = tenant.clone();
         let path = parts.extensions.get::<FullPath>().map(|path| path.0.clone()).unwrap_or_default();
-        let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match };
-        Ok(Self { caller, key: word(&parts.headers, "idempotency-key")?, path })
+        Self::of(tenant, path, request_id, &parts.headers)
     }
 }
 
 fn revision(given: &str) -> Result<u64, ApiError> {
-    let bare = given.trim_start_matches("W/").trim_matches('"');
+    let tag = given.strip_prefix("W/").unwrap_or(given);
+    let bare = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(given);
     // What follows the revision tells apart what is shown beside it, and is nothing that a change can be held to.
-    bare.split('-')
-        .next()
-        .unwrap_or(bare)
-        .parse()
-        .map_err(|_| ApiError::bad(format!("If-Match {given:?} is no revision; give the ETag of the resource")))
+    let written = bare.split_once('-').map_or(bare, |(revision, _)| revision);
+    // As it is written and no other way: `parse` also takes `+7` and `007`, which are no tags of ours.
+    let revision = written.parse::<u64>().ok().filter(|revision| revision.to_string() == written);
+    revision.ok_or_else(|| ApiError::bad(format!("If-Match {given:?} is no revision; give the ETag of the resource")))
 }
 
 impl Asking {
+    /// Who asks, by the path's tenant and the request's headers.
+    pub(crate) fn of(tenant: String, path: String, request_id: String, headers: &HeaderMap) -> Result<Self, ApiError> {
+        if tenant.is_empty() || tenant.len() > WORD_MAX {
+            return Err(ApiError::bad(format!("a tenant is 1 to {WORD_MAX} bytes")));
+        }
+        let is_admin = tenant == DEFAULT_TENANT;
+        let if_match = match word(headers, "if-match")? {
+            Some(given) if given != "*" => Some(revision(&given)?),
+            Some(_) | None => None,
+        };
+        let actor = tenant.clone();
+        let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match };
+        Ok(Self { caller, key: word(headers, "idempotency-key")?, path })
+    }
+
     /// Refuses `If-Match` where the engine does not hold a change to it: passed over, it would lose another's change.
     pub(crate) fn unconditional(&self, kind: &str) -> Result<(), ApiError> {
         match self.caller.if_match {

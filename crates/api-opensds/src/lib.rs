@@ -13,6 +13,9 @@ mod body;
 mod caller;
 mod doctor;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod hosts;
 mod lists;
@@ -80,7 +83,7 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .route("/{version}", get(system::one_version))
         .nest("/v1beta/{tenant}", tenant)
         .fallback(system::unknown_route)
-        .method_not_allowed_fallback(system::unknown_route)
+        .method_not_allowed_fallback(system::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(axum::middleware::from_fn(caller::identify))
         .with_state(Api { engine, settings })

@@ -6,7 +6,7 @@ use crate::{Api, AttachmentWords};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Query as Pairs};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::ports::Client;
 use engine::records::VolumeRecord;
@@ -28,9 +28,15 @@ const CLIENTS_TIMEOUT: Duration = Duration::from_secs(2);
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Pairs(pairs) = Pairs::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        Self::of(&parts.uri)
+    }
+}
+
+impl Query {
+    /// The query string of an address.
+    pub(crate) fn of(uri: &Uri) -> Result<Self, ApiError> {
+        let Pairs(pairs) = Pairs::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|error| ApiError::bad(format!("the query string is malformed: {error}")))?;
         Ok(Self::parse(pairs))
     }

@@ -5,6 +5,8 @@
 
 mod schemas;
 
+use crate::query::filters;
+use engine::store::Kind;
 use serde_json::{Map, Value, json};
 
 /// One operation of the API.
@@ -41,6 +43,12 @@ const MAKE: &[u16] = &[400, 409, 413, 422, 503];
 const REGISTER: &[u16] = &[400, 403, 409, 413, 503];
 const CHANGE: &[u16] = &[400, 403, 404, 409, 412, 413, 503];
 const END: &[u16] = &[400, 403, 404, 409, 412, 503];
+/// Errors of every request.
+const ALWAYS: &[u16] = &[414];
+/// Errors of every request with a body.
+const WITH_BODY: &[u16] = &[415];
+/// The error of a method that is not served: it belongs to no operation, and stands in the document once.
+const NO_METHOD: &[u16] = &[405];
 
 const fn read(
     path: &'static str,
@@ -165,6 +173,11 @@ const OPERATIONS: &[Operation] = &[
     list("/availabilityZones", "The pools' availability zones", NONE, &[(200, "Zones")]),
 ];
 
+/// What holds of all operations.
+const ABOUT: &str = "Every error is a JSON body of schema `Error` under the request's id. A method that a path does not serve is \
+    405 with `Allow`. What is no HTTP request at all (400), has too many or too long headers (431) or an address of more than \
+    64 KiB (414) is refused below the API, with no body.";
+
 /// The document.
 #[must_use]
 pub fn openapi() -> Value {
@@ -182,6 +195,7 @@ pub fn openapi() -> Value {
         "info": {
             "title": "Berth",
             "summary": "Block storage whose statuses are always true: OpenSDS v1beta and what stands beside it.",
+            "description": ABOUT,
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -192,18 +206,22 @@ pub fn openapi() -> Value {
 
 /// The answers that tell of errors, by their codes.
 fn errors() -> Value {
-    let codes = [READ, LIST, MAKE, REGISTER, CHANGE, END].concat();
+    let codes = [READ, LIST, MAKE, REGISTER, CHANGE, END, ALWAYS, WITH_BODY, NO_METHOD].concat();
     Value::Object(codes.into_iter().map(|code| (code.to_string(), answer(code, "Error"))).collect())
 }
 
 fn described(operation: &Operation, path: &str) -> Value {
     let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let text = json!({"type": "string"});
     let mut parameters: Vec<Value> = in_path
         .map(|name| json!({"name": name, "in": "path", "required": true, "description": about(name), "schema": {"type": "string"}}))
         .collect();
     parameters.extend(
         operation.query.iter().map(|name| json!({"name": name, "in": "query", "description": about(name), "schema": query(name)})),
     );
+    parameters.extend(listed(operation).into_iter().map(
+        |name| json!({"name": name, "in": "query", "description": "only those with this value; several are alternatives", "schema": text}),
+    ));
     let headers = operation.headers.iter().chain(&["X-Request-Id"]);
     parameters.extend(
         headers.map(|name| json!({"name": name, "in": "header", "description": about(name), "schema": {"type": "string"}})),
@@ -212,7 +230,8 @@ fn described(operation: &Operation, path: &str) -> Value {
     for (code, schema) in operation.answers {
         responses.insert(code.to_string(), success(*code, schema, operation));
     }
-    for code in operation.errors {
+    let with_body = WITH_BODY.iter().filter(|_| !operation.body.is_empty());
+    for code in operation.errors.iter().chain(ALWAYS).chain(with_body) {
         responses.insert(code.to_string(), json!({"$ref": format!("#/components/responses/{code}")}));
     }
     let mut described = json!({"summary": operation.summary, "parameters": parameters, "responses": responses});
@@ -225,8 +244,10 @@ fn described(operation: &Operation, path: &str) -> Value {
 
 fn answer(code: u16, schema: &str) -> Value {
     let mut answer = json!({"description": meaning(code), "headers": {"X-Request-Id": header(about("X-Request-Id"))}});
-    if code == 503 {
-        answer["headers"]["Retry-After"] = header("seconds after which to ask again");
+    match code {
+        503 => answer["headers"]["Retry-After"] = header("seconds after which to ask again"),
+        405 => answer["headers"]["Allow"] = header("the methods that are served there"),
+        _ => {}
     }
     if !schema.is_empty() {
         answer["content"] = json!({"application/json": {"schema": reference(schema)}});
@@ -234,11 +255,32 @@ fn answer(code: u16, schema: &str) -> Value {
     answer
 }
 
+/// The bodies that come with a tag; a resource that is gone has none.
+const TAGGED: &[&str] =
+    &["Volume", "VolumeOrGone", "Snapshot", "SnapshotOrGone", "Attachment", "AttachmentOrGone", "Host", "Profile"];
+
+/// The keys that filter a list.
+fn listed(operation: &Operation) -> Vec<&'static str> {
+    match operation.answers {
+        [(_, "Volumes")] => filters(Kind::Volume),
+        [(_, "Snapshots")] => filters(Kind::Snapshot),
+        [(_, "Attachments")] => filters(Kind::Attachment),
+        [(_, "Hosts")] => filters(Kind::Host),
+        [(_, "Profiles")] => filters(Kind::Profile),
+        [(_, "Pools")] => vec!["id", "name", "status", "availabilityZone", "dockId"],
+        [(_, "Docks")] => vec!["id", "name", "status", "driverName"],
+        _ => Vec::new(),
+    }
+}
+
 /// What a success tells in its headers besides what every answer does.
 fn success(code: u16, schema: &str, operation: &Operation) -> Value {
     let mut answer = answer(code, schema);
     if operation.query == WAIT && code == 200 {
         answer["headers"]["X-Wait"] = header("`reached` or `timeout`, if a status was waited for");
+    }
+    if code == 304 || TAGGED.contains(&schema) {
+        answer["headers"]["ETag"] = header("the resource's revision: for If-Match and If-None-Match");
     }
     if operation.method == "post" && !operation.path.contains('{') {
         answer["headers"]["Location"] = header("where what was made is found");
@@ -264,7 +306,10 @@ const fn meaning(code: u16) -> &'static str {
         404 => "there is no such resource for this tenant",
         409 => "not allowed now; the message tells what stands in the way, `allowed` what can be done",
         412 => "changed since the revision in If-Match",
+        405 => "there is no such method there",
         413 => "the body is too large",
+        414 => "the path and the query are too long",
+        415 => "the body is of another type than JSON",
         422 => "the idempotency key was used for another request, or the list would look at too much",
         _ => "the store or the backend cannot answer now",
     }

@@ -15,11 +15,11 @@ use std::time::Duration;
 /// How many rows a list has where it does not say. Source: OpenSDS wire page.
 const LIMIT_DEFAULT: usize = 50;
 /// The most rows of one answer.
-const LIMIT_MAX: usize = 100_000;
+pub(crate) const LIMIT_MAX: usize = 100_000;
 /// The deepest offset; beyond it a `marker` goes on at flat cost.
-const OFFSET_MAX: usize = 10_000;
+pub(crate) const OFFSET_MAX: usize = 10_000;
 /// The longest long poll.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a long poll lasts where it does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -148,7 +148,7 @@ fn text(row: &Value, key: &str) -> String {
 }
 
 /// The words that can be waited for: the statuses in both dialects, and `deleted`.
-fn wait_words(kind: Kind) -> Vec<&'static str> {
+pub(crate) fn wait_words(kind: Kind) -> Vec<&'static str> {
     let mut words: Vec<_> = match kind {
         Kind::Volume => VolumeStatus::ALL.iter().map(|status| status.word()).collect(),
         Kind::Snapshot => SnapshotStatus::ALL.iter().map(|status| status.word()).collect(),
@@ -176,6 +176,35 @@ fn never_set(kind: Kind, key: &str) -> bool {
         Kind::Snapshot | Kind::Attachment | Kind::Host => key == "userId",
         Kind::Profile | Kind::Pool => false,
     }
+}
+
+/// Every key that filters some kind.
+const FILTERS: &[&str] = &[
+    "id",
+    "name",
+    "hostName",
+    "status",
+    "poolId",
+    "profileId",
+    "hostId",
+    "volumeId",
+    "snapshotId",
+    "description",
+    "availabilityZone",
+    "size",
+    "multiAttach",
+    "tenantId",
+    "attachMode",
+    "mountpoint",
+    "ip",
+    "osType",
+    "accessMode",
+    "storageType",
+];
+
+/// The keys that filter this kind.
+pub(crate) fn filters(kind: Kind) -> Vec<&'static str> {
+    FILTERS.iter().copied().filter(|key| field(kind, key).is_some()).collect()
 }
 
 /// The field that a key filters this kind by; other keys are ignored.

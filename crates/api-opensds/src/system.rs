@@ -45,6 +45,12 @@ pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> 
     }
 }
 
+/// The route's methods are told in `Allow`, which the router sets.
+pub(crate) async fn unknown_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{method} is not served at {}; the header Allow tells what is", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+}
+
 pub(crate) async fn unknown_route(method: Method, uri: Uri) -> ApiError {
     ApiError::not_found(format!("there is no {method} {}", uri.path()))
 }

@@ -128,7 +128,8 @@ async fn bad_input_gets_a_clear_error_and_leaves_nothing() {
     assert_eq!(get(&app, "/block/volumes").await.1, json!([]));
     let huge = format!(r#"{{"name": "v", "size": 1, "description": "{}"}}"#, "x".repeat(1 << 20));
     assert_eq!(send(&app, "POST", &format!("{ADMIN}/block/volumes"), &[], &huge).await.0, 413);
-    assert_eq!(get(&app, &format!("/block/volumes?name={}", "x".repeat(20_000))).await.0, 400);
+    assert_eq!(get(&app, &format!("/block/volumes?name={}", "x".repeat(20_000))).await.0, 414);
+    assert_eq!(get(&app, &format!("/block/volumes/{}", "x".repeat(20_000))).await.0, 414);
     for path in ["/nonsense", "/v1beta/t/nonsense", "/v2", "/v1beta/t/block/volumes/nonsense"] {
         let (code, answer) = send(&app, "GET", path, &[], "").await;
         assert_eq!((code.as_u16(), answer["code"].as_u64()), (404, Some(404)), "{path}");
@@ -265,11 +266,44 @@ async fn every_described_operation_is_answered_by_a_route() {
         for method in item.as_object().expect("methods").keys() {
             let (_, answer) = send(&app, &method.to_uppercase(), &path, &[], "{}").await;
             let message = answer["message"].as_str().unwrap_or_default();
-            assert!(!message.starts_with("there is no "), "{method} {template}: {answer}");
+            let served = !message.starts_with("there is no ") && !message.contains("is not served at");
+            assert!(served, "{method} {template}: {answer}");
         }
     }
-    let (code, answer) = send(&app, "PATCH", &format!("{ADMIN}/block/volumes"), &[], "{}").await;
+    let (code, answer) = send(&app, "GET", &format!("{ADMIN}/block/nothing"), &[], "{}").await;
     assert_eq!((code.as_u16(), answer["message"].as_str().map(|text| text.starts_with("there is no "))), (404, Some(true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_method_that_is_not_served_is_told_which_are() {
+    let app = app(AttachmentWords::Seed).await;
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    let rows = [
+        ("PATCH", format!("{ADMIN}/block/volumes"), "GET,HEAD,POST"),
+        ("TRACE", "/".to_owned(), "GET,HEAD"),
+        ("POST", format!("{ADMIN}/block/volumes/{nobody}"), "DELETE,GET,HEAD,PUT"),
+        ("GET", format!("{ADMIN}/block/volumes/{nobody}/retry"), "POST"),
+    ];
+    for (method, path, wanted) in rows {
+        let request = Request::builder().method(method).uri(&path).body(Body::empty()).expect("a request");
+        let answer = app.clone().oneshot(request).await.expect("infallible");
+        let mut allowed: Vec<_> = answer.headers()["allow"].to_str().expect("words").split(',').map(str::to_owned).collect();
+        allowed.sort();
+        assert_eq!((answer.status().as_u16(), allowed.join(",").as_str()), (405, wanted), "{method} {path}");
+        let body: Value = serde_json::from_slice(&answer.into_body().collect().await.expect("a body").to_bytes()).expect("JSON");
+        assert_eq!((body["code"].as_u64(), body["type"].as_str()), (Some(405), Some("method-not-allowed")), "{method} {path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_another_type_is_refused_as_such() {
+    let app = app(AttachmentWords::Seed).await;
+    let path = format!("{ADMIN}/block/volumes");
+    for kind in ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "", "application/jsonp"] {
+        let (code, answer) = send(&app, "POST", &path, &[("content-type", kind)], r#"{"name": "v", "size": 1}"#).await;
+        assert_eq!((code.as_u16(), answer["type"].as_str()), (415, Some("unsupported-type")), "{kind}");
+    }
+    assert_eq!(get(&app, "/block/volumes").await.1, json!([]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,38 +11,42 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How long a client may take to send a request's header, also between two requests, unless the configuration says otherwise.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest time that can be configured: a year is for ever here, and a clock that is added it does not overflow.
+pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The longest `down-after` and `probe-interval`, in seconds: what is noticed an hour later is noticed by others.
 const PROBING_MAX: u64 = 60 * 60;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub(crate) struct Config {
+pub struct Config {
     /// Words of the OpenSDS dialect.
-    pub(crate) opensds: Opensds,
+    pub opensds: Opensds,
     /// The engine's times.
-    pub(crate) times: Times,
+    pub times: Times,
     /// The slow look at everything.
-    pub(crate) look: Look,
+    pub look: Look,
     /// How attached volumes are served.
-    pub(crate) nbd: Nbd,
+    pub nbd: Nbd,
     /// The pools. None: one named `default`.
     #[serde(rename = "pool")]
-    pub(crate) pools: Vec<PoolConfig>,
+    pub pools: Vec<PoolConfig>,
 }
 
 /// Words of the OpenSDS dialect.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub(crate) struct Opensds {
+pub struct Opensds {
     /// `seed` (default) or `legacy`: the words that OpenSDS' own clients wait for.
-    pub(crate) attachment_words: Words,
+    pub attachment_words: Words,
 }
 
 /// Which attachment words are spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Words {
+pub enum Words {
     /// The seed's: `attached`, `errorDetaching`, …
     #[default]
     Seed,
@@ -53,40 +57,40 @@ pub(crate) enum Words {
 /// How attached volumes are served.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub(crate) struct Nbd {
+pub struct Nbd {
     /// Whether `berth serve` starts and ends the data plane (true).
-    pub(crate) spawn_data_plane: bool,
+    pub spawn_data_plane: bool,
     /// The name or address that clients are told to connect to (the one listened on).
-    pub(crate) advertise_host: Option<String>,
+    pub advertise_host: Option<String>,
     /// How many connections there may be (4096).
-    pub(crate) max_connections: usize,
+    pub max_connections: usize,
     /// How many connections one export may have (64).
-    pub(crate) max_connections_per_export: usize,
+    pub max_connections_per_export: usize,
     /// How TLS is spoken; without it, it is not.
-    pub(crate) tls: Option<NbdTls>,
+    pub tls: Option<NbdTls>,
 }
 
 /// How NBD is spoken over TLS. Files are relative to the configuration's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct NbdTls {
+pub struct NbdTls {
     /// The server's certificate and those between it and its authority, in PEM.
-    pub(crate) certificate: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
     /// Its private key, in PEM.
-    pub(crate) key: Option<PathBuf>,
+    pub key: Option<PathBuf>,
     /// The authorities that sign clients' certificates, in PEM. With them every client must show one, which proves its name.
-    pub(crate) client_ca: Option<PathBuf>,
+    pub client_ca: Option<PathBuf>,
     /// Instead of certificates: pre-shared keys, in lines `name:key`. Each proves its name.
-    pub(crate) psk_file: Option<PathBuf>,
+    pub psk_file: Option<PathBuf>,
     /// The listeners that serve over TLS only (`["tcp"]`).
     #[serde(default = "tcp_only")]
-    pub(crate) require_on: Vec<NbdListener>,
+    pub require_on: Vec<NbdListener>,
 }
 
 /// Where NBD is listened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum NbdListener {
+pub enum NbdListener {
     /// TCP.
     Tcp,
     /// The unix socket in the data folder.
@@ -137,74 +141,74 @@ impl Default for Nbd {
 /// The engine's times, in seconds.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub(crate) struct Times {
+pub struct Times {
     /// How long a create, extend, snapshot or delete may go without progress (120).
-    pub(crate) shape_deadline: Option<u64>,
+    pub shape_deadline: Option<u64>,
     /// How long an export may take, and ending one (60).
-    pub(crate) export_deadline: Option<u64>,
+    pub export_deadline: Option<u64>,
     /// The same for single kinds of operation, before these two.
-    pub(crate) deadline: DeadlineTimes,
+    pub deadline: DeadlineTimes,
     /// How long a backend may leave probes unanswered before its pool is down (10).
-    pub(crate) down_after: Option<u64>,
+    pub down_after: Option<u64>,
     /// How often a backend is probed (10).
-    pub(crate) probe_interval: Option<u64>,
+    pub probe_interval: Option<u64>,
     /// How long a superseded call is awaited (10).
-    pub(crate) call_timeout: Option<u64>,
+    pub call_timeout: Option<u64>,
     /// How long tombstones stay readable (3600).
-    pub(crate) tombstone_life: Option<u64>,
+    pub tombstone_life: Option<u64>,
     /// How long a graceful detach waits for the client to leave (5).
-    pub(crate) detach_grace: Option<u64>,
+    pub detach_grace: Option<u64>,
     /// How long a client may take to send the header of a request (30).
-    pub(crate) request_header: Option<u64>,
+    pub request_header: Option<u64>,
 }
 
 /// The slow look at everything.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Look {
+pub struct Look {
     /// How long to rest between two, in seconds (30).
-    pub(crate) interval: Option<u64>,
+    pub interval: Option<u64>,
     /// How many records a second are compared (2000).
-    pub(crate) rate: Option<NonZeroU32>,
+    pub rate: Option<NonZeroU32>,
 }
 
 /// One pool.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct PoolConfig {
+pub struct PoolConfig {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its description.
     #[serde(default)]
-    pub(crate) description: String,
+    pub description: String,
     /// Its availability zone (`default`).
     #[serde(default = "default_zone")]
-    pub(crate) zone: String,
+    pub zone: String,
     /// Its driver: `file`, the only one so far.
     #[serde(default = "default_driver")]
-    pub(crate) driver: String,
+    pub driver: String,
     /// The folder of the file driver; relative to the data folder.
-    pub(crate) folder: Option<PathBuf>,
+    pub folder: Option<PathBuf>,
     /// How often its capacity may be promised (20).
     #[serde(default = "default_overcommit")]
-    pub(crate) overcommit: f64,
+    pub overcommit: f64,
     /// Bytes kept free (the larger of 1 GiB and 5%).
-    pub(crate) reserved: Option<u64>,
+    pub reserved: Option<u64>,
     /// Whether it takes nothing new and may be forgotten.
     #[serde(default)]
-    pub(crate) retired: bool,
+    pub retired: bool,
     /// What is done with new work while its backend is down (`refuse`).
     #[serde(default)]
-    pub(crate) when_down: WhenDownWord,
+    pub when_down: WhenDownWord,
     /// Deadlines of its own, before those of every pool.
     #[serde(default)]
-    pub(crate) deadline: DeadlineTimes,
+    pub deadline: DeadlineTimes,
 }
 
 /// What is done with new work for a pool whose backend is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum WhenDownWord {
+pub enum WhenDownWord {
     /// It is refused.
     #[default]
     Refuse,
@@ -251,7 +255,7 @@ impl PoolConfig {
 
     /// Where the file driver keeps its files.
     #[must_use]
-    pub(crate) fn folder(&self, data: &Path) -> PathBuf {
+    pub fn folder(&self, data: &Path) -> PathBuf {
         match &self.folder {
             Some(folder) => data.join(folder),
             None => data.join("pools").join(&self.name),
@@ -278,14 +282,23 @@ impl Config {
     ///
     /// # Errors
     /// The file cannot be read, is not TOML, or says something that is not understood: named with its line.
-    pub(crate) fn read(path: Option<&Path>) -> Result<Self> {
+    pub fn read(path: Option<&Path>) -> Result<Self> {
         let text = match path {
             Some(path) => {
                 std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?
             }
             None => String::new(),
         };
-        let mut config: Self = toml::from_str(&text).context("the configuration is not understood")?;
+        Self::parse(&text)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut config: Self = toml::from_str(text).context("the configuration is not understood")?;
+        config.check_times()?;
         if config.pools.is_empty() {
             config.pools.push(PoolConfig::default_pool());
         }
@@ -321,17 +334,38 @@ impl Config {
         Ok(())
     }
 
+    /// Whether every time is one that a clock can be added.
+    fn check_times(&self) -> Result<()> {
+        // Without any time to be done in, nothing is ever done; other times may be none.
+        let times = [
+            ("shape-deadline", self.times.shape_deadline, 1),
+            ("export-deadline", self.times.export_deadline, 1),
+            ("call-timeout", self.times.call_timeout, 0),
+            ("tombstone-life", self.times.tombstone_life, 0),
+            ("detach-grace", self.times.detach_grace, 0),
+            ("request-header", self.times.request_header, 1),
+            ("interval", self.look.interval, 0),
+        ];
+        for (name, seconds, least) in times {
+            let most = TIME_MAX.as_secs();
+            if let Some(seconds) = seconds.filter(|seconds| !(least..=most).contains(seconds)) {
+                bail!("{name} must be {least} to {most} seconds (a year), not {seconds}");
+            }
+        }
+        Ok(())
+    }
+
     /// How long a client may take to send the header of a request.
     #[must_use]
-    pub(crate) fn header_timeout(&self) -> Duration {
-        self.times.request_header.map_or(crate::http::HEADER_TIMEOUT, Duration::from_secs)
+    pub fn header_timeout(&self) -> Duration {
+        self.times.request_header.map_or(HEADER_TIMEOUT, Duration::from_secs)
     }
 
     /// How the data plane serves; `path` is where this configuration was read from.
     ///
     /// # Errors
     /// What TLS is told makes no sense together.
-    pub(crate) fn exporter(&self, path: Option<&Path>) -> Result<exporter::Options> {
+    pub fn exporter(&self, path: Option<&Path>) -> Result<exporter::Options> {
         let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
         let mut options = exporter::Options {
             advertise_host: self.nbd.advertise_host.clone(),
@@ -348,13 +382,13 @@ impl Config {
 
     /// Whether every client of NBD over TCP must prove a name.
     #[must_use]
-    pub(crate) fn nbd_proves_everybody(&self) -> bool {
+    pub fn nbd_proves_everybody(&self) -> bool {
         self.nbd.tls.as_ref().is_some_and(NbdTls::proves_everybody)
     }
 
     /// The engine's settings.
     #[must_use]
-    pub(crate) fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
         let mut settings = Settings::default();
         let set = |field: &mut Duration, seconds: Option<u64>| {
             if let Some(seconds) = seconds {
@@ -412,6 +446,8 @@ mod tests {
             ("[[pool]]\nname = \"a\"\nwhen-down = \"wait\"", "wait"),
             ("[times]\ndown-after = 0", "down-after must be 1 to"),
             ("[times]\nprobe-interval = 3601", "probe-interval must be 1 to"),
+            ("[times]\nshape-deadline = 9223372036854775807", "shape-deadline"),
+            ("[times]\nrequest-header = 0", "request-header"),
             ("[nbd.tls]\ncertificate = \"c\"", "a key"),
             ("[nbd.tls]\nrequire-on = [\"udp\"]", "udp"),
         ];

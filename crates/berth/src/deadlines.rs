@@ -13,7 +13,7 @@ const DEADLINE_MAX: u64 = 7 * 24 * 60 * 60;
 /// How long operations of each kind may go without progress, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub(crate) struct DeadlineTimes {
+pub struct DeadlineTimes {
     create: Option<u64>,
     extend: Option<u64>,
     snapshot: Option<u64>,
@@ -28,7 +28,7 @@ impl DeadlineTimes {
     ///
     /// # Errors
     /// A deadline of nothing, or one beyond [`DEADLINE_MAX`], by its name.
-    pub(crate) fn check(&self, of: &str) -> Result<()> {
+    pub fn check(&self, of: &str) -> Result<()> {
         let all = [
             ("create", self.create),
             ("extend", self.extend),
@@ -48,7 +48,7 @@ impl DeadlineTimes {
 
     /// As the engine takes them.
     #[must_use]
-    pub(crate) fn deadlines(&self) -> Deadlines {
+    pub fn deadlines(&self) -> Deadlines {
         let time = |seconds: Option<u64>| seconds.map(Duration::from_secs);
         Deadlines {
             create: time(self.create),

@@ -19,8 +19,6 @@ use tokio::sync::Semaphore;
 
 /// How many connections are served at once: well under the usual limit of 20,000 files a process, which volumes need too.
 const CONNECTIONS_MAX: usize = 8000;
-/// How long a client may take to send a request's header, also between two requests, unless the configuration says otherwise.
-pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one request may take in all: longer than the longest long poll (60 s).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long answers under way are awaited at shutdown.

@@ -5,9 +5,7 @@
 
 mod cli;
 mod client;
-mod config;
 mod data;
-mod deadlines;
 mod demo;
 mod http;
 mod kept;
@@ -15,6 +13,7 @@ mod late;
 mod mark;
 mod serve;
 
+use berth::config;
 use clap::Parser;
 use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;

@@ -251,23 +251,8 @@ mod seeds;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ground::corpus::replay;
     use std::cell::Cell;
-
-    /// Gives every kept input of a target to `replay`; the first panic names the file that made it.
-    #[expect(clippy::print_stdout, reason = "the last path told is the input that broke a promise")]
-    pub(super) fn replay(target: &str, least: usize, replay: impl Fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-        let mut paths: Vec<_> = std::fs::read_dir(&folder)
-            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-            .map(|entry| entry.expect("it can be listed").path())
-            .collect();
-        paths.sort();
-        assert!(paths.len() >= least, "{} inputs of {target} are left", paths.len());
-        for path in paths {
-            println!("{}", path.display());
-            replay(&std::fs::read(&path).expect("it can be read"));
-        }
-    }
 
     #[test]
     fn kept_handshakes_are_survived() {

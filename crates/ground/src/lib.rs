@@ -1,10 +1,12 @@
-//! What tests stand on: mounted file systems of their own, and waiting for a condition. A dev-dependency, never part of the binary.
+//! What tests stand on: mounted file systems of their own, waiting for a condition, kept inputs. A dev-dependency, never part of the binary.
 //!
 //! - A [`Ground`] is made from a sparse file, mounted by loop, and unmounted when dropped; nothing stays behind.
 //! - Where mounting is not permitted the test says `skipped:`; in CI that is a failure.
 //! - Nothing here sleeps for a time: [`retry`] and [`wait_until`] wait for a condition with a deadline.
 
 #![forbid(unsafe_code)]
+
+pub mod corpus;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -50,6 +50,24 @@ pub enum ReasonCode {
     SnapshotRemains,
 }
 
+impl ReasonCode {
+    /// Every code.
+    pub const ALL: &'static [Self] = &[
+        Self::Refused,
+        Self::OutcomeUnknown,
+        Self::ProvenPresent,
+        Self::ProvenAbsent,
+        Self::BackendMissing,
+        Self::BackendDamaged,
+        Self::SizeDiffers,
+        Self::LeftoversRemain,
+        Self::StrayClient,
+        Self::ClientsConnected,
+        Self::NotExported,
+        Self::SnapshotRemains,
+    ];
+}
+
 /// A volume, its attachments and its snapshots: what one commit changes as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Volume {

@@ -28,8 +28,9 @@ macro_rules! id {
         impl FromStr for $name {
             type Err = uuid::Error;
 
+            /// Only as it is written, with hyphens: a thing has one name, not one in braces and one as a URN besides.
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Uuid::try_parse(text).map(Self)
+                text.parse::<uuid::fmt::Hyphenated>().map(|id| Self(id.into_uuid()))
             }
         }
     };

@@ -12,8 +12,12 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What SQLite's failure means for a reader.
+/// What SQLite's failure means for a reader. A value that is not of its column's type does not get better by asking again.
 pub(crate) fn trouble(error: &rusqlite::Error) -> StoreError {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    if matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)) {
+        return StoreError::Corrupt("an unnamed row".into(), error.to_string());
+    }
     // A file that a broken disk gives back in part reads as damaged.
     let codes = [ErrorCode::SystemIoFailure, ErrorCode::CannotOpen, ErrorCode::DatabaseCorrupt];
     let is_the_disk = error.sqlite_error_code().is_some_and(|code| codes.contains(&code));
@@ -199,7 +203,10 @@ pub(crate) fn used(connection: &Connection, tenant: &str, key: &str) -> rusqlite
     let sql = "SELECT request, kind, made FROM idempotency WHERE tenant = ?1 AND key = ?2";
     let row = |row: &Row<'_>| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, i64>(1)?, id(row, 2)?));
     let found = connection.prepare_cached(sql)?.query_row(params![tenant, key], row).optional()?;
-    Ok(found.and_then(|(request, kind, made)| subject_from(kind, made).map(|made| Idempotent { request, made })))
+    let Some((request, kind, made)) = found else { return Ok(None) };
+    // A key whose use cannot be told is not unused: what it made would be made twice.
+    let made = subject_from(kind, made).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, kind))?;
+    Ok(Some(Idempotent { request, made }))
 }
 
 pub(crate) fn idempotent(connection: &Connection, tenant: &str, key: &str) -> Result<Option<Idempotent>, StoreError> {

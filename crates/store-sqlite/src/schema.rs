@@ -217,7 +217,7 @@ fn make(fresh: &Path, epoch: &str) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-fn migrate(tx: &rusqlite::Transaction<'_>, from: u32) -> rusqlite::Result<()> {
+pub(crate) fn migrate(tx: &rusqlite::Transaction<'_>, from: u32) -> rusqlite::Result<()> {
     for step in MIGRATIONS.iter().skip(from as usize) {
         tx.execute_batch(step)?;
     }

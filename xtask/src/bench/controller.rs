@@ -1,4 +1,4 @@
-//! A controller for measuring: the release binary on a folder of its own, and the few calls that are measured or needed.
+//! A controller for measuring and for trying: the release binary on a folder of its own, and the few calls that are measured or needed.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use std::time::Duration;
 const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
 
 /// A controller of its own.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     data: PathBuf,
     base: String,
@@ -19,7 +19,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(data: &Path) -> Result<Self> {
+    pub(crate) fn start(data: &Path) -> Result<Self> {
         // Thousands of volumes are made: more than would be promised on a small disk.
         let config = data.with_extension("toml");
         std::fs::write(&config, "[[pool]]\nname = \"default\"\novercommit = 1000000.0\n").context("cannot write")?;
@@ -38,6 +38,11 @@ impl Server {
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         let base = line.trim().strip_prefix("listening on ").context("the controller did not start")?.to_owned();
         Ok(Self { child, data: data.to_owned(), base, agent: agent() })
+    }
+
+    /// Where it listens, as `http://127.0.0.1:PORT`.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -105,8 +110,13 @@ impl Drop for Server {
     }
 }
 
+/// The build folder.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
+}
+
 fn binary() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from).join("release/berth")
+    target().join("release/berth")
 }
 
 /// A client that keeps its connections open.

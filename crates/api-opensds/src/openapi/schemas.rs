@@ -3,7 +3,8 @@
 use crate::health::{AVAILABILITY_WORDS, DOUBTS, HEALTH_WORDS};
 use engine::WhenDown;
 use engine::doctor::FindingKind;
-use lifecycle::{AttachmentStatus, ReasonCode, SnapshotStatus, VolumeStatus};
+use engine::store::Ending;
+use lifecycle::{AttachmentStatus, CommandKind, OperationKind, ReasonCode, SnapshotStatus, VolumeStatus};
 use serde_json::{Map, Value, json};
 
 /// Every schema by its name.
@@ -88,7 +89,7 @@ fn truth() -> Vec<(&'static str, Value)> {
     vec![
         ("statusReason?", reference("Reason")),
         ("operation?", reference("Operation")),
-        ("allowed", json!({"type": "array", "items": {"type": "string"}})),
+        ("allowed", commands()),
         ("revision", number()),
         (
             "health",
@@ -109,6 +110,18 @@ fn truth() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn reasons() -> Value {
+    one_of(&words_of(ReasonCode::ALL, crate::wire::reason_code))
+}
+
+fn operations() -> Value {
+    one_of(&words_of(OperationKind::ALL, OperationKind::word))
+}
+
+fn commands() -> Value {
+    json!({"type": "array", "items": one_of(&words_of(CommandKind::ALL, CommandKind::word))})
+}
+
 fn with_truth(own: Vec<(&'static str, Value)>) -> Value {
     object(&[own, truth()].concat())
 }
@@ -118,6 +131,7 @@ fn resources() -> Value {
     let snapshot = words_of(SnapshotStatus::ALL, |status| status.word());
     let attachment = words_of(AttachmentStatus::ALL, |status| status.word());
     let all_attachment = [attachment.as_slice(), &crate::wire::LEGACY_WORDS].concat();
+    let endings = one_of(&words_of(Ending::ALL, Ending::word));
     let gone = object(&[("id", id()), ("status", one_of(&["deleted", "detached"]))]);
     let or_gone = |name: &str| json!({"anyOf": [reference(name), reference("Gone")]});
     json!({
@@ -141,9 +155,9 @@ fn resources() -> Value {
             ("sizeBytesSeen?", json!({"type": "integer", "minimum": 0, "description": "what it was told when it connected"})),
             ("bytesRead", number()), ("bytesWritten", number()), ("inFlight", number()),
         ]),
-        "Reason": object(&[("code", text()), ("message", text()), ("since", time())]),
+        "Reason": object(&[("code", reasons()), ("message", text()), ("since", time())]),
         "Operation": object(&[
-            ("kind", text()), ("startedAt", time()), ("attempt", number()), ("nextTryAt?", time()), ("deadline?", time()), ("progress?", number()),
+            ("kind", operations()), ("startedAt", time()), ("attempt", number()), ("nextTryAt?", time()), ("deadline?", time()), ("progress?", number()),
             ("waitingFor?", text()), ("lastError?", text()),
         ]),
         "Gone": gone,
@@ -153,7 +167,7 @@ fn resources() -> Value {
         "JournalEntry": object(&[
             ("revision", number()), ("at", time()), ("kind", one_of(&["volume", "snapshot", "attachment"])), ("id", id()),
             ("volumeId", id()), ("from", or_null(text())), ("to", or_null(text())), ("cause", text()), ("actor", text()), ("requestId", text()),
-            ("ended", or_null(object(&[("operation", text()), ("how", text())]))),
+            ("ended", or_null(object(&[("operation", operations()), ("how", endings)]))),
             ("reason", json!({"anyOf": [reference("Reason"), {"type": "null"}]})),
         ]),
     })
@@ -265,7 +279,7 @@ fn doctor() -> Value {
     json!({
         "PoolLook": object(&[("id", id()), ("name", text()), ("volumes", number()), ("lookedAt?", time()), ("trouble?", unseen)]),
         "Finding": object(&[
-            ("kind", one_of(&kinds)), ("code?", text()), ("since?", time()), ("message", text()), ("means", text()),
+            ("kind", one_of(&kinds)), ("code?", reasons()), ("since?", time()), ("message", text()), ("means", text()),
             ("mend", json!({"type": "array", "items": text()})), ("resource?", resource), ("object?", object_of), ("poolId?", id()),
             ("exporter?", text()),
         ]),
@@ -285,7 +299,7 @@ fn system() -> Value {
         "Document": {"type": "object"},
         "Error": object(&[
             ("code", number()), ("message", text()), ("type", text()), ("status", number()), ("resourceStatus?", text()),
-            ("allowed?", json!({"type": "array", "items": text()})), ("requestId", text()),
+            ("allowed?", commands()), ("requestId", text()),
         ]),
     })
 }

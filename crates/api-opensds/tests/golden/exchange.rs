@@ -4,6 +4,7 @@ use crate::schema;
 use api_opensds::{AttachmentWords, Settings, openapi, router};
 use axum::Router;
 use axum::body::Body;
+use axum::http::response::Parts;
 use axum::http::{Request, header};
 use engine::{Engine, PoolSetup};
 use http_body_util::BodyExt;
@@ -127,6 +128,7 @@ impl Wire {
         let answered = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
         assert_eq!(parts.headers["x-request-id"], "request");
         self.hold(method, full.split('?').next().unwrap(), parts.status.as_u16(), bytes.is_empty(), &answered);
+        self.hold_tag(method, full.split('?').next().unwrap(), &parts);
         let place = parts.headers.get(header::LOCATION).map(|place| place.to_str().unwrap().to_owned());
         let makes = method == "POST" && parts.status.is_success() && COLLECTIONS.contains(&path);
         let made = makes.then(|| format!("{full}/{}", answered["id"].as_str().unwrap()));
@@ -135,8 +137,15 @@ impl Wire {
         answered
     }
 
-    /// Holds an answer to the document.
-    fn hold(&self, method: &str, path: &str, code: u16, is_empty: bool, body: &Value) {
+    /// An answer comes with a tag only where the document says so.
+    fn hold_tag(&self, method: &str, path: &str, parts: &Parts) {
+        let answer = self.described(method, path, parts.status.as_u16());
+        let is_tagged = parts.headers.contains_key(header::ETAG);
+        assert!(!is_tagged || answer["headers"]["ETag"].is_object(), "{method} {path}: the document does not know of its tag");
+    }
+
+    /// What the document says of an answer.
+    fn described(&self, method: &str, path: &str, code: u16) -> &Value {
         let fits = |template: &str| {
             let (one, other): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
             one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.starts_with('{') || one == other)
@@ -145,16 +154,21 @@ impl Wire {
         // What is spelled out comes before what stands for anything.
         let template = paths.keys().filter(|template| fits(template)).max_by_key(|template| template.matches('{').count() == 0);
         let template = template.unwrap_or_else(|| panic!("{path} is not in the document"));
-        let operation = &paths[template][method.to_lowercase()];
-        let mut answer = &operation["responses"][code.to_string()];
-        if let Some(shared) = answer["$ref"].as_str() {
-            answer = self.document.pointer(shared.trim_start_matches('#')).unwrap();
+        let answer = &paths[template][method.to_lowercase()]["responses"][code.to_string()];
+        match answer["$ref"].as_str() {
+            Some(shared) => self.document.pointer(shared.trim_start_matches('#')).unwrap(),
+            None => answer,
         }
-        assert!(answer.is_object(), "{method} {template} answered {code}, which is not in the document: {body}");
+    }
+
+    /// Holds an answer to the document.
+    fn hold(&self, method: &str, path: &str, code: u16, is_empty: bool, body: &Value) {
+        let answer = self.described(method, path, code);
+        assert!(answer.is_object(), "{method} {path} answered {code}, which is not in the document: {body}");
         let schema = &answer["content"]["application/json"]["schema"];
-        assert_eq!(schema.is_null(), is_empty, "{method} {template} {code}: {body}");
+        assert_eq!(schema.is_null(), is_empty, "{method} {path} {code}: {body}");
         if !is_empty && let Err(wrong) = schema::check(&self.document, schema, body, "body") {
-            panic!("{method} {template} {code}: {wrong}\n{body:#}");
+            panic!("{method} {path} {code}: {wrong}\n{body:#}");
         }
     }
 

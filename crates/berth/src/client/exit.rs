@@ -45,7 +45,7 @@ impl Exit {
     #[must_use]
     pub(crate) const fn of_status(status: u16) -> Self {
         match status {
-            400 | 413 => Self::Usage,
+            400 | 413..=415 => Self::Usage,
             404 => Self::NotFound,
             401 | 403 => Self::NotAuthorised,
             409 | 412 => Self::NotAllowed,
@@ -101,7 +101,21 @@ mod tests {
 
     #[test]
     fn http_statuses_have_exit_codes() {
-        let rows = [(400, 2), (401, 4), (403, 4), (404, 3), (409, 5), (412, 5), (413, 2), (422, 1), (429, 10), (503, 10), (302, 1)];
+        let rows = [
+            (400, 2),
+            (401, 4),
+            (403, 4),
+            (404, 3),
+            (409, 5),
+            (412, 5),
+            (413, 2),
+            (414, 2),
+            (415, 2),
+            (422, 1),
+            (429, 10),
+            (503, 10),
+            (302, 1),
+        ];
         for (status, code) in rows {
             assert_eq!(Exit::of_status(status).code(), code, "{status}");
         }

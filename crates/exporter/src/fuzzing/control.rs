@@ -266,8 +266,8 @@ fn confined(mut spec: ExportSpec, folder: &Path) -> ExportSpec {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::replay;
     use super::*;
+    use ground::corpus::replay;
 
     #[test]
     fn kept_words_are_survived() {

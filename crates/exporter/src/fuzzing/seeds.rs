@@ -3,9 +3,7 @@
 //! `UPDATE_GOLDEN=1 cargo test -p exporter --lib seeds` rewrites them.
 
 use super::{EXPORT, SIZE};
-use std::path::Path;
-
-pub(super) type Seeds = Vec<(&'static str, Vec<u8>)>;
+use ground::corpus::{Seeds, keep};
 
 const READ: u16 = 0;
 const WRITE: u16 = 1;
@@ -197,19 +195,5 @@ fn requests() -> Seeds {
 fn the_seeds_are_kept() {
     for (target, seeds) in [("nbd_handshake", handshakes()), ("nbd_option", options()), ("nbd_request", requests())] {
         keep(target, seeds);
-    }
-}
-
-/// Compares the seeds of a target with those that are kept, or keeps them.
-pub(super) fn keep(target: &str, seeds: Seeds) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    for (name, bytes) in seeds {
-        let path = folder.join(format!("seed-{name}"));
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(&path, &bytes).unwrap();
-        }
-        let kept = std::fs::read(&path).unwrap_or_default();
-        assert!(kept == bytes, "{} is stale (UPDATE_GOLDEN=1 rewrites it)", path.display());
     }
 }

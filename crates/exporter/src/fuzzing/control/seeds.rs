@@ -1,6 +1,6 @@
 //! What fuzzing of the control socket begins with: what a controller says, and the near misses of it. See `fuzzing/seeds.rs`.
 
-use super::super::seeds::{Seeds, keep};
+use ground::corpus::{Seeds, keep};
 
 const ID: &str = "00000000-0000-0000-0000-000000000001";
 

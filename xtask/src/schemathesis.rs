@@ -1,0 +1,96 @@
+//! `cargo xtask schemathesis`: requests made up from the API document, to a real running controller, each answer held to the document.
+//!
+//! - schemathesis comes from PyPI into an environment of its own below the build folder, every package pinned;
+//! - `schemathesis/hooks.py` tells it what the document cannot: which ids there are, who asks;
+//! - a run is told its seed first. Being bounded by time it does not repeat to the letter; a failure shows the request that made it.
+//!
+//! Not checked: that whatever breaks a schema is refused, as OpenSDS' clients rely on leniency (unknown fields, empty filters); that
+//! whatever fits one is done, as there must also be room, a host, a free volume; that what was deleted is gone at once, as deleting
+//! takes its time and leaves a tombstone.
+
+use crate::bench::controller::{Server, target};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How long it runs within `cargo xtask test`: some ten thousand requests.
+const TEST_SECONDS: u64 = 60;
+/// The seed there: a run that fails there fails for its change, not for its luck.
+const TEST_SEED: u64 = 1;
+/// How long one answer may take, in seconds. None waits: see the hooks.
+const ANSWER_TIMEOUT: &str = "20";
+/// What every answer is held to.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+response_schema_conformance,unsupported_method,allow_header_conformance,tenants_are_apart,errors_are_explained";
+/// The pinned packages.
+const REQUIREMENTS: &str = include_str!("../schemathesis/requirements.txt");
+
+/// How long, and from which seed.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// For how many minutes.
+    #[arg(long, default_value_t = 5)]
+    minutes: u64,
+    /// What the requests are made up from; another one each time if it is left out.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Options {
+    pub(crate) fn run(&self) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let tool = installed()?;
+        if attacked(&tool, self.minutes * 60, self.seed.unwrap_or(now))? { Ok(()) } else { bail!("schemathesis found something") }
+    }
+}
+
+/// The bounded run of `cargo xtask test`. Whether nothing was found.
+///
+/// # Errors
+/// Why it could not be run.
+pub(crate) fn test() -> Result<bool> {
+    attacked(&installed()?, TEST_SECONDS, TEST_SEED)
+}
+
+/// The program, installed if it is not there yet in these versions.
+fn installed() -> Result<PathBuf> {
+    let folder = target().join("schemathesis");
+    let (program, installed) = (folder.join("bin/schemathesis"), folder.join("installed.txt"));
+    if std::fs::read_to_string(&installed).is_ok_and(|text| text == REQUIREMENTS) {
+        return Ok(program);
+    }
+    println!("== schemathesis: installing it into {}", folder.display());
+    done(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), "make a Python environment (python3-venv)")?;
+    let requirements = folder.join("requirements.txt");
+    std::fs::write(&requirements, REQUIREMENTS).context("cannot write the requirements")?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    done(Command::new(folder.join("bin/python")).args(install).arg(&requirements), "install schemathesis from PyPI")?;
+    std::fs::rename(&requirements, &installed).context("cannot note what is installed")?;
+    Ok(program)
+}
+
+fn done(command: &mut Command, what: &str) -> Result<()> {
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot {what}"))?;
+    if status.success() { Ok(()) } else { bail!("cannot {what}") }
+}
+
+/// Runs it against a controller of its own. Whether nothing was found.
+fn attacked(program: &Path, seconds: u64, seed: u64) -> Result<bool> {
+    done(Command::new("cargo").args(["build", "--release", "-p", "berth"]), "build the controller")?;
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let server = Server::start(&folder.path().join("data"))?;
+    println!("== schemathesis: {seconds} s from seed {seed} (again: cargo xtask schemathesis --seed {seed})");
+    let mut command = Command::new(program.canonicalize().context("schemathesis is not there")?);
+    command.current_dir(folder.path()).env("BERTH_SEED", seed.to_string());
+    command.env("SCHEMATHESIS_HOOKS", "hooks").env("PYTHONPATH", hooks()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg("run").arg(format!("{}/openapi.json", server.base())).args(["--checks", CHECKS, "--seed", &seed.to_string()]);
+    command.args(["--max-time", &seconds.to_string(), "--request-timeout", ANSWER_TIMEOUT, "--generation-database", "none"]);
+    // What is tried fits a request, not a schema: how much of it is refused says nothing of the server.
+    command.args(["--warnings", "off", "--suppress-health-check", "all", "--continue-on-failure", "--no-shrink", "--no-color"]);
+    Ok(command.stdin(Stdio::null()).status().context("cannot run schemathesis")?.success())
+}
+
+fn hooks() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis")
+}
