@@ -31,6 +31,10 @@ const LOCAL_MARK_FILE: &str = "local-mark";
 /// How many threads may block besides those of the pools: the runtime's own default.
 const BLOCKING_THREADS: usize = 512;
 
+/// How long the first answer waits for the records to be compared with what is exported: far more than that takes, unless a data
+/// plane hangs or hundreds of thousands of volumes are attached; then health tells what is not known.
+const COMPARING_MAX: Duration = Duration::from_secs(2);
+
 /// The wall clock.
 struct WallClock;
 
@@ -74,6 +78,9 @@ impl Ready {
                 return Err(refusal.into());
             }
         };
+        if tokio::time::timeout(COMPARING_MAX, engine.compared()).await.is_err() {
+            tracing::warn!("what is exported is not known yet; attachments show health unknown until it is");
+        }
         let attachment_words = match config.opensds.attachment_words {
             Words::Seed => AttachmentWords::Seed,
             Words::Legacy => AttachmentWords::Legacy,

@@ -103,7 +103,7 @@ impl Engine {
             live: Mutex::new(HashMap::new()),
             watchers: Mutex::new(HashMap::new()),
             recovering: AtomicBool::new(false),
-            compared: AtomicBool::new(false),
+            compared: watch::Sender::new(false),
             strays: Mutex::default(),
         });
         let engine = Self { shared };
@@ -121,6 +121,13 @@ impl Engine {
     pub async fn ready(&self) -> Result<(), String> {
         self.shared.store.head().await.map_err(|error| error.to_string())?;
         if self.shared.recovering.load(Ordering::Acquire) { Ok(()) } else { Err("recovery has not been started yet".into()) }
+    }
+
+    /// Returns once every record was compared with what the exporters serve since the start. Before that `attached` may be what the
+    /// last controller knew.
+    pub async fn compared(&self) {
+        // The sender is ours, so that waiting for it does not fail.
+        let _ = self.shared.compared.subscribe().wait_for(|is_compared| *is_compared).await;
     }
 
     /// What decides which commands are allowed on volumes of this pool.
@@ -144,7 +151,7 @@ impl Engine {
     /// out of date: its data plane may have died together with the last controller.
     #[must_use]
     pub fn exporter_answers(&self, record: &VolumeRecord, attachment: AttachmentId) -> bool {
-        self.shared.compared.load(Ordering::Acquire) && self.shared.exporters.answers(record, attachment)
+        *self.shared.compared.borrow() && self.shared.exporters.answers(record, attachment)
     }
 
     /// Whether the backend of a pool answers; unknown for one that is not configured.

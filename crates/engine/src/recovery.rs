@@ -38,7 +38,7 @@ async fn resume(shared: &Arc<Shared>) {
     let served = shared.exporters.served(shared.settings.look_timeout).await;
     end_strays(shared, &served).await;
     walk(shared, &served, worker::resume).await;
-    shared.compared.store(true, Ordering::Release);
+    shared.compared.send_replace(true);
 }
 
 /// Ends exports that no record names, as of records that were lost or brought back from a copy: nobody else ever could, and their

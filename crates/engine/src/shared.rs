@@ -78,7 +78,7 @@ pub(crate) struct Shared {
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
     pub(crate) recovering: AtomicBool,
     /// Whether every record was compared with what the exporters serve since the start.
-    pub(crate) compared: AtomicBool,
+    pub(crate) compared: watch::Sender<bool>,
     /// Exports that no record names and that could not be ended, each with why.
     pub(crate) strays: Mutex<BTreeMap<AttachmentId, String>>,
 }
