@@ -14,6 +14,7 @@ use crate::names::{FileName, Form, Object};
 use crate::points::{COPY_CHUNK, GROW, MakeSteps, Pace, REMOVE_LEFTOVER, RemoveSteps, SYNC_GROWN, Step};
 use crate::space::Space;
 use crate::stop::{Stop, broken, is_full, is_too_large};
+use crate::users;
 use engine::ports::{Listed, Progress};
 use lifecycle::{Bytes, Content, Look, Seen, VolumeId};
 use rustix::fs::{OFlags, ioctl_ficlone};
@@ -251,6 +252,9 @@ impl Files {
         if !names.is_empty() {
             return Err(Stop::Refused(format!("it has snapshots: {}; delete them first", names.join(", "))));
         }
+        if let Some(who) = self.user(live).map_err(broken("looking at", live))? {
+            return Err(Stop::Refused(format!("it is {who}; end that, then delete it again")));
+        }
         let objects: BTreeSet<_> = files.iter().map(|name| name.object).filter(|object| object.snapshot.is_some()).collect();
         for object in objects {
             self.remove_leftovers(ticket, held, object)?;
@@ -297,7 +301,25 @@ impl Files {
         let mut seen = self.see(names).map_err(broken("looking at", live))?;
         let own = seen.remove(&Object::volume(volume)).unwrap_or(Seen::Absent);
         let snapshots = seen.into_iter().filter_map(|(object, seen)| object.snapshot.map(|snapshot| (snapshot, seen))).collect();
-        Ok(Look { volume: own, snapshots, stranger: None })
+        let stranger = self.user(live).map_err(broken("looking at", live))?;
+        Ok(Look { volume: own, snapshots, stranger })
+    }
+
+    /// Who goes on using a file, if it is there.
+    fn user(&self, live: FileName) -> io::Result<Option<String>> {
+        let Some(facts) = self.folder.look(live)? else { return Ok(None) };
+        if !facts.is_regular {
+            return Ok(None);
+        }
+        let file = self.folder.open_file(live, OFlags::RDONLY)?;
+        Ok(file.and_then(|file| users::user(&file, &live.to_string())))
+    }
+
+    /// Whether somebody seems to use a file. One that cannot be opened will be told of by a look.
+    fn is_used(&self, object: Object, seen: Seen) -> bool {
+        let is_whole_volume = object.snapshot.is_none() && seen.whole().is_some();
+        let open = || self.folder.open_file(object.form(Form::Live), OFlags::RDONLY).ok().flatten();
+        is_whole_volume && open().is_some_and(|file| users::is_used(&file))
     }
 
     /// Looks at everything.
@@ -310,7 +332,10 @@ impl Files {
             let mut names = self.folder.read_shard(&shard)?;
             names.extend(self.folder.read_shard(&shard)?);
             let seen = self.see(names)?;
-            listed.extend(seen.into_iter().map(|(object, seen)| Listed { volume: object.volume, snapshot: object.snapshot, seen }));
+            listed.extend(seen.into_iter().map(|(object, seen)| {
+                let is_used = self.is_used(object, seen);
+                Listed { volume: object.volume, snapshot: object.snapshot, seen, is_used }
+            }));
         }
         Ok(listed)
     }

@@ -10,7 +10,6 @@
 
 use crate::change::Cause;
 use crate::exporters::Served;
-use crate::ports::Listed;
 use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::recovery::{end_strays, export_again, note};
@@ -19,7 +18,7 @@ use crate::store::{Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
 use crate::survey::{KEPT_MAX, Name, Shown};
 use crate::worker;
 use lifecycle::{Input, Look, PoolId, ReasonCode, Seen, SnapshotId, SnapshotPhase, Subject, VolumeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -102,8 +101,9 @@ async fn see(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Shown
     let listed =
         listed.map_err(|_| "the backend did not list what it has in time".to_owned())?.map_err(|error| error.to_string())?;
     let served = shared.exporters.served(shared.settings.look_timeout).await;
-    let objects = listed.iter().map(|Listed { volume, snapshot, seen }| ((*volume, *snapshot), *seen)).collect();
-    let mut round = Round { shared, pool, served, objects, shown: Shown::default() };
+    let used = listed.iter().filter(|of| of.is_used && of.snapshot.is_none()).map(|of| of.volume).collect();
+    let objects = listed.iter().map(|of| ((of.volume, of.snapshot), of.seen)).collect();
+    let mut round = Round { shared, pool, served, objects, used, shown: Shown::default() };
     round.walk(pace).await;
     round.unknown_objects().await;
     // More silence than can be kept by name is no look at the pool.
@@ -119,6 +119,8 @@ struct Round<'a> {
     served: Served,
     /// What the backend listed and no record has claimed yet.
     objects: BTreeMap<Name, Seen>,
+    /// The volumes that somebody seems to use.
+    used: BTreeSet<VolumeId>,
     shown: Shown,
 }
 
@@ -200,7 +202,9 @@ impl Round<'_> {
         let own = self.objects.remove(&(id, None)).unwrap_or(Seen::Absent);
         let all = (id, Some(SnapshotId(Uuid::nil())))..=(id, Some(SnapshotId(Uuid::max())));
         let listed: Vec<(Name, Seen)> = self.objects.range(all).map(|(name, seen)| (*name, *seen)).collect();
-        let mut look = Look { volume: own, ..Look::default() };
+        // Who it is, a look tells.
+        let stranger = self.used.contains(&id).then(String::new);
+        let mut look = Look { volume: own, stranger, ..Look::default() };
         for ((_, snapshot), seen) in listed {
             let Some(snapshot) = snapshot else { continue };
             let held = record.state.snapshots().get(&snapshot);
