@@ -51,14 +51,22 @@ async fn watch(shared: Arc<Shared>, id: PoolId) {
     loop {
         let begun = Instant::now();
         pool.survey.begin();
-        round(&shared, pool, pace).await;
+        let was = pace;
+        round(&shared, pool, &mut pace).await;
         pool.survey.end();
         let rest = shared.settings.look_interval.max(begun.elapsed());
-        pace = tokio::select! {
-            biased;
-            () = pool.survey.asked() => Pace::Full,
-            () = tokio::time::sleep(rest) => Pace::Slow,
-        };
+        // Asked for in the middle of a round is asked for another one: what this one has passed may have changed since.
+        let is_asked = pace != was;
+        pace = if is_asked || asked_within(pool, rest).await { Pace::Full } else { Pace::Slow };
+    }
+}
+
+/// Waits this long, or until a look is asked for. Returns whether one was.
+async fn asked_within(pool: &Pool, rest: Duration) -> bool {
+    tokio::select! {
+        biased;
+        () = pool.survey.asked() => true,
+        () = tokio::time::sleep(rest) => false,
     }
 }
 
@@ -71,18 +79,28 @@ async fn watch_exports(shared: Arc<Shared>) {
     }
 }
 
-/// One round over one pool.
-async fn round(shared: &Arc<Shared>, pool: &Pool, pace: Pace) {
+/// One round over one pool, which keeps what it shows. Its pace may have become a faster one at its end.
+async fn round(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) {
     let at = shared.clock.now();
+    match see(shared, pool, pace).await {
+        Ok(shown) => pool.survey.keep(at, shown),
+        Err(message) => {
+            tracing::warn!(pool = pool.setup.name, message, "what is on the backend is not known");
+            pool.survey.fail(at, message);
+        }
+    }
+}
+
+/// # Errors
+/// Why what is on the backend cannot be known.
+async fn see(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Shown, String> {
     // What a backend that is down would list may be what somebody remembers of it. It is looked at as soon as it answers.
     if let Reach::Down { because, .. } = pool.watched.reach() {
-        return fail(pool, at, because);
+        return Err(because);
     }
-    let listed = match tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list()).await {
-        Ok(Ok(listed)) => listed,
-        Ok(Err(error)) => return fail(pool, at, error.to_string()),
-        Err(_) => return fail(pool, at, "the backend did not list what it has in time".into()),
-    };
+    let listed = tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list()).await;
+    let listed =
+        listed.map_err(|_| "the backend did not list what it has in time".to_owned())?.map_err(|error| error.to_string())?;
     let served = shared.exporters.served(shared.settings.look_timeout).await;
     let objects = listed.iter().map(|Listed { volume, snapshot, seen }| ((*volume, *snapshot), *seen)).collect();
     let mut round = Round { shared, pool, served, objects, shown: Shown::default() };
@@ -90,14 +108,9 @@ async fn round(shared: &Arc<Shared>, pool: &Pool, pace: Pace) {
     round.unknown_objects().await;
     // More silence than can be kept by name is no look at the pool.
     if round.shown.silent.len() >= KEPT_MAX {
-        return fail(pool, at, "the backend does not tell of many of its volumes".into());
+        return Err("the backend does not tell of many of its volumes".into());
     }
-    pool.survey.keep(at, round.shown);
-}
-
-fn fail(pool: &Pool, at: Timestamp, message: String) {
-    tracing::warn!(pool = pool.setup.name, message, "what is on the backend is not known");
-    pool.survey.fail(at, message);
+    Ok(round.shown)
 }
 
 struct Round<'a> {
@@ -110,8 +123,8 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Goes through the pool's records in the order of their ids.
-    async fn walk(&mut self, pace: Pace) {
+    /// Goes through the pool's records in the order of their ids; as fast as it can from when somebody asks for a look.
+    async fn walk(&mut self, pace: &mut Pace) {
         let mut after = None;
         loop {
             let page = match self.page(after).await {
@@ -128,8 +141,13 @@ impl Round<'_> {
                 self.compare(record).await;
             }
             self.shown.volumes += page.len() as u64;
-            match pace {
-                Pace::Slow => tokio::time::sleep(Duration::from_secs(1) * PAGE / self.shared.settings.look_rate.max(1)).await,
+            match *pace {
+                Pace::Slow => {
+                    let pause = Duration::from_secs(1) * PAGE / self.shared.settings.look_rate.max(1);
+                    if asked_within(self.pool, pause).await {
+                        *pace = Pace::Full;
+                    }
+                }
                 Pace::Full => tokio::task::yield_now().await,
             }
         }
