@@ -5,6 +5,7 @@
 
 use crate::cli::{NbdArgs, ServeArgs};
 use crate::config::{Config, PoolConfig, Words};
+use crate::fail_points::{LISTEN, STOP};
 use crate::kept::kept;
 use crate::late::Opening;
 use crate::{http, mark};
@@ -41,7 +42,8 @@ struct WallClock;
 impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(now.saturating_add(failpoint::clock_step()))
     }
 }
 
@@ -92,7 +94,9 @@ impl Ready {
     /// Answers until `stop` resolves.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         http::serve(self.listener, self.router, self.header_timeout, stop).await;
+        STOP.before.pass();
         self.data_plane.close().await;
+        STOP.after.pass();
     }
 }
 
@@ -111,7 +115,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
         // From the first moment on, so that what a start has begun is ended in order.
         let stop = told_to_stop()?;
         let ready = Ready::open(args, &config).await?;
+        LISTEN.before.pass();
         announce(ready.address);
+        LISTEN.after.pass();
         ready.run(stop).await;
         anyhow::Ok(())
     })?;

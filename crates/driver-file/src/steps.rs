@@ -11,11 +11,12 @@ use crate::copy::{CopyStop, copy, data_bytes};
 use crate::folder::Folder;
 use crate::lanes::{Held, Ticket};
 use crate::names::{FileName, Form, Object};
-use crate::points::{COPY_CHUNK, GROW, MakeSteps, Pace, REMOVE_LEFTOVER, RemoveSteps, SYNC_GROWN, Step};
+use crate::points::{COPY_CHUNK, GROW, MakeSteps, Pace, REMOVE_LEFTOVER, RemoveSteps, SYNC_GROWN};
 use crate::space::Space;
 use crate::stop::{Stop, broken, is_full, is_too_large};
 use crate::users;
 use engine::ports::{Listed, Progress};
+use failpoint::Step;
 use lifecycle::{Bytes, Content, Look, Seen, VolumeId};
 use rustix::fs::{OFlags, ioctl_ficlone};
 use rustix::io::Errno;
@@ -221,7 +222,17 @@ impl Files {
     }
 
     fn sync_directory(&self, step: Step, name: FileName) -> Result<(), Stop> {
-        self.pace.step(step, || self.folder.sync(name.object.volume).map_err(broken("syncing the directory of", name)))
+        let synced =
+            self.pace.step(step, || self.folder.sync(name.object.volume).map_err(broken("syncing the directory of", name)));
+        self.stop_if_unsynced(synced, name)
+    }
+
+    /// After a sync that failed nobody knows what the disk holds, so nothing more is done here.
+    fn stop_if_unsynced(&self, synced: Result<(), Stop>, name: FileName) -> Result<(), Stop> {
+        if let Err(Stop::Broken { error, .. }) = &synced {
+            self.folder.stop(&format!("{name} could not be put on the disk ({error})"));
+        }
+        synced
     }
 
     /// Grows a volume. Its clients may use it meanwhile.
@@ -235,10 +246,8 @@ impl Files {
             self.visible(ticket, held, GROW, || file.set_len(size.0).map_err(|error| self.resize_stop(live, size.0, error)))?;
         }
         // Even if it has the size already: the call that grew it may have been cut off before this.
-        self.pace.step(SYNC_GROWN, || file.sync_all()).map_err(|error| {
-            self.folder.stop(&format!("{live} could not be put on the disk ({error})"));
-            broken("syncing", live)(error)
-        })?;
+        let synced = self.pace.step(SYNC_GROWN, || file.sync_all().map_err(broken("syncing", live)));
+        self.stop_if_unsynced(synced, live)?;
         Ok(Seen::Present { size: Bytes(has).max(size), content: Content::Whole })
     }
 

@@ -7,6 +7,7 @@ use crate::change::{Cause, Difference, Step};
 use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
 use crate::places::Places;
+use crate::points::{INTENT, OUTCOME};
 use crate::ports::{Capacity, Clock, Driver};
 use crate::probes::Watched;
 use crate::records::{Key, Record, VolumeRecord};
@@ -169,7 +170,10 @@ impl Shared {
             commit.counters.extend(counters);
             commit.journal.extend(journal);
         }
+        let point = if cause.is_command { INTENT } else { OUTCOME };
+        point.before.pass();
         let committed = self.store.commit(commit).await?;
+        point.after.pass();
         touched.into_iter().for_each(|id| self.tell(id, committed.revision));
         Ok(committed.revision)
     }

@@ -6,6 +6,7 @@
 
 use crate::apply::{self, Failure};
 use crate::folder::Ballast;
+use crate::points::{ANSWER, BEGIN, CHECKPOINT, COMMIT, INCARNATION, injected};
 use crate::read;
 use crate::schema::{Role, connect};
 use engine::store::{Commit, CommitError, Committed, Expected};
@@ -150,7 +151,10 @@ impl Thread {
 
     fn begin_incarnation(&self) -> rusqlite::Result<u64> {
         let sql = "UPDATE meta SET value = value + 1 WHERE key = 'incarnation' RETURNING value";
-        self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+        INCARNATION.before.try_pass().map_err(|error| injected(&error))?;
+        let begun = self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)?;
+        INCARNATION.after.try_pass().map_err(|error| injected(&error))?;
+        Ok(begun)
     }
 
     fn group(&mut self, group: Vec<Waiting>) {
@@ -210,10 +214,12 @@ impl Thread {
         match self.write(&group) {
             Ok(answers) => {
                 self.state.transactions.fetch_add(1, Ordering::Relaxed);
+                ANSWER.before.pass();
                 for ((_, waiting), answer) in group.into_iter().zip(answers) {
                     // A caller that gave up reads what became of it.
                     let _ = waiting.send(answer);
                 }
+                ANSWER.after.pass();
                 None
             }
             Err((error, at_commit)) => {
@@ -230,7 +236,9 @@ impl Thread {
 
     fn write(&mut self, group: &[Waiting]) -> Result<Vec<Result<Committed, CommitError>>, (rusqlite::Error, bool)> {
         let early = |error| (error, false);
+        BEGIN.before.try_pass().map_err(|error| early(injected(&error)))?;
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(early)?;
+        BEGIN.after.try_pass().map_err(|error| early(injected(&error)))?;
         let mut answers = Vec::with_capacity(group.len());
         for (commit, _) in group {
             let revision = self.revision + 1;
@@ -245,7 +253,9 @@ impl Thread {
         }
         let sql = "UPDATE meta SET value = ?1 WHERE key = 'revision'";
         self.connection.prepare_cached(sql).and_then(|mut set| set.execute([self.revision.cast_signed()])).map_err(early)?;
+        COMMIT.before.try_pass().map_err(|error| (injected(&error), true))?;
         self.connection.execute_batch("COMMIT").map_err(|error| (error, true))?;
+        COMMIT.after.try_pass().map_err(|error| (injected(&error), true))?;
         Ok(answers)
     }
 
@@ -317,7 +327,7 @@ fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state
             None
         };
         if size != seen
-            && let Err(error) = connection.pragma_query(None, "wal_checkpoint(PASSIVE)", |_| Ok(()))
+            && let Err(error) = checkpoint(connection)
         {
             tracing::debug!(%error, "a checkpoint did not get through; the next one will");
         }
@@ -327,4 +337,10 @@ fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state
             let _ = jobs.try_send(job);
         }
     }
+}
+
+fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    CHECKPOINT.before.try_pass().map_err(|error| injected(&error))?;
+    connection.pragma_query(None, "wal_checkpoint(PASSIVE)", |_| Ok(()))?;
+    CHECKPOINT.after.try_pass().map_err(|error| injected(&error))
 }
