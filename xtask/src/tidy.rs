@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["lifecycle"]),
     ("sim", &["engine", "lifecycle"]),
     ("ground", &[]),
+    ("contract", &["engine", "lifecycle"]),
     ("store-sqlite", &["engine", "lifecycle"]),
     ("driver-file", &["engine", "lifecycle"]),
     ("exporter", &["engine", "lifecycle"]),
