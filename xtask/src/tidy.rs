@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["failpoint", "lifecycle"]),
     ("sim", &["engine", "lifecycle"]),
     ("ground", &[]),
+    ("contract", &["engine", "lifecycle"]),
     ("store-sqlite", &["engine", "failpoint", "lifecycle"]),
     ("driver-file", &["engine", "failpoint", "lifecycle"]),
     ("exporter", &["engine", "failpoint", "lifecycle"]),

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{
-    Change, Child, Commit, CommitError, Committed, Counter, Expected, Field, Filter, Head, Idempotent, Item, JournalEntry,
-    JournalQuery, Kind, ListQuery, Sort, Store, StoreError, Versioned,
+    Change, Child, Commit, CommitError, Committed, Expected, Field, Filter, Head, Idempotent, Item, JournalEntry, JournalQuery,
+    Kind, ListQuery, Sort, Store, StoreError, Versioned,
 };
 use lifecycle::{AttachmentStatus, Mode, SnapshotStatus, VolumeId};
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ impl State {
             return Err(CommitError::Repeated(used.clone()));
         }
         commit.changes.iter().try_for_each(|change| self.check_change(change))?;
-        commit.counters.iter().try_for_each(|counter| self.check_counter(counter, commit))
+        (0..commit.counters.len()).try_for_each(|at| self.check_counter(at, commit))
     }
 
     fn check_change(&self, change: &Change) -> Result<(), CommitError> {
@@ -67,12 +67,16 @@ impl State {
         holder.map_or(Ok(()), |(key, _)| Err(CommitError::NameTaken(*key)))
     }
 
-    fn check_counter(&self, counter: &Counter, commit: &Commit) -> Result<(), CommitError> {
+    /// Checks the commit's counter at this place, with what those before it move already counted.
+    fn check_counter(&self, at: usize, commit: &Commit) -> Result<(), CommitError> {
+        let counter = &commit.counters[at];
         let made_here = commit.changes.iter().any(|change| change.key == counter.key && change.record.is_some());
         if counter.by > 0 && !made_here && !self.records.contains_key(&counter.key) {
             return Err(CommitError::NoSuch(counter.key));
         }
-        let counted = self.counters.get(&counter.key).copied().unwrap_or_default();
+        let before = commit.counters[..at].iter().filter(|other| other.key == counter.key);
+        let stored = self.counters.get(&counter.key).copied().unwrap_or_default();
+        let counted = before.fold(stored, |counted, other| counted.saturating_add_signed(other.by));
         match counter.at_most {
             Some(limit) if counter.by > 0 && counted.saturating_add_signed(counter.by) > limit => {
                 Err(CommitError::Full { key: counter.key, counted, by: counter.by, limit })
@@ -90,7 +94,10 @@ impl State {
                     stamp(&mut record, &change, revision);
                     self.records.insert(change.key, Versioned { record, version: revision });
                 }
-                None => drop(self.records.remove(&change.key)),
+                None => {
+                    self.records.remove(&change.key);
+                    self.counters.remove(&change.key);
+                }
             }
         }
         for counter in commit.counters {
@@ -260,6 +267,14 @@ fn sort_text(item: &Item, sort: Sort) -> (String, Uuid) {
     (key, item_id(item))
 }
 
+/// Leaves the items behind the one with this id; if it is gone, those whose ids are beyond it.
+fn go_on_after(items: &mut Vec<Item>, marker: Uuid, descending: bool) {
+    match items.iter().position(|item| item_id(item) == marker) {
+        Some(at) => drop(items.drain(..=at)),
+        None => items.retain(|item| if descending { item_id(item) < marker } else { item_id(item) > marker }),
+    }
+}
+
 #[async_trait]
 impl Store for MemStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
@@ -297,8 +312,10 @@ impl Store for MemStore {
         if query.descending {
             items.reverse();
         }
-        let start = query.marker.and_then(|marker| items.iter().position(|item| item_id(item) == marker)).map_or(0, |at| at + 1);
-        let page: Vec<_> = items.into_iter().skip(start).skip(query.offset).take(query.limit).collect();
+        if let Some(marker) = query.marker {
+            go_on_after(&mut items, marker, query.descending);
+        }
+        let page: Vec<_> = items.into_iter().skip(query.offset).take(query.limit).collect();
         let (sender, receiver) = mpsc::channel(1);
         sender.try_send(Ok(page)).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(receiver)

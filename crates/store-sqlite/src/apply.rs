@@ -61,8 +61,8 @@ fn check(tx: &Connection, commit: &Commit) -> Result<(), Failure> {
     for change in &commit.changes {
         check_change(tx, change)?;
     }
-    for counter in &commit.counters {
-        check_counter(tx, counter, commit)?;
+    for at in 0..commit.counters.len() {
+        check_counter(tx, at, commit)?;
     }
     Ok(())
 }
@@ -108,7 +108,9 @@ fn check_name(tx: &Connection, change: &Change) -> Result<(), Failure> {
     Err(Failure::Refused(CommitError::NameTaken(key)))
 }
 
-fn check_counter(tx: &Connection, counter: &Counter, commit: &Commit) -> Result<(), Failure> {
+/// Checks the commit's counter at this place, with what those before it move already counted.
+fn check_counter(tx: &Connection, at: usize, commit: &Commit) -> Result<(), Failure> {
+    let counter = &commit.counters[at];
     if counter.by <= 0 {
         return Ok(());
     }
@@ -117,7 +119,8 @@ fn check_counter(tx: &Connection, counter: &Counter, commit: &Commit) -> Result<
         return Err(Failure::Refused(CommitError::NoSuch(counter.key)));
     }
     let Some(limit) = counter.at_most else { return Ok(()) };
-    let counted = read::count(tx, counter.key)?;
+    let before = commit.counters[..at].iter().filter(|other| other.key == counter.key);
+    let counted = before.fold(read::count(tx, counter.key)?, |counted, other| counted.saturating_add_signed(other.by));
     if counted.saturating_add_signed(counter.by) > limit {
         return Err(Failure::Refused(CommitError::Full { key: counter.key, counted, by: counter.by, limit }));
     }

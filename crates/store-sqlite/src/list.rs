@@ -115,8 +115,14 @@ impl List<'_> {
         if self.query.descending {
             items.reverse();
         }
-        let after = self.query.marker.and_then(|marker| items.iter().position(|item| id_of(item) == marker)).map_or(0, |at| at + 1);
-        items.into_iter().skip(after + self.query.offset).take(self.query.limit).collect()
+        if let Some(marker) = self.query.marker {
+            // As in `after`: behind the row with this id, or where its id would be if it is gone.
+            match items.iter().position(|item| id_of(item) == marker) {
+                Some(at) => drop(items.drain(..=at)),
+                None => items.retain(|item| if self.query.descending { id_of(item) < marker } else { id_of(item) > marker }),
+            }
+        }
+        items.into_iter().skip(self.query.offset).take(self.query.limit).collect()
     }
 
     fn plan(&self) -> Result<Plan, StoreError> {

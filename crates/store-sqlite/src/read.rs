@@ -257,7 +257,7 @@ pub(crate) fn journal_body(entry: &JournalEntry) -> String {
     })
 }
 
-/// Journal entries, oldest first. All entries of one commit come together, even past the limit.
+/// Journal entries, oldest first, at most as many as the limit: the last commit's may be cut off there.
 pub(crate) fn journal(connection: &Connection, query: &JournalQuery) -> Result<Vec<JournalEntry>, StoreError> {
     let subject = query.subject.map(|subject| subject_columns(subject).1);
     let sql = match (subject, &query.tenant) {
