@@ -74,8 +74,8 @@ pub(crate) struct Shared {
     pub(crate) pools: BTreeMap<PoolId, Pool>,
     pub(crate) incarnation: u64,
     pub(crate) counter: AtomicU64,
-    pub(crate) workers: Mutex<HashMap<VolumeId, Arc<Bell>>>,
-    pub(crate) live: Mutex<HashMap<Subject, Live>>,
+    pub(crate) workers: Mutex<BTreeMap<VolumeId, Arc<Bell>>>,
+    pub(crate) live: Mutex<BTreeMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
     pub(crate) recovering: AtomicBool,
     /// Whether every record was compared with what the exporters serve since the start.
