@@ -139,7 +139,7 @@ impl Thread {
                 let _ = answer.send(begun.map_err(|error| CommitError::Unavailable(error.to_string())));
             }
             Job::Truncate if self.stopped.is_none() => {
-                if let Err(error) = self.connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(())) {
+                if let Err(error) = move_log(&self.connection, "TRUNCATE") {
                     tracing::warn!(%error, "the log could not be begun anew");
                 }
             }
@@ -310,7 +310,7 @@ fn log_of(file: &Path) -> PathBuf {
 /// Moves the log into the database now and then, off the commit path, and reminds the writer of its chores.
 fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state: &State) {
     let (mut swept, mut looked) = (Instant::now(), Instant::now());
-    let mut seen = 0;
+    let (mut seen, mut is_stuck) = (0, false);
     loop {
         std::thread::sleep(CHECKPOINT_EVERY);
         let Some(jobs) = jobs.upgrade() else { return };
@@ -326,10 +326,14 @@ fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state
         } else {
             None
         };
-        if size != seen
-            && let Err(error) = checkpoint(connection)
-        {
-            tracing::debug!(%error, "a checkpoint did not get through; the next one will");
+        if size != seen || is_stuck {
+            let moved = checkpoint(connection);
+            if let Err(error) = &moved
+                && !is_stuck
+            {
+                tracing::warn!(%error, "what was committed is not moved out of the log, which grows until it is");
+            }
+            is_stuck = moved.is_err();
         }
         seen = size;
         if let Some(job) = job {
@@ -341,6 +345,12 @@ fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state
 
 fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     CHECKPOINT.before.try_pass().map_err(|error| injected(&error))?;
-    connection.pragma_query(None, "wal_checkpoint(PASSIVE)", |_| Ok(()))?;
+    move_log(connection, "PASSIVE")?;
     CHECKPOINT.after.try_pass().map_err(|error| injected(&error))
+}
+
+/// Moves what the log holds into the database, as far as readers let it: what they hold up, the next time moves.
+fn move_log(connection: &Connection, how: &str) -> rusqlite::Result<()> {
+    // A query and no pragma of rusqlite's, which quotes what stands in brackets.
+    connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()))
 }
