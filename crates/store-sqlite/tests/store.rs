@@ -322,6 +322,20 @@ async fn on_a_full_disk_what_frees_goes_through_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn nothing_is_acknowledged_once_its_folder_was_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let store = open(&data);
+    store.commit(one(put(volume(1, "a"), Expected::Absent))).await.unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    let answer = store.commit(one(put(volume(2, "b"), Expected::Absent))).await;
+    assert!(matches!(&answer, Err(CommitError::Unknown(why)) if why.contains("removed or replaced")), "{answer:?}");
+    let answer = store.commit(one(put(volume(3, "c"), Expected::Absent))).await;
+    assert!(matches!(&answer, Err(CommitError::Unavailable(why)) if why.contains("berth.db")), "{answer:?}");
+}
+
+#[tokio::test]
 async fn with_room_again_ordinary_commits_go_on_by_themselves() {
     let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
     let store = open(ground.root());
