@@ -8,6 +8,9 @@ use super::points::Point;
 use super::report::Totals;
 use anyhow::{Context, Result};
 use ground::Ground;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A kind of fault.
@@ -152,10 +155,10 @@ impl Arena {
                 return Ok(controller);
             }
             Fault::FillDisk => {
-                let ground = self.ground.as_ref().context("there is a disk")?;
-                ground.fill("filler", 0);
+                let filler = self.ground.as_ref().context("there is a disk")?.root().join("filler");
+                fill(&filler)?;
                 std::thread::sleep(a_while);
-                ground.unfill("filler");
+                std::fs::remove_file(&filler).context("the disk cannot be emptied again")?;
                 return Ok(controller);
             }
             Fault::BreakDisk => self.break_disk(controller, a_while)?,
@@ -200,4 +203,17 @@ impl Arena {
         ground.mount_again();
         Ok(())
     }
+}
+
+/// Writes a file until nothing more can be written. Others write and free meanwhile: it is as full as it gets.
+fn fill(path: &Path) -> Result<()> {
+    let file = File::create(path).context("an empty file needs no room")?;
+    let (mut at, mut step) = (0, 1 << 20);
+    while step >= 512 {
+        match file.write_all_at(&vec![7; step], at) {
+            Ok(()) => at += step as u64,
+            Err(_) => step /= 2,
+        }
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use super::verdict::{judge, stop};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long each round's load lasts: a handful of faults, and a history of some thousand requests.
@@ -20,30 +20,59 @@ const ROUND: Duration = Duration::from_secs(8);
 const DISK_MIB: u64 = 512;
 /// After how many rounds records are damaged and a folder is removed, which takes a few seconds: often enough for hundreds in an hour.
 const DAMAGED_EACH: u64 = 2;
+/// After so many violations it ends: the first ones tell enough.
+const VIOLATIONS_MAX: usize = 100;
+/// How often the figures so far are told.
+const TOLD_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How many live clients write, each to a volume of its own.
 const WRITERS: u64 = 2;
 
-/// Tortures from `seed` until `until`; ends early at the first round with violations. Gives the figures and the violations.
-pub(super) fn torture(folder: &Path, seed: u64, until: Instant, points: Vec<Point>) -> Result<(Totals, Vec<String>)> {
-    let ground = ground(DISK_MIB);
-    let data = ground.as_ref().map_or_else(|| folder.join("disk"), |ground| ground.root().to_owned()).join("data");
-    let arena = Arena { place: Place::new(folder, &data)?, ground, points };
-    let mut totals = Totals::default();
+/// Tortures from `seed` until `until`. A round with violations is told at once, and the next begins in an arena of its own: one
+/// finding does not end a night. Gives the figures and the violations.
+pub(super) fn torture(folder: &Path, seed: u64, until: Instant, points: &[Point]) -> Result<(Totals, Vec<String>)> {
+    let (mut totals, mut violations, mut told) = (Totals::default(), Vec::new(), Instant::now());
+    let mut arena = None;
     for round in 0.. {
-        if Instant::now() > until {
+        if Instant::now() > until || violations.len() > VIOLATIONS_MAX {
             break;
         }
-        let found = self::round(&arena, seed, round, &mut totals).with_context(|| format!("round {round} of seed {seed}"))?;
-        let mut found = found;
+        let here = match arena.take() {
+            Some(arena) => arena,
+            None => self::arena(&folder.join(format!("from-round-{round}")), points)?,
+        };
+        // Where something could not even be asked, that is a finding too.
+        let found = whole_round(&here, folder, seed, round, &mut totals).unwrap_or_else(|why| vec![format!("{why:#}")]);
         totals.rounds += 1;
-        if round % DAMAGED_EACH == 0 {
-            found.extend(super::damage::torture(&folder.join("damage"), &mut Dice::new(seed, !round), &mut totals)?);
+        match found.is_empty() {
+            true => arena = Some(here),
+            false => violations.extend(found.into_iter().map(|found| format!("round {round} of seed {seed}: {found}")).inspect(
+                |found| {
+                    println!("violation: {found}");
+                },
+            )),
         }
-        if !found.is_empty() {
-            return Ok((totals, found));
+        if told.elapsed() > TOLD_EVERY {
+            told = Instant::now();
+            println!("== torture: {totals}");
         }
     }
-    Ok((totals, Vec::new()))
+    Ok((totals, violations))
+}
+
+fn arena(folder: &Path, points: &[Point]) -> Result<Arena> {
+    let ground = ground(DISK_MIB);
+    let data = ground.as_ref().map_or_else(|| folder.join("disk"), |ground| ground.root().to_owned()).join("data");
+    Ok(Arena { place: Place::new(folder, &data)?, ground, points: points.to_vec() })
+}
+
+/// A round, and now and then damage after it.
+fn whole_round(arena: &Arena, folder: &Path, seed: u64, round: u64, totals: &mut Totals) -> Result<Vec<String>> {
+    let mut found = self::round(arena, seed, round, totals)?;
+    if round % DAMAGED_EACH == 0 {
+        let folder = folder.join(format!("damage-{round}"));
+        found.extend(super::damage::torture(&folder, &mut Dice::new(seed, !round), totals)?);
+    }
+    Ok(found)
 }
 
 fn round(arena: &Arena, seed: u64, round: u64, totals: &mut Totals) -> Result<Vec<String>> {
@@ -60,9 +89,9 @@ fn round(arena: &Arena, seed: u64, round: u64, totals: &mut Totals) -> Result<Ve
             let (load, dice) = (&load, Dice::new(seed, (round << 8) + client));
             scope.spawn(move || load.run(dice));
         }
-        let struck = strikes(arena, controller, until, &mut dice, totals);
-        load.is_over.store(true, Ordering::Relaxed);
-        struck
+        // Also when a fault itself fails: or the clients would ask for ever.
+        let _over = Over(&load.is_over);
+        strikes(arena, controller, until, &mut dice, totals)
     })?;
     // What the last faults left to be tried again later is tried again at once by a new start; it must all be over soon then.
     controller.kill()?;
@@ -84,6 +113,15 @@ fn round(arena: &Arena, seed: u64, round: u64, totals: &mut Totals) -> Result<Ve
         found.push(format!("the faults of round {round} were {faults:?}"));
     }
     Ok(found)
+}
+
+/// Ends the load when dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One fault after the other, with a while of peace between them.
