@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a controller that was told to stop may take. Its own bound for what runs is a few seconds.
@@ -48,9 +49,7 @@ impl Place {
     pub(super) fn new(folder: &Path, data: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         std::fs::write(folder.join("berth.toml"), CONFIG).context("cannot write the configuration")?;
-        // Free now, and asked for by nobody else: the kernel gives ephemeral ports in no order.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr()).context("no port is free")?.port();
-        Ok(Self { folder: folder.to_owned(), data: data.to_owned(), port })
+        Ok(Self { folder: folder.to_owned(), data: data.to_owned(), port: free_port()? })
     }
 
     /// Where it answers, as `http://127.0.0.1:PORT`.
@@ -213,6 +212,22 @@ impl Drop for Controller {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that is free now and stays so while a controller is down: below those that the kernel gives away by itself (on Linux from 32768
+/// on), and another one each time.
+fn free_port() -> Result<u16> {
+    const RANGE: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in RANGE {
+        // Two tortures at once begin at different ones.
+        let at = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(RANGE.start + at % (RANGE.end - RANGE.start)).context("it is a port")?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port is free")
 }
 
 fn send(process: u32, signal: Signal) -> Result<()> {

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 const AT_ONCE: usize = 4;
 /// The disk of all of them: ext4, as only a pool that copies passes every point.
 const DISK_MIB: u64 = 768;
-/// How long a step of a life may take in which a fault strikes; then the life is over.
-const PATIENCE: u32 = 3;
+/// How long a step of a life may take in which nothing has struck yet.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A point.
 #[derive(Clone, Debug)]
@@ -242,9 +242,17 @@ impl Life<'_> {
     }
 
     fn until(&self, kind: &str, id: &str, status: &str) -> Option<()> {
-        let now = self.history.get(&format!("/block/{kind}/{id}?waitFor={status},error&timeout={PATIENCE}"));
-        self.is_whole()?;
-        now.filter(|now| now["status"] == status).map(drop)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = self.history.get(&format!("/block/{kind}/{id}?waitFor={status},error&timeout=1"));
+            self.is_whole()?;
+            let now = now?;
+            match now["status"] == status {
+                true => return Some(()),
+                false if Instant::now() > deadline => return None,
+                false => {}
+            }
+        }
     }
 
     fn uri(&self, attachment: &str) -> Option<String> {

@@ -68,7 +68,7 @@ fn arena(folder: &Path, points: &[Point]) -> Result<Arena> {
 /// A round, and now and then damage after it.
 fn whole_round(arena: &Arena, folder: &Path, seed: u64, round: u64, totals: &mut Totals) -> Result<Vec<String>> {
     let mut found = self::round(arena, seed, round, totals)?;
-    if round % DAMAGED_EACH == 0 {
+    if round.is_multiple_of(DAMAGED_EACH) {
         let folder = folder.join(format!("damage-{round}"));
         found.extend(super::damage::torture(&folder, &mut Dice::new(seed, !round), totals)?);
     }
