@@ -2,6 +2,7 @@
 //!
 //! - every waiting commit is answered after the transaction is on the disk, never before;
 //! - a full disk fails nothing that frees space: the ballast is let go of and those commits are tried again;
+//! - what is acknowledged was written to the file that is in its place: if that was removed or replaced meanwhile, the writer stops;
 //! - any other failure at the end of a transaction stops the writer: the disk may hold it or not, and a failed fsync is not retried.
 
 use crate::apply::{self, Failure};
@@ -11,6 +12,7 @@ use crate::read;
 use crate::schema::{Role, connect};
 use engine::store::{Commit, CommitError, Committed, Expected};
 use rusqlite::{Connection, ErrorCode};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,7 +69,8 @@ impl Writer {
         let state = Arc::new(State::default());
         let connection = connect(file, Role::Writer)?;
         let revision = read::meta(&connection, "revision")?.cast_unsigned();
-        let thread = Thread { connection, ballast, state: state.clone(), revision, stopped: None };
+        let identity = identity(file);
+        let thread = Thread { connection, ballast, state: state.clone(), revision, stopped: None, file: file.to_owned(), identity };
         std::thread::Builder::new().name("berth-writer".into()).spawn(move || thread.run(queue)).expect("a thread can be started");
         let keeper = connect(file, Role::Keeper)?;
         let (weak, log, shared) = (jobs.downgrade(), log_of(file), state.clone());
@@ -106,6 +109,9 @@ struct Thread {
     revision: u64,
     /// Why nothing is written any more.
     stopped: Option<String>,
+    file: PathBuf,
+    /// Which file was opened there.
+    identity: Option<(u64, u64)>,
 }
 
 impl Thread {
@@ -256,6 +262,9 @@ impl Thread {
         COMMIT.before.try_pass().map_err(|error| (injected(&error), true))?;
         self.connection.execute_batch("COMMIT").map_err(|error| (error, true))?;
         COMMIT.after.try_pass().map_err(|error| (injected(&error), true))?;
+        if identity(&self.file) != self.identity {
+            return Err((lost(&self.file), true));
+        }
         Ok(answers)
     }
 
@@ -290,6 +299,17 @@ impl Thread {
                ORDER BY revision, seq LIMIT ?3)";
         self.connection.prepare_cached(sql)?.execute([JOURNAL_LIFE_MS, JOURNAL_MAX, SWEEP_MAX]).map(drop)
     }
+}
+
+/// Which file is there. It tells a file from another that took its place.
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(file).ok().map(|there| (there.dev(), there.ino()))
+}
+
+/// What was written went to a file without a name, which nobody will find again.
+fn lost(file: &Path) -> rusqlite::Error {
+    let message = format!("{} was removed or replaced while it was in use", file.display());
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), Some(message))
 }
 
 fn is_disk_full(error: &rusqlite::Error) -> bool {

@@ -6,7 +6,9 @@ use engine::store::{
 };
 use lifecycle::{Bytes, HostId, PoolId, ProfileId, Timestamp, Volume, VolumeId};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use store_sqlite::{OpenError, Options, SqliteStore};
 use uuid::Uuid;
@@ -198,6 +200,20 @@ async fn lists_filter_sort_and_go_on_behind_a_marker() {
 }
 
 #[test]
+fn a_lock_that_a_killed_server_left_to_its_child_for_a_moment_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    // The child has it until it ends, as one has that was not given its own program yet.
+    let script = format!("exec 9>>{}; flock 9; echo locked; sleep 0.2", folder.path().join("lock").display());
+    let mut child = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "locked\n");
+    drop(open(folder.path()));
+    child.wait().unwrap();
+}
+
+#[test]
 fn a_folder_in_use_is_refused_naming_the_holder() {
     let folder = tempfile::tempdir().unwrap();
     let _store = open(folder.path());
@@ -257,13 +273,12 @@ async fn child_that_commits_until_it_is_killed() {
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_kill_and_nothing_is_half() {
-    use std::io::{BufRead, BufReader};
     for round in 0..5_usize {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["child_that_commits_until_it_is_killed", "--exact", "--nocapture"])
             .env("BERTH_TEST_COMMIT_IN", folder.path())
-            .stdout(std::process::Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -319,6 +334,20 @@ async fn on_a_full_disk_what_frees_goes_through_and_nothing_is_lost() {
         assert_eq!(found.map(|found| found.version), Some(*version), "volume {id}");
     }
     assert!(store.read(Key::Volume(VolumeId(Uuid::from_u128(first)))).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_once_its_folder_was_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let store = open(&data);
+    store.commit(one(put(volume(1, "a"), Expected::Absent))).await.unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    let answer = store.commit(one(put(volume(2, "b"), Expected::Absent))).await;
+    assert!(matches!(&answer, Err(CommitError::Unknown(why)) if why.contains("removed or replaced")), "{answer:?}");
+    let answer = store.commit(one(put(volume(3, "c"), Expected::Absent))).await;
+    assert!(matches!(&answer, Err(CommitError::Unavailable(why)) if why.contains("berth.db")), "{answer:?}");
 }
 
 #[tokio::test]
