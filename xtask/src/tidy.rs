@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("contract", &["engine", "lifecycle"]),
     ("store-sqlite", &["engine", "lifecycle"]),
     ("driver-file", &["engine", "lifecycle"]),
+    ("driver-template", &["engine", "lifecycle"]),
     ("exporter", &["engine", "lifecycle"]),
     ("exporter-local", &["engine", "lifecycle"]),
     ("api-opensds", &["engine", "lifecycle"]),
