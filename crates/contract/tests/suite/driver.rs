@@ -1,6 +1,6 @@
 //! The simulated driver keeps what every driver promises, and whoever breaks one promise on purpose is noticed.
 
-use crate::flawed::{Flaw, Memory};
+use crate::broken_driver::{Flaw, Memory};
 
 fn holds(promise: &str) {
     contract::driver::check(promise, &Memory::default());
@@ -30,5 +30,13 @@ fn each_flaw_of_a_driver_is_noticed() {
     for (flaw, promise) in rows {
         let broken = contract::driver::broken(|| Memory::with(flaw));
         assert!(broken.contains(&promise), "{flaw:?} breaks {promise}, but only these fail: {broken:?}");
+    }
+}
+
+#[test]
+fn the_guide_names_every_promise() {
+    let guide = include_str!("../../../../docs/writing-a-driver.md");
+    for (promise, _) in contract::driver::PROMISES {
+        assert!(guide.contains(&format!("`{promise}`")), "docs/writing-a-driver.md does not name {promise}");
     }
 }
