@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("contract", &["engine", "lifecycle"]),
     ("store-sqlite", &["engine", "failpoint", "lifecycle"]),
     ("driver-file", &["engine", "failpoint", "lifecycle"]),
+    ("driver-template", &["engine", "lifecycle"]),
     ("exporter", &["engine", "failpoint", "lifecycle"]),
     ("exporter-local", &["engine", "lifecycle"]),
     ("api-opensds", &["engine", "lifecycle"]),

@@ -83,9 +83,82 @@ pub struct MemDriver {
     pub script: Script,
     /// What the driver can do.
     pub can: Capabilities,
-    objects: Mutex<BTreeMap<Name, Object>>,
+    held: Mutex<Held>,
     newest: Mutex<BTreeMap<VolumeId, Token>>,
     frozen: watch::Sender<bool>,
+}
+
+/// What a backend holds.
+#[derive(Debug, Default)]
+struct Held {
+    objects: BTreeMap<Name, Object>,
+    /// The bytes of each object that are no zeroes, or were written.
+    contents: BTreeMap<Name, BTreeMap<u64, u8>>,
+}
+
+impl Held {
+    fn whole(&self, name: Name) -> Option<Object> {
+        self.objects.get(&name).copied().filter(|object| object.whole)
+    }
+
+    /// Makes an object, or finishes one that is there in part, with the content of `source`.
+    fn make(&mut self, name: Name, size: Bytes, source: Option<Name>) -> Result<(), String> {
+        match self.whole(name) {
+            Some(there) if there.size != size => return Err(format!("it is there with {}, not {size}", there.size)),
+            Some(_) => return Ok(()),
+            None => fits(size)?,
+        }
+        let content = match source {
+            Some(source) => match self.whole(source) {
+                Some(from) if from.size > size => return Err(format!("its source has {}, more than {size}", from.size)),
+                Some(_) => self.contents.get(&source).cloned().unwrap_or_default(),
+                None => return Err("its source is not there".into()),
+            },
+            None => BTreeMap::new(),
+        };
+        self.objects.insert(name, Object { size, whole: true });
+        self.contents.insert(name, content);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, volume: VolumeId, snapshot: SnapshotId) -> Result<(), String> {
+        let name = (volume, Some(snapshot));
+        match (self.whole(name), self.whole((volume, None))) {
+            (Some(_), _) => Ok(()),
+            (None, Some(from)) => self.make(name, from.size, Some((volume, None))),
+            (None, None) => Err("the volume is not there".into()),
+        }
+    }
+
+    fn extend(&mut self, volume: VolumeId, size: Bytes) -> Result<(), String> {
+        fits(size)?;
+        match self.objects.get_mut(&(volume, None)) {
+            Some(object) => object.size = object.size.max(size),
+            None => return Err("it is not there".into()),
+        }
+        Ok(())
+    }
+
+    /// Removes a volume, and what interrupted calls left of its snapshots.
+    fn remove_volume(&mut self, volume: VolumeId) -> Result<(), String> {
+        let mut own = self.objects.iter().filter(|((owner, snapshot), _)| *owner == volume && snapshot.is_some());
+        if let Some(((_, Some(snapshot)), _)) = own.find(|(_, object)| object.whole) {
+            return Err(format!("it has snapshots, for example {snapshot}"));
+        }
+        self.objects.retain(|(owner, _), _| *owner != volume);
+        self.contents.retain(|(owner, _), _| *owner != volume);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: Name) {
+        self.objects.remove(&name);
+        self.contents.remove(&name);
+    }
+}
+
+/// Refuses what no backend addresses. Source: [`Bytes::from_gib`].
+fn fits(size: Bytes) -> Result<(), String> {
+    i64::try_from(size.0).map(drop).map_err(|_| format!("{size} is more than there is anywhere"))
 }
 
 impl MemDriver {
@@ -112,41 +185,60 @@ impl MemDriver {
 
     /// What is on the backend: the truth.
     pub fn objects(&self) -> BTreeMap<Name, Object> {
-        lock(&self.objects).clone()
+        lock(&self.held).objects.clone()
+    }
+
+    /// Writes into a volume, as a client does.
+    pub fn write(&self, volume: VolumeId, at: u64, bytes: &[u8]) {
+        lock(&self.held).contents.entry((volume, None)).or_default().extend((at..).zip(bytes.iter().copied()));
+    }
+
+    /// Reads from a volume; what was never written is zeroes.
+    pub fn read(&self, volume: VolumeId, at: u64, length: usize) -> Vec<u8> {
+        let held = lock(&self.held);
+        let content = held.contents.get(&(volume, None));
+        (at..).take(length).map(|at| content.and_then(|bytes| bytes.get(&at)).copied().unwrap_or_default()).collect()
     }
 
     /// Changes the backend behind the controller's back; `None` removes the object.
     pub fn meddle(&self, name: Name, object: Option<Object>) {
-        let mut objects = lock(&self.objects);
+        let mut held = lock(&self.held);
         match object {
-            Some(object) => drop(objects.insert(name, object)),
-            None => drop(objects.remove(&name)),
+            Some(object) => drop(held.objects.insert(name, object)),
+            None => held.remove(name),
         }
     }
 
-    /// Makes a call: fenced, scripted, then `act` on the objects, which answers with what is there of `name`.
-    async fn call(&self, call: &'static str, token: Token, name: Name, act: impl FnOnce(&mut BTreeMap<Name, Object>)) -> Outcome {
+    /// Makes a call: fenced, scripted, then `act` on what is held, which may refuse; else it answers with what is there of `name`.
+    async fn call(
+        &self,
+        call: &'static str,
+        token: Token,
+        name: Name,
+        act: impl FnOnce(&mut Held) -> Result<(), String>,
+    ) -> Outcome {
         let fault = self.script.meet(call).await;
         self.thawed().await;
         if !self.accept(name.0, token) {
             return Outcome::Refused("superseded by a newer call".into());
         }
-        let mut objects = lock(&self.objects);
-        match fault {
+        let mut held = lock(&self.held);
+        let acted = match fault {
             Some(Fault::Refuse) => return Outcome::Refused("scripted to refuse".into()),
             Some(Fault::Fail) => return Outcome::Failed("scripted to fail".into()),
-            Some(Fault::ActThenUnknown | Fault::HalfThenUnknown) | None => act(&mut objects),
+            Some(Fault::ActThenUnknown | Fault::HalfThenUnknown) | None => act(&mut held),
             Some(Fault::Hang | Fault::Panic) => return Outcome::Unknown("met before".into()),
-        }
-        match fault {
-            Some(Fault::HalfThenUnknown) => {
-                if let Some(object) = objects.get_mut(&name) {
+        };
+        match (fault, acted) {
+            (Some(Fault::HalfThenUnknown), _) => {
+                if let Some(object) = held.objects.get_mut(&name) {
                     object.whole = false;
                 }
                 Outcome::Unknown("scripted to act half".into())
             }
-            Some(_) => Outcome::Unknown("scripted to lose the answer".into()),
-            None => Outcome::Done(Facts::Object(objects.get(&name).map_or(Seen::Absent, |object| object.seen()))),
+            (Some(_), _) => Outcome::Unknown("scripted to lose the answer".into()),
+            (None, Err(why)) => Outcome::Refused(why),
+            (None, Ok(())) => Outcome::Done(Facts::Object(held.objects.get(&name).map_or(Seen::Absent, |object| object.seen()))),
         }
     }
 
@@ -170,47 +262,38 @@ impl Driver for MemDriver {
         Ok(self.can)
     }
 
-    async fn create(&self, call: Call, volume: VolumeId, size: Bytes, _source: Option<Source>) -> Outcome {
-        self.call("create", call.token, (volume, None), |objects| {
-            objects.insert((volume, None), Object { size, whole: true });
-        })
-        .await
+    async fn create(&self, call: Call, volume: VolumeId, size: Bytes, source: Option<Source>) -> Outcome {
+        let source = source.map(|source| (source.volume, Some(source.snapshot)));
+        self.call("create", call.token, (volume, None), |held| held.make((volume, None), size, source)).await
     }
 
     async fn delete(&self, call: Call, volume: VolumeId) -> Outcome {
-        self.call("delete", call.token, (volume, None), |objects| {
-            objects.remove(&(volume, None));
-        })
-        .await
+        self.call("delete", call.token, (volume, None), |held| held.remove_volume(volume)).await
     }
 
     async fn extend(&self, call: Call, volume: VolumeId, size: Bytes) -> Outcome {
-        self.call("extend", call.token, (volume, None), |objects| {
-            objects.entry((volume, None)).and_modify(|object| object.size = object.size.max(size));
-        })
-        .await
+        self.call("extend", call.token, (volume, None), |held| held.extend(volume, size)).await
     }
 
     async fn snapshot(&self, call: Call, volume: VolumeId, snapshot: SnapshotId) -> Outcome {
-        self.call("snapshot", call.token, (volume, Some(snapshot)), |objects| {
-            if let Some(object) = objects.get(&(volume, None)).copied() {
-                objects.entry((volume, Some(snapshot))).or_insert(object);
-            }
-        })
-        .await
+        self.call("snapshot", call.token, (volume, Some(snapshot)), |held| held.snapshot(volume, snapshot)).await
     }
 
     async fn delete_snapshot(&self, call: Call, volume: VolumeId, snapshot: SnapshotId) -> Outcome {
         let name = (volume, Some(snapshot));
-        self.call("delete_snapshot", call.token, name, |objects| {
-            objects.remove(&name);
-        })
-        .await
+        let remove = |held: &mut Held| {
+            held.remove(name);
+            Ok(())
+        };
+        self.call("delete_snapshot", call.token, name, remove).await
     }
 
     async fn backing(&self, volume: VolumeId) -> Result<Backing, Unanswered> {
         self.thawed().await;
-        Ok(Backing::File(volume.to_string().into()))
+        match lock(&self.held).whole((volume, None)) {
+            Some(_) => Ok(Backing::File(volume.to_string().into())),
+            None => Err(Unanswered("it is not there".into())),
+        }
     }
 
     async fn inspect(&self, volume: VolumeId, fence: Option<Token>) -> Result<Look, Unanswered> {
@@ -221,8 +304,8 @@ impl Driver for MemDriver {
         if fence.is_some_and(|token| !self.accept(volume, token)) {
             return Err(Unanswered("superseded by a newer call".into()));
         }
-        let objects = lock(&self.objects);
-        let of_volume = objects.iter().filter(|((id, _), _)| *id == volume);
+        let held = lock(&self.held);
+        let of_volume = held.objects.iter().filter(|((id, _), _)| *id == volume);
         let mut look = Look { volume: Seen::Absent, ..Look::default() };
         for ((_, snapshot), object) in of_volume {
             match snapshot {
@@ -240,7 +323,7 @@ impl Driver for MemDriver {
         self.thawed().await;
         let listed =
             |(&(volume, snapshot), object): (&Name, &Object)| Listed { volume, snapshot, seen: object.seen(), is_used: false };
-        Ok(lock(&self.objects).iter().map(listed).collect())
+        Ok(lock(&self.held).objects.iter().map(listed).collect())
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {

@@ -2,10 +2,11 @@
 //!
 //! Mounting needs root and the `mkfs` tools; without them a test says that it is skipped, and fails if `CI=true`.
 
-mod contract;
 mod copying;
 mod crash;
 mod fencing;
+mod folder;
 mod pools;
+mod promises;
 mod room;
 mod trouble;

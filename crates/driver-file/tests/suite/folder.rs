@@ -1,42 +1,13 @@
-//! What the port promises: each call once, twice, with wrong sizes, and beside strangers' files.
+//! What is peculiar to a folder of files: its words, the limits of the file system, and strangers' files beside ours. What every
+//! driver promises is in `promises`.
 
-use crate::pools::{MIB, Pool, Pools, assert_done, assert_refused, files, on_both, snap, token, volume, whole};
+use crate::pools::{MIB, Pool, Pools, assert_done, assert_refused, files, on_both, snap, volume, whole};
 use driver_file::{FileDriver, OpenError, Options};
 use engine::ports::{Backing, Call, Driver, Progress};
-use lifecycle::{Bytes, Look, Outcome, Seen};
+use lifecycle::{Outcome, Seen};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-
-#[test]
-fn each_call_twice_is_the_call_once() {
-    on_both(async |ground| {
-        let pool = ground.pool();
-        let (one, clone, shot) = (volume(1), volume(2), snap(1));
-        for _ in 0..2 {
-            assert_done(pool.create(one, 3 * MIB).await, whole(3 * MIB));
-        }
-        pool.file(one).await.write_all_at(b"written between", 100).unwrap();
-        for _ in 0..2 {
-            assert_done(pool.extend(one, 5 * MIB + 1).await, whole(5 * MIB + 1));
-            assert_done(pool.snapshot(one, shot).await, whole(5 * MIB + 1));
-            assert_done(pool.clone_of(clone, 6 * MIB, one, shot).await, whole(6 * MIB));
-        }
-        let look = pool.look(one).await;
-        assert_eq!(look, Look { volume: whole(5 * MIB + 1), snapshots: [(shot, whole(5 * MIB + 1))].into(), stranger: None });
-        assert_eq!(pool.list().await.len(), 3);
-        assert_refused(pool.delete(one).await, &["has snapshots", &shot.to_string()]);
-        for _ in 0..2 {
-            assert_done(pool.delete_snapshot(one, shot).await, Seen::Absent);
-        }
-        for id in [one, clone, one, clone] {
-            assert_done(pool.delete(id).await, Seen::Absent);
-            assert_eq!(pool.look(id).await, Look { volume: Seen::Absent, ..Look::default() });
-        }
-        assert_eq!(pool.list().await, []);
-        assert_eq!(files(&ground.folder()), [""; 0]);
-    });
-}
 
 #[test]
 fn who_may_write_to_a_file_is_told_and_bars_its_deletion() {
@@ -97,22 +68,6 @@ fn what_does_not_fit_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn sizes_are_exact_to_the_byte() {
-    on_both(async |ground| {
-        let pool = ground.pool();
-        for (number, size) in (1..).zip([0, 1, 511, 4095, 4097, (1 << 30) + 1]) {
-            let (id, clone) = (volume(number), volume(number + 100));
-            assert_done(pool.create(id, size).await, whole(size));
-            assert_eq!(pool.file(id).await.metadata().unwrap().len(), size);
-            assert_done(pool.snapshot(id, snap(number)).await, whole(size));
-            assert_done(pool.clone_of(clone, size + 1, id, snap(number)).await, whole(size + 1));
-            assert_done(pool.extend(id, size + 3).await, whole(size + 3));
-            assert_eq!(pool.look(id).await.snapshots[&snap(number)], whole(size));
-        }
-    });
-}
-
-#[test]
 fn a_tebibyte_costs_nothing_until_it_is_written() {
     on_both(async |ground| {
         let pool = ground.pool();
@@ -122,44 +77,6 @@ fn a_tebibyte_costs_nothing_until_it_is_written() {
         let taken = before.saturating_sub(ground.free());
         assert!(taken < MIB, "{taken} bytes taken");
         assert!(pool.file(volume(1)).await.metadata().unwrap().blocks() * 512 < MIB);
-    });
-}
-
-#[test]
-fn twenty_creates_at_once_all_succeed() {
-    on_both(async |ground| {
-        let pool = Arc::new(ground.pool());
-        let mut calls = tokio::task::JoinSet::new();
-        for number in 0..20 {
-            let pool = Arc::clone(&pool);
-            calls.spawn(async move { pool.create(volume(number), MIB).await });
-        }
-        while let Some(outcome) = calls.join_next().await {
-            assert_done(outcome.unwrap(), whole(MIB));
-        }
-        assert_eq!(pool.list().await.len(), 20);
-        assert_eq!(files(&ground.folder()).len(), 20);
-    });
-}
-
-#[test]
-fn the_same_create_delivered_twenty_times_at_once_is_one_create() {
-    on_both(async |ground| {
-        let pool = Arc::new(ground.pool());
-        assert_done(pool.create(volume(1), MIB).await, whole(MIB));
-        pool.file(volume(1)).await.write_all_at(&vec![9; 1 << 20], 0).unwrap();
-        assert_done(pool.snapshot(volume(1), snap(1)).await, whole(MIB));
-        let source = Some(lifecycle::Source { volume: volume(1), snapshot: snap(1) });
-        let mut calls = tokio::task::JoinSet::new();
-        for _ in 0..20 {
-            let pool = Arc::clone(&pool);
-            let call = Call { token: token(7), progress: Progress::ignored() };
-            calls.spawn(async move { pool.driver.create(call, volume(2), Bytes(2 * MIB), source).await });
-        }
-        while let Some(outcome) = calls.join_next().await {
-            assert_done(outcome.unwrap(), whole(2 * MIB));
-        }
-        assert_eq!(files(&ground.folder()).len(), 3);
     });
 }
 

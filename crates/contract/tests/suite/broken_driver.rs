@@ -1,0 +1,227 @@
+//! The simulated driver as a subject of the suite, with steps to be cut off at, and flaws on demand.
+
+use async_trait::async_trait;
+use contract::driver::{Cuts, Subject};
+use engine::ports::{Backing, Call, Capacity, Driver, Listed, Unanswered};
+use lifecycle::{Bytes, Capabilities, Content, Facts, Look, Outcome, Seen, SnapshotId, Source, Token, VolumeId};
+use sim::{Fault, MemDriver};
+use std::sync::Arc;
+
+/// A promise that a driver breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    IgnoresTokens,
+    IgnoresFences,
+    ForgetsSnapshots,
+    CallsPartialWhole,
+    ListsNoLeftovers,
+    ShrinksOnExtend,
+    ListsNoSnapshots,
+    ClonesNothing,
+    RoundsSizes,
+    ForgetsWhenOpenedAgain,
+    FailsToDeleteWhatIsAbsent,
+    ClaimsDoneBeforeItIs,
+    DeletesWithSnapshots,
+}
+
+impl Flaw {
+    /// Every flaw.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::IgnoresTokens,
+        Self::IgnoresFences,
+        Self::ForgetsSnapshots,
+        Self::CallsPartialWhole,
+        Self::ListsNoLeftovers,
+        Self::ShrinksOnExtend,
+        Self::ListsNoSnapshots,
+        Self::ClonesNothing,
+        Self::RoundsSizes,
+        Self::ForgetsWhenOpenedAgain,
+        Self::FailsToDeleteWhatIsAbsent,
+        Self::ClaimsDoneBeforeItIs,
+        Self::DeletesWithSnapshots,
+    ];
+}
+
+/// A backend in memory, and what is wrong with its driver.
+#[derive(Default)]
+pub(crate) struct Memory {
+    flaw: Option<Flaw>,
+    backend: std::sync::Mutex<Option<Arc<MemDriver>>>,
+    cuts: Arc<Cuts>,
+}
+
+impl Memory {
+    pub(crate) fn with(flaw: Flaw) -> Self {
+        Self { flaw: Some(flaw), ..Self::default() }
+    }
+
+    fn backend(&self) -> Arc<MemDriver> {
+        self.backend.lock().unwrap().get_or_insert_with(|| Arc::new(MemDriver::able())).clone()
+    }
+}
+
+#[async_trait]
+impl Subject for Memory {
+    async fn open(&self) -> Arc<dyn Driver> {
+        if self.flaw == Some(Flaw::ForgetsWhenOpenedAgain) {
+            *self.backend.lock().unwrap() = None;
+        }
+        Arc::new(Flawed { inner: self.backend(), flaw: self.flaw, cuts: self.cuts.clone() })
+    }
+
+    fn cuts(&self) -> Option<&Cuts> {
+        Some(&self.cuts)
+    }
+
+    async fn write(&self, _driver: &dyn Driver, volume: VolumeId, at: u64, bytes: &[u8]) {
+        self.backend().write(volume, at, bytes);
+    }
+
+    async fn read(&self, _driver: &dyn Driver, volume: VolumeId, at: u64, length: usize) -> Vec<u8> {
+        self.backend().read(volume, at, length)
+    }
+}
+
+/// The simulated driver, which takes a call in two steps, and breaks one promise.
+struct Flawed {
+    inner: Arc<MemDriver>,
+    flaw: Option<Flaw>,
+    cuts: Arc<Cuts>,
+}
+
+impl Flawed {
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+
+    /// The call as the backend gets it.
+    fn call(&self, call: Call) -> Call {
+        let token = if self.has(Flaw::IgnoresTokens) { Token { incarnation: u64::MAX, counter: u64::MAX } } else { call.token };
+        Call { token, ..call }
+    }
+
+    /// Makes something that is not there yet in two steps: by one call that is interrupted, and another.
+    async fn make(
+        &self,
+        name: &'static str,
+        object: (VolumeId, Option<SnapshotId>),
+        half: impl Future<Output = Outcome> + Send,
+        rest: impl Future<Output = Outcome> + Send,
+    ) -> Outcome {
+        self.cuts.pass("before");
+        if !self.inner.objects().contains_key(&object) {
+            self.inner.script.next(name, Fault::HalfThenUnknown);
+            let begun = half.await;
+            if matches!(begun, Outcome::Refused(_)) {
+                return begun;
+            }
+            self.cuts.pass("half");
+        }
+        let made = rest.await;
+        self.cuts.pass("after");
+        made
+    }
+
+    fn see(&self, seen: Seen) -> Seen {
+        match seen {
+            Seen::Present { size, content: Content::Partial } if self.has(Flaw::CallsPartialWhole) => {
+                Seen::Present { size, content: Content::Whole }
+            }
+            seen => seen,
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Flawed {
+    fn name(&self) -> &'static str {
+        "flawed"
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, Unanswered> {
+        self.inner.capabilities().await
+    }
+
+    async fn create(&self, call: Call, volume: VolumeId, size: Bytes, source: Option<Source>) -> Outcome {
+        let source = source.filter(|_| !self.has(Flaw::ClonesNothing));
+        let size = if self.has(Flaw::RoundsSizes) { Bytes(size.0.saturating_add(511) / 512 * 512) } else { size };
+        if self.has(Flaw::ClaimsDoneBeforeItIs) && !self.inner.objects().contains_key(&(volume, None)) {
+            self.inner.script.next("create", Fault::HalfThenUnknown);
+            self.inner.create(call, volume, size, source).await;
+            return Outcome::Done(Facts::Object(Seen::Present { size, content: Content::Whole }));
+        }
+        let call = self.call(call);
+        let create = || self.inner.create(call.clone(), volume, size, source);
+        self.make("create", (volume, None), create(), create()).await
+    }
+
+    async fn delete(&self, call: Call, volume: VolumeId) -> Outcome {
+        let names = self.inner.objects();
+        let names: Vec<_> = names.keys().filter(|(owner, _)| *owner == volume).copied().collect();
+        if self.has(Flaw::FailsToDeleteWhatIsAbsent) && names.is_empty() {
+            return Outcome::Refused("not there".into());
+        }
+        if self.has(Flaw::DeletesWithSnapshots) {
+            names.iter().for_each(|name| self.inner.meddle(*name, None));
+        }
+        self.cuts.pass("before");
+        let done = self.inner.delete(self.call(call), volume).await;
+        self.cuts.pass("after");
+        done
+    }
+
+    async fn extend(&self, call: Call, volume: VolumeId, size: Bytes) -> Outcome {
+        self.cuts.pass("before");
+        let done = self.inner.extend(self.call(call), volume, size).await;
+        if let (true, Outcome::Done(_)) = (self.has(Flaw::ShrinksOnExtend), &done) {
+            self.inner.meddle((volume, None), Some(sim::Object { size, whole: true }));
+            return Outcome::Done(Facts::Object(Seen::Present { size, content: Content::Whole }));
+        }
+        self.cuts.pass("after");
+        done
+    }
+
+    async fn snapshot(&self, call: Call, volume: VolumeId, snapshot: SnapshotId) -> Outcome {
+        let name = (volume, Some(snapshot));
+        let call = self.call(call);
+        let take = || self.inner.snapshot(call.clone(), volume, snapshot);
+        let done = self.make("snapshot", name, take(), take()).await;
+        if self.has(Flaw::ForgetsSnapshots) {
+            self.inner.meddle(name, None);
+        }
+        done
+    }
+
+    async fn delete_snapshot(&self, call: Call, volume: VolumeId, snapshot: SnapshotId) -> Outcome {
+        self.cuts.pass("before");
+        let done = self.inner.delete_snapshot(self.call(call), volume, snapshot).await;
+        self.cuts.pass("after");
+        done
+    }
+
+    async fn backing(&self, volume: VolumeId) -> Result<Backing, Unanswered> {
+        self.inner.backing(volume).await
+    }
+
+    async fn inspect(&self, volume: VolumeId, fence: Option<Token>) -> Result<Look, Unanswered> {
+        let fence = fence.filter(|_| !self.has(Flaw::IgnoresFences) && !self.has(Flaw::IgnoresTokens));
+        let mut look = self.inner.inspect(volume, fence).await?;
+        look.volume = self.see(look.volume);
+        look.snapshots.values_mut().for_each(|seen| *seen = self.see(*seen));
+        Ok(look)
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
+        let mut listed = self.inner.list().await?;
+        listed.retain(|listed| listed.snapshot.is_none() || !self.has(Flaw::ListsNoSnapshots));
+        listed.iter_mut().for_each(|listed| listed.seen = self.see(listed.seen));
+        listed.retain(|listed| listed.seen.whole().is_some() || !self.has(Flaw::ListsNoLeftovers));
+        Ok(listed)
+    }
+
+    async fn capacity(&self) -> Result<Capacity, Unanswered> {
+        self.inner.capacity().await
+    }
+}

@@ -1,0 +1,160 @@
+//! The simulated store with flaws on demand.
+
+use async_trait::async_trait;
+use contract::store::Subject;
+use engine::records::Key;
+use engine::records::Record;
+use engine::store::{
+    Child, Commit, CommitError, Committed, Expected, Head, Idempotent, Item, JournalEntry, JournalQuery, ListQuery, Store,
+    StoreError, Versioned,
+};
+use lifecycle::VolumeId;
+use sim::MemStore;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+/// A promise that a store breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    LosesACommit,
+    ComparesNoVersions,
+    SplitsCommits,
+    SkipsJournalEntries,
+    ForgetsCounters,
+    IgnoresLimits,
+    ForgetsWhenOpenedAgain,
+    AcceptsUsedKeys,
+    ListsEveryTenant,
+    ForgetsOffsets,
+    RepeatsIncarnations,
+    OwesNothing,
+}
+
+impl Flaw {
+    /// Every flaw.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::LosesACommit,
+        Self::ComparesNoVersions,
+        Self::SplitsCommits,
+        Self::SkipsJournalEntries,
+        Self::ForgetsCounters,
+        Self::IgnoresLimits,
+        Self::ForgetsWhenOpenedAgain,
+        Self::AcceptsUsedKeys,
+        Self::ListsEveryTenant,
+        Self::ForgetsOffsets,
+        Self::RepeatsIncarnations,
+        Self::OwesNothing,
+    ];
+}
+
+/// A store in memory, and what is wrong with it. Opened again it is the same.
+#[derive(Default)]
+pub(crate) struct Memory {
+    flaw: Option<Flaw>,
+    store: Mutex<Arc<MemStore>>,
+}
+
+impl Memory {
+    pub(crate) fn with(flaw: Flaw) -> Self {
+        Self { flaw: Some(flaw), ..Self::default() }
+    }
+}
+
+#[async_trait]
+impl Subject for Memory {
+    async fn open(&self) -> Arc<dyn Store> {
+        let mut store = self.store.lock().unwrap();
+        if self.flaw == Some(Flaw::ForgetsWhenOpenedAgain) {
+            *store = Arc::default();
+        }
+        Arc::new(Flawed { inner: store.clone(), flaw: self.flaw })
+    }
+}
+
+/// The simulated store, which breaks one promise.
+struct Flawed {
+    inner: Arc<MemStore>,
+    flaw: Option<Flaw>,
+}
+
+impl Flawed {
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+}
+
+#[async_trait]
+impl Store for Flawed {
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
+        let revision = self.inner.head().await.unwrap().revision;
+        if self.has(Flaw::LosesACommit) && revision == 3 {
+            return Ok(Committed { revision: 4 });
+        }
+        if self.has(Flaw::ComparesNoVersions) {
+            for change in &mut commit.changes {
+                let held = self.inner.read(change.key).await.unwrap();
+                change.expected = held.map_or(Expected::Absent, |held| Expected::Version(held.version));
+            }
+        }
+        if self.has(Flaw::SplitsCommits) && commit.changes.len() > 1 {
+            let first = Commit { changes: vec![commit.changes.remove(0)], ..Commit::default() };
+            self.inner.commit(first).await?;
+        }
+        if self.has(Flaw::SkipsJournalEntries) {
+            commit.journal.truncate(1);
+        }
+        if self.has(Flaw::ForgetsCounters) {
+            commit.counters.retain(|counter| counter.by >= 0);
+        }
+        if self.has(Flaw::IgnoresLimits) {
+            commit.counters.iter_mut().for_each(|counter| counter.at_most = None);
+        }
+        if self.has(Flaw::AcceptsUsedKeys) {
+            commit.idempotent = None;
+        }
+        self.inner.commit(commit).await
+    }
+
+    async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
+        self.inner.read(key).await
+    }
+
+    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
+        self.inner.find(child).await
+    }
+
+    async fn counted(&self, key: Key) -> Result<u64, StoreError> {
+        self.inner.counted(key).await
+    }
+
+    async fn list(&self, mut query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
+        if self.has(Flaw::ListsEveryTenant) {
+            query.tenant = None;
+        }
+        if self.has(Flaw::ForgetsOffsets) && query.marker.is_some() {
+            query.offset = 0;
+        }
+        self.inner.list(query).await
+    }
+
+    async fn owes_work(&self, after: Option<VolumeId>, limit: usize) -> Result<Vec<VolumeId>, StoreError> {
+        if self.has(Flaw::OwesNothing) { Ok(vec![]) } else { self.inner.owes_work(after, limit).await }
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<JournalEntry>, StoreError> {
+        self.inner.journal(query).await
+    }
+
+    async fn idempotent(&self, tenant: &str, key: &str) -> Result<Option<Idempotent>, StoreError> {
+        self.inner.idempotent(tenant, key).await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.inner.head().await
+    }
+
+    async fn begin_incarnation(&self) -> Result<u64, CommitError> {
+        if self.has(Flaw::RepeatsIncarnations) { Ok(1) } else { self.inner.begin_incarnation().await }
+    }
+}

@@ -1,0 +1,33 @@
+//! The simulated store keeps what every store promises, and whoever breaks one promise on purpose is noticed.
+
+use crate::broken_store::{Flaw, Memory};
+
+fn holds(promise: &str) {
+    contract::store::check(promise, &Memory::default());
+}
+
+contract::store_tests!(holds);
+
+#[test]
+fn each_flaw_of_a_store_is_noticed() {
+    let rows = [
+        (Flaw::LosesACommit, "what_was_acknowledged_is_there_after_reopening"),
+        (Flaw::ComparesNoVersions, "a_commit_on_a_stale_version_is_refused"),
+        (Flaw::SplitsCommits, "a_commit_is_all_or_nothing"),
+        (Flaw::SkipsJournalEntries, "the_journal_is_whole_and_in_order"),
+        (Flaw::ForgetsCounters, "counters_belong_to_records_that_exist"),
+        (Flaw::IgnoresLimits, "counters_never_pass_their_limit"),
+        (Flaw::ForgetsWhenOpenedAgain, "what_was_acknowledged_is_there_after_reopening"),
+        (Flaw::AcceptsUsedKeys, "an_idempotency_key_is_used_once"),
+        (Flaw::ListsEveryTenant, "tenants_are_apart"),
+        (Flaw::ForgetsOffsets, "lists_page_through_everything_in_order"),
+        (Flaw::RepeatsIncarnations, "every_start_is_another_incarnation"),
+        (Flaw::OwesNothing, "the_work_owed_is_found_in_order"),
+    ];
+    let tried: Vec<_> = rows.iter().map(|(flaw, _)| *flaw).collect();
+    assert_eq!(tried, Flaw::ALL);
+    for (flaw, promise) in rows {
+        let broken = contract::store::broken(|| Memory::with(flaw));
+        assert!(broken.contains(&promise), "{flaw:?} breaks {promise}, but only these fail: {broken:?}");
+    }
+}
