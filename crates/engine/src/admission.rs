@@ -10,7 +10,7 @@ use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::requests::Refusal;
 use crate::shared::{Pool, Shared};
-use lifecycle::{Command, PoolId, SnapshotPhase, Subject, Timestamp, VolumePhase, Work};
+use lifecycle::{AttachmentPhase, Command, PoolId, SnapshotPhase, Subject, Timestamp, VolumePhase, Work};
 
 /// What is done with new work for a pool whose backend is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,10 @@ fn is_being_removed(subject: Subject, record: &VolumeRecord) -> bool {
             let phase = record.state.snapshots().get(&id).map(|held| &held.phase);
             matches!(phase, Some(SnapshotPhase::ErrorDeleting { .. }))
         }
-        Subject::Attachment(_) => false,
+        Subject::Attachment(id) => {
+            let phase = record.state.attachments().get(&id).map(|held| &held.phase);
+            matches!(phase, Some(AttachmentPhase::ErrorDetaching { .. }))
+        }
     }
 }
 

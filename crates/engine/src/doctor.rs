@@ -3,17 +3,19 @@
 //! Read from the records and from what the slow look has shown; nothing is changed by asking. The one thing that can be taken away
 //! here is an object without a record, by its name and on demand: nothing else ever removes one.
 
-use crate::drift::names;
+use crate::drift::look_at_exports;
 use crate::engine::Engine;
 use crate::ports::{Call, Progress};
 use crate::reach::Reach;
-use crate::records::{TenantId, VolumeRecord};
+use crate::records::{Key, TenantId, VolumeRecord};
 use crate::requests::{Caller, Refusal, Unseen};
+use crate::round::names;
 use crate::shared::{Pool, lock, unavailable};
 use crate::store::{Field, Filter, Item, Kind, ListQuery, Sort};
+use crate::survey::{Held, Name, Orphan};
 use lifecycle::{
     AttachmentStatus, CommandKind, Outcome, PoolId, ReasonCode, Seen, SnapshotId, SnapshotStatus, Subject, Timestamp, VolumeId,
-    VolumeStatus,
+    VolumeStatus, Work,
 };
 
 /// How many findings of a kind are told; more than anybody reads.
@@ -112,6 +114,10 @@ pub enum FindingKind {
     Unseen,
     /// A pool whose backend does not tell what it has.
     PoolUnseen,
+    /// A pool that has volumes and is not in the configuration.
+    PoolUnconfigured,
+    /// Records of a pool that cannot be read.
+    RecordsDamaged,
     /// A pool whose backend does not answer.
     PoolDown,
     /// An exporter that does not answer.
@@ -130,6 +136,8 @@ impl FindingKind {
             Self::UnknownExport => "unknownExport",
             Self::Unseen => "notLookedAt",
             Self::PoolUnseen => "poolNotLookedAt",
+            Self::PoolUnconfigured => "poolNotConfigured",
+            Self::RecordsDamaged => "recordsDamaged",
             Self::PoolDown => "poolDown",
             Self::ExporterSilent => "exporterSilent",
             Self::Struggling => "operationFails",
@@ -148,6 +156,12 @@ impl FindingKind {
             Self::UnknownExport => "somebody may still use a volume by an export that no record names; it is tried again and again",
             Self::Unseen => "the backend does not tell of this volume; its status is as it was last known",
             Self::PoolUnseen => "the backend does not tell what it has; the statuses of its volumes are as they were last known",
+            Self::PoolUnconfigured => {
+                "nothing is known of its volumes, and nothing can be done with them; put it back into the configuration under this name"
+            }
+            Self::RecordsDamaged => {
+                "nothing is known of what they describe, and nothing is done with it; what it has on the backend is left alone. Bring the                  records back from a copy"
+            }
             Self::PoolDown => {
                 "see to its backend: meanwhile new work on it is refused or queued, and the statuses of its volumes are as they were last \
                  known; when it answers, all goes on by itself"
@@ -183,7 +197,10 @@ impl Engine {
     /// Why a volume could not be looked at lately, if so: what its status says may be out of date.
     #[must_use]
     pub fn unseen(&self, record: &VolumeRecord) -> Option<Unseen> {
-        self.shared.pools.get(&record.pool)?.survey.unseen(record.state.id())
+        match self.shared.pools.get(&record.pool) {
+            Some(pool) => pool.survey.unseen(record.state.id()),
+            None => Some(Unseen { since: self.shared.begun, message: "its pool is not in the configuration".into() }),
+        }
     }
 
     /// When the backend was last seen to be as the record says.
@@ -194,7 +211,7 @@ impl Engine {
         at.max(pool.and_then(|pool| pool.survey.looked_at(record.state.id(), record.about.created_at)))
     }
 
-    /// Looks at everything now, each pool as fast as it can, and returns once all have ended, well or not.
+    /// Looks at everything now, each pool as fast as it can, and at what is exported; returns once all have ended, well or not.
     ///
     /// # Errors
     /// [`Refusal::Forbidden`] for others than administrators.
@@ -209,6 +226,7 @@ impl Engine {
                 }
             });
         }
+        looks.spawn(look_at_exports(self.shared.clone()));
         while looks.join_next().await.is_some() {}
         Ok(())
     }
@@ -223,6 +241,7 @@ impl Engine {
         for pool in self.shared.pools.values() {
             self.of_pool(pool, &mut diagnosis).await?;
         }
+        self.of_unconfigured(&mut diagnosis).await?;
         for (kind, words) in troubled() {
             self.of_kind(kind, words, &mut diagnosis).await?;
         }
@@ -246,18 +265,57 @@ impl Engine {
         } else if let Some(Unseen { since, message }) = held.trouble.clone() {
             let message = format!("pool {} was not looked at: {message}", pool.setup.name);
             diagnosis.add(FindingKind::PoolUnseen, Target::Pool(pool.id), Some(since), message, vec![]);
+        } else if held.looked_at.is_none() {
+            let message = format!("pool {} was not looked at yet", pool.setup.name);
+            diagnosis.add(FindingKind::PoolUnseen, Target::Pool(pool.id), Some(self.shared.begun), message, vec![]);
         }
-        for (&(volume, snapshot), orphan) in &held.orphans {
-            let what = snapshot.map_or_else(|| format!("volume {volume}"), |id| format!("snapshot {id} of volume {volume}"));
-            let size = match orphan.seen {
-                Seen::Present { size, .. } => format!(" ({size})"),
-                Seen::Absent | Seen::Unknown => String::new(),
-            };
-            let message = format!("pool {} has {what}{size}, which no record names", pool.setup.name);
-            let about = Target::Object { pool: pool.id, volume, snapshot };
-            diagnosis.add(FindingKind::UnknownObject, about, Some(orphan.since), message, vec![Mend::RemoveObject]);
+        if let Some(first) = held.unreadable.first() {
+            let message =
+                format!("{} records of pool {} cannot be read; the first: {first}", held.unreadable.len(), pool.setup.name);
+            diagnosis.add(FindingKind::RecordsDamaged, Target::Pool(pool.id), held.looked_at, message, vec![]);
         }
-        diagnosis.more += held.more_orphans;
+        for (name, orphan) in &held.orphans {
+            self.of_orphan(pool, *name, *orphan, diagnosis).await?;
+        }
+        diagnosis.more += held.more_orphans + held.more_strangers;
+        self.of_volumes(held, diagnosis).await
+    }
+
+    async fn of_orphan(&self, pool: &Pool, name: Name, orphan: Orphan, diagnosis: &mut Diagnosis) -> Result<(), Refusal> {
+        let (volume, snapshot) = name;
+        let what = snapshot.map_or_else(|| format!("volume {volume}"), |id| format!("snapshot {id} of volume {volume}"));
+        let size = match orphan.seen {
+            Seen::Present { size, .. } => format!(" ({size})"),
+            Seen::Absent | Seen::Unknown => String::new(),
+        };
+        let record = self.shared.read_volume(volume).await.map_err(unavailable)?;
+        let whose = match record.filter(|now| now.record.pool != pool.id) {
+            Some(now) => format!("which belongs into pool {}", self.pool_name(now.record.pool)),
+            None => "which no record names".to_owned(),
+        };
+        let message = format!("pool {} has {what}{size}, {whose}", pool.setup.name);
+        let about = Target::Object { pool: pool.id, volume, snapshot };
+        diagnosis.add(FindingKind::UnknownObject, about, Some(orphan.since), message, vec![Mend::RemoveObject]);
+        Ok(())
+    }
+
+    fn pool_name(&self, id: PoolId) -> String {
+        self.shared.pools.get(&id).map_or_else(|| id.to_string(), |pool| pool.setup.name.clone())
+    }
+
+    /// Pools that have volumes and are not in the configuration: nobody looks at them.
+    async fn of_unconfigured(&self, diagnosis: &mut Diagnosis) -> Result<(), Refusal> {
+        for (id, name) in &self.shared.unconfigured {
+            if self.shared.store.counted(Key::Pool(*id)).await.map_err(unavailable)? > 0 {
+                let message = format!("pool {name} has volumes, and is not in the configuration");
+                diagnosis.add(FindingKind::PoolUnconfigured, Target::Pool(*id), Some(self.shared.begun), message, vec![]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Volumes that could not be looked at, and those that somebody unknown uses.
+    async fn of_volumes(&self, held: Held, diagnosis: &mut Diagnosis) -> Result<(), Refusal> {
         for (id, Unseen { since, message }) in held.silent() {
             let Some(now) = self.shared.read_volume(id).await.map_err(unavailable)? else { continue };
             let about = resource(&now.record, Subject::Volume(id));
@@ -281,7 +339,8 @@ impl Engine {
             descending: false,
             marker: None,
             offset: 0,
-            limit: TOLD_MAX,
+            // Those beyond what is told are counted, and many that are attached have nothing to tell.
+            limit: usize::MAX,
         };
         let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
         while let Some(batch) = batches.recv().await {
@@ -360,7 +419,7 @@ impl Engine {
         // Taken before the record is read: whatever a worker begins after that has a newer one.
         let token = self.shared.token();
         let record = self.shared.read_volume(volume).await.map_err(unavailable)?;
-        if names(record.as_ref().map(|now| &now.record), snapshot) {
+        if names(record.as_ref().map(|now| &now.record), pool, snapshot) {
             return Err(Refusal::Conflict(format!("a record names it; delete it as the {} it is", word(snapshot))));
         }
         if lock(&self.shared.workers).contains_key(&volume) {
@@ -375,7 +434,7 @@ impl Engine {
         };
         tracing::warn!(%volume, ?snapshot, pool = held.setup.name, actor = caller.actor, request_id = caller.request_id, "removing an object that no record names");
         let again = "it is not known whether it was removed; look again";
-        match tokio::time::timeout(self.shared.settings.shape_deadline, removing).await {
+        match tokio::time::timeout(self.shared.deadline(pool, Work::Delete), removing).await {
             Ok(Outcome::Done(_)) => {
                 held.survey.forget((volume, snapshot));
                 Ok(())

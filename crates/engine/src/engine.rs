@@ -92,6 +92,8 @@ impl Engine {
             held.insert(record.id, pool);
         }
         let shared = Arc::new(Shared {
+            begun: clock.now(),
+            unconfigured: known.into_iter().map(|(name, record)| (record.id, name)).collect(),
             store,
             exporters,
             clock,

@@ -71,8 +71,8 @@ impl Exporters {
         self.of(record, attachment).is_some_and(Exporter::answers)
     }
 
-    /// Which of the record's attachments are exported, as far as the rules must know. An export that was not listed is looked
-    /// at once more, as it may have been made since; one that cannot be asked about counts as it was: no answer is no news.
+    /// Which of the record's attachments are exported, as far as the rules must know. An export that was not listed, or
+    /// otherwise than it is recorded, is looked at once more, as it may have been made since; one that cannot be asked about counts as it was: no answer is no news.
     pub(crate) async fn of_volume(
         &self,
         record: &VolumeRecord,
@@ -93,7 +93,8 @@ impl Exporters {
                 exports.insert(*id, unknown());
                 continue;
             };
-            let seen = match listed.get(id) {
+            // What was listed has aged. Where it differs from the record the exporter is asked once more.
+            let seen = match listed.get(id).filter(|listed| known == Some(*listed)) {
                 Some(connection) => ExportSeen::Serving(connection.clone()),
                 None => match tokio::time::timeout(patience, exporter.inspect(*id, None)).await {
                     Ok(Ok(seen)) => seen,

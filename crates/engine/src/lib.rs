@@ -30,6 +30,7 @@ mod reach;
 pub mod records;
 mod recovery;
 pub mod requests;
+mod round;
 mod settings;
 mod shared;
 pub mod store;

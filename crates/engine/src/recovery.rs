@@ -8,7 +8,7 @@ use crate::exporters::Served;
 use crate::points::{RECOVER_OWED, RECOVER_STRAYS};
 use crate::requests::VolumeNow;
 use crate::shared::{STALE_RETRIES, Shared, lock, successor};
-use crate::store::{Child, Commit, CommitError};
+use crate::store::{Child, Commit, CommitError, StoreError};
 use crate::{drift, worker};
 use lifecycle::{AttachmentId, Input, Outcome, VolumeId};
 use std::collections::BTreeMap;
@@ -125,13 +125,18 @@ async fn walk(shared: &Arc<Shared>, served: &Served, send: fn(&Arc<Shared>, Volu
 }
 
 /// Notes which exports of a volume are there. What was seen counts for the record that it was compared with: if that changed while
-/// it was looked, an attachment may have been exported since, and the look is taken anew. False if it could not be noted.
+/// it was looked, an attachment may have been exported since, and the look is taken anew. False if it could not be
+/// noted; of a damaged record there is nothing to note.
 pub(crate) async fn export_again(shared: &Shared, id: VolumeId, served: &Served) -> bool {
     let cause = Cause { what: "look at exports".into(), ..Cause::default() };
     for _ in 0..STALE_RETRIES {
         let now = match shared.read_volume(id).await {
             Ok(Some(now)) => now,
             Ok(None) => return true,
+            Err(error @ StoreError::Corrupt(..)) => {
+                tracing::error!(volume = %id, %error, "nothing can be noted of its exports");
+                return true;
+            }
             Err(error) => {
                 tracing::warn!(volume = %id, %error, "cannot read whose exports to look at; trying again");
                 return false;

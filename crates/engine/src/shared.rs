@@ -78,6 +78,10 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<BTreeMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
     pub(crate) recovering: AtomicBool,
+    /// When the engine started.
+    pub(crate) begun: Timestamp,
+    /// Pools that have a record and are not in the configuration, by name.
+    pub(crate) unconfigured: BTreeMap<PoolId, String>,
     /// Whether every record was compared with what the exporters serve since the start.
     pub(crate) compared: watch::Sender<bool>,
     /// Exports that no record names and that could not be ended, each with why.

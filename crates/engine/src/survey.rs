@@ -34,6 +34,10 @@ pub(crate) struct Shown {
     pub(crate) silent: BTreeMap<VolumeId, String>,
     /// Volumes that somebody unknown uses.
     pub(crate) strangers: BTreeSet<VolumeId>,
+    /// How many more there were than are kept.
+    pub(crate) more_strangers: usize,
+    /// Records that cannot be read, each in words.
+    pub(crate) unreadable: Vec<String>,
     /// How many volumes were compared.
     pub(crate) volumes: u64,
 }
@@ -60,6 +64,9 @@ pub(crate) struct Held {
     pub(crate) orphans: BTreeMap<Name, Orphan>,
     pub(crate) more_orphans: usize,
     pub(crate) strangers: BTreeSet<VolumeId>,
+    pub(crate) more_strangers: usize,
+    /// Records that cannot be read, each in words.
+    pub(crate) unreadable: Vec<String>,
     pub(crate) volumes: u64,
     /// Since when the backend does not list what it has, and why.
     pub(crate) trouble: Option<Unseen>,
@@ -90,6 +97,8 @@ impl Survey {
             orphans: shown.orphans.into_iter().map(|(name, seen)| (name, Orphan { seen, since: since(&name) })).collect(),
             more_orphans: shown.more_orphans,
             strangers: shown.strangers,
+            more_strangers: shown.more_strangers,
+            unreadable: shown.unreadable,
             volumes: shown.volumes,
             trouble: None,
             silent: shown.silent.into_iter().map(silence).collect(),
@@ -116,6 +125,11 @@ impl Survey {
     /// An object was taken away: it is not told of any more.
     pub(crate) fn forget(&self, name: Name) {
         lock(&self.held).orphans.remove(&name);
+    }
+
+    /// Whether this object is known to be nobody's already.
+    pub(crate) fn knows(&self, name: Name) -> bool {
+        lock(&self.held).orphans.contains_key(&name)
     }
 
     /// Everything that is held.

@@ -14,6 +14,7 @@ use crate::records::VolumeRecord;
 use crate::requests::Live;
 use crate::settings::work_word;
 use crate::shared::{Bell, Pool, Shared, is_creating, lock};
+use crate::store::StoreError;
 use crate::waits::Waits;
 use lifecycle::{Facts, Input, Outcome, Owed, Slot, Subject, Timestamp, VolumeId, VolumePhase, Work};
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,7 +145,10 @@ impl Worker {
                 Ok(None) => None,
                 Err(error) => {
                     tracing::warn!(volume = %self.id, %error, "cannot read what is owed");
-                    self.pause(self.shared.settings.retry_min).await;
+                    // A damaged record does not mend by being read again.
+                    let is_damaged = matches!(error, StoreError::Corrupt(..));
+                    let settings = &self.shared.settings;
+                    self.pause(if is_damaged { settings.retry_max } else { settings.retry_min }).await;
                     continue;
                 }
             };

@@ -77,6 +77,11 @@ impl List<'_> {
         while given < self.query.limit
             && let Some(row) = rows.next().map_err(|error| trouble(&error))?
         {
+            // Where SQL has done all of it, what is passed over need not be readable.
+            if plan.sorted && plan.scanned.is_empty() && skipped < self.query.offset {
+                skipped += 1;
+                continue;
+            }
             let item = self.item(row)?;
             if !matches(&item, &plan.scanned) || !plan.sorted {
                 looked += 1;

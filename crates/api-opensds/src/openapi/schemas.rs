@@ -271,6 +271,8 @@ fn doctor() -> Value {
         FindingKind::UnknownExport,
         FindingKind::Unseen,
         FindingKind::PoolUnseen,
+        FindingKind::PoolUnconfigured,
+        FindingKind::RecordsDamaged,
         FindingKind::PoolDown,
         FindingKind::ExporterSilent,
         FindingKind::Struggling,

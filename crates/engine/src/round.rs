@@ -1,0 +1,312 @@
+//! One round of the slow look over one pool: what the backend has, and what is exported, against the records.
+//!
+//! - It lists what the backend has once, and goes through the pool's records, a page at a time. A record that cannot be read is told by
+//!   itself and hides no other.
+//! - A list alone proves nothing, as it ages while it is compared. What it seems to show is looked at once more, and committed
+//!   only if the record is still the one that was looked at: then nobody was at work who knows better.
+//! - What could not be seen, or was seen and could not be noted, is told as not looked at: no time of a look vouches for it.
+//! - What a look means is decided by the rules; nothing on a backend is ever removed here.
+
+use crate::change::Cause;
+use crate::drift::{Pace, asked_within};
+use crate::exporters::Served;
+use crate::reach::Reach;
+use crate::records::VolumeRecord;
+use crate::recovery::{export_again, note};
+use crate::shared::{Pool, STALE_RETRIES, Shared};
+use crate::store::{CommitError, Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
+use crate::survey::{KEPT_MAX, Name, Shown};
+use crate::worker;
+use lifecycle::{Content, Input, Look, PoolId, ReasonCode, Seen, SnapshotId, SnapshotPhase, Subject, VolumeId, Work};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How many records are compared between two pauses: few enough that nobody waits behind them.
+const PAGE: usize = 200;
+/// How often in a row the store may fail before the round ends: it begins anew after the usual rest.
+const STORE_TRIES: u32 = 3;
+/// How many looks in a row may stay unanswered: then the backend hangs, and asking for all others would take days.
+const SILENCE_MAX: u32 = 3;
+/// How long exporters may take to tell what they serve. No answer is no news, and keeps nobody from looking at the backend.
+const EXPORTERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Looks at everything that a pool has. Returns what that shows, and the pace at its end: somebody may have begun to wait.
+///
+/// # Errors
+/// Why what is there cannot be known.
+pub(crate) async fn see(shared: Arc<Shared>, id: PoolId, mut pace: Pace) -> (Result<Shown, String>, Pace) {
+    let shown = match shared.pools.get(&id) {
+        Some(pool) => look(&shared, pool, &mut pace).await,
+        None => Err("there is no such pool".into()),
+    };
+    (shown, pace)
+}
+
+async fn look(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Shown, String> {
+    answers(pool)?;
+    let listing = tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list());
+    let (listed, served) = tokio::join!(listing, shared.exporters.served(EXPORTERS_PATIENCE));
+    let listed =
+        listed.map_err(|_| "the backend did not list what it has in time".to_owned())?.map_err(|error| error.to_string())?;
+    let used = listed.iter().filter(|of| of.is_used && of.snapshot.is_none()).map(|of| of.volume).collect();
+    let objects = listed.iter().map(|of| ((of.volume, of.snapshot), of.seen)).collect();
+    let mut round = Round { shared, pool, served, objects, used, silence: 0, shown: Shown::default() };
+    round.walk(pace).await?;
+    round.unknown_objects().await?;
+    // More silence than can be kept by name is no look at the pool.
+    if round.shown.silent.len() >= KEPT_MAX {
+        return Err("the backend does not tell of many of its volumes".into());
+    }
+    Ok(round.shown)
+}
+
+/// # Errors
+/// What a backend that is down would tell may be what somebody remembers of it. It is looked at as soon as it answers.
+fn answers(pool: &Pool) -> Result<(), String> {
+    match pool.watched.reach() {
+        Reach::Down { because, .. } => Err(because),
+        _ => Ok(()),
+    }
+}
+
+struct Round<'a> {
+    shared: &'a Arc<Shared>,
+    pool: &'a Pool,
+    served: Served,
+    /// What the backend listed and no record has claimed yet.
+    objects: BTreeMap<Name, Seen>,
+    /// The volumes that somebody seems to use.
+    used: BTreeSet<VolumeId>,
+    /// How many looks in a row were not answered.
+    silence: u32,
+    shown: Shown,
+}
+
+/// Where a round is in the records.
+struct Cursor {
+    after: Option<Uuid>,
+    /// How many behind that one cannot be read.
+    passed: usize,
+    limit: usize,
+}
+
+impl Round<'_> {
+    /// Goes through the pool's records in the order of their ids; as fast as it can from when somebody asks for a look.
+    async fn walk(&mut self, pace: &mut Pace) -> Result<(), String> {
+        let mut cursor = Cursor { after: None, passed: 0, limit: PAGE };
+        loop {
+            let page = self.next(&mut cursor).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for record in &page {
+                self.compare(record).await;
+                self.goes_on()?;
+            }
+            self.shown.volumes += page.len() as u64;
+            match *pace {
+                Pace::Slow => {
+                    let pause = Duration::from_secs(1) * u32::try_from(page.len()).unwrap_or(u32::MAX)
+                        / self.shared.settings.look_rate.max(1);
+                    if asked_within(self.pool, pause).await {
+                        *pace = Pace::Full;
+                    }
+                }
+                Pace::Full => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    fn goes_on(&self) -> Result<(), String> {
+        if self.silence >= SILENCE_MAX {
+            return Err("the backend does not answer when it is asked about single volumes".into());
+        }
+        answers(self.pool)
+    }
+
+    /// The next records; none at the end. One that cannot be read is told, and passed over.
+    async fn next(&mut self, cursor: &mut Cursor) -> Result<Vec<VolumeRecord>, String> {
+        let mut failures = 0;
+        loop {
+            match self.page(cursor).await {
+                Ok(page) => {
+                    if let Some(last) = page.last() {
+                        *cursor = Cursor { after: Some(last.state.id().0), passed: 0, limit: PAGE.min(cursor.limit * 2) };
+                    }
+                    return Ok(page);
+                }
+                // Which of them it is, is found one by one.
+                Err(StoreError::Corrupt(..)) if cursor.limit > 1 => cursor.limit = 1,
+                Err(error @ StoreError::Corrupt(..)) => {
+                    if self.shown.unreadable.len() < KEPT_MAX {
+                        self.shown.unreadable.push(error.to_string());
+                    }
+                    cursor.passed += 1;
+                }
+                Err(error) if failures < STORE_TRIES => {
+                    tracing::warn!(pool = self.pool.setup.name, %error, "cannot read the records to compare; trying again");
+                    failures += 1;
+                    tokio::time::sleep(self.shared.settings.retry_max).await;
+                }
+                Err(error) => return Err(format!("the records cannot be read: {error}")),
+            }
+        }
+    }
+
+    async fn page(&self, cursor: &Cursor) -> Result<Vec<VolumeRecord>, StoreError> {
+        let query = ListQuery {
+            kind: Kind::Volume,
+            tenant: None,
+            filters: vec![Filter { field: Field::PoolId, values: vec![self.pool.id.to_string()] }],
+            sort: Sort::Id,
+            descending: false,
+            marker: cursor.after,
+            offset: cursor.passed,
+            limit: cursor.limit,
+        };
+        let mut batches = self.shared.store.list(query).await?;
+        let mut page = Vec::new();
+        while let Some(batch) = batches.recv().await {
+            let volume = |item| match item {
+                Item::Volume(record) => Some(*record),
+                Item::Snapshot(..) | Item::Attachment(..) | Item::Other(_) => None,
+            };
+            page.extend(batch?.into_iter().filter_map(volume));
+        }
+        Ok(page)
+    }
+
+    async fn compare(&mut self, record: &VolumeRecord) {
+        let (id, state) = (record.state.id(), &record.state);
+        let context = self.shared.context(record.pool);
+        let look = self.take(record);
+        let means = |input: &Input| state.decide(input, &context).is_ok_and(|transitions| !transitions.is_empty());
+        if is_untold(&look) || means(&Input::Drift(look)) {
+            self.look_at(id).await;
+        }
+        let exports = self.shared.exporters.of_volume(record, &self.served, self.patience()).await;
+        if means(&Input::Exports(exports)) {
+            match export_again(self.shared, id, &self.served).await {
+                true => worker::hurry(self.shared, id),
+                false => self.silent(id, "which of its exports are served could not be noted".into()),
+            }
+        }
+        let is_strayed = state.reason(Subject::Volume(id)).is_some_and(|reason| reason.code == ReasonCode::StrayClient);
+        if is_strayed && self.shown.strangers.len() < KEPT_MAX {
+            self.shown.strangers.insert(id);
+        } else if is_strayed {
+            self.shown.more_strangers += 1;
+        }
+    }
+
+    /// How long one look may take.
+    fn patience(&self) -> Duration {
+        self.shared.deadline(self.pool.id, Work::Look)
+    }
+
+    /// What the list says of a volume. Snapshots that its record does not have are left in the list.
+    fn take(&mut self, record: &VolumeRecord) -> Look {
+        let id = record.state.id();
+        let own = self.objects.remove(&(id, None)).unwrap_or(Seen::Absent);
+        let all = (id, Some(SnapshotId(Uuid::nil())))..=(id, Some(SnapshotId(Uuid::max())));
+        let listed: Vec<(Name, Seen)> = self.objects.range(all).map(|(name, seen)| (*name, *seen)).collect();
+        // Who it is, a look tells.
+        let stranger = self.used.contains(&id).then(String::new);
+        let mut look = Look { volume: own, stranger, ..Look::default() };
+        for ((_, snapshot), seen) in listed {
+            let Some(snapshot) = snapshot else { continue };
+            let held = record.state.snapshots().get(&snapshot);
+            if held.is_some_and(|held| held.phase != SnapshotPhase::Deleted) {
+                self.objects.remove(&(id, Some(snapshot)));
+                look.snapshots.insert(snapshot, seen);
+            }
+        }
+        look
+    }
+
+    /// Looks at one volume and commits what that shows; anew if it was changed meanwhile.
+    async fn look_at(&mut self, id: VolumeId) {
+        for _ in 0..STALE_RETRIES {
+            let now = match self.shared.read_volume(id).await {
+                Ok(Some(now)) => now,
+                Ok(None) => return,
+                Err(error) => return self.silent(id, error.to_string()),
+            };
+            let look = match self.inspect(id).await {
+                Ok(look) => look,
+                Err(message) => return self.silent(id, message),
+            };
+            if is_untold(&look) {
+                self.silent(id, "the backend has something in its place that it cannot tell of".into());
+            }
+            let cause = Cause { what: "look".into(), ..Cause::default() };
+            match note(self.shared, &now, &Input::Drift(look), &cause).await {
+                Ok(()) => return,
+                Err(CommitError::Stale(_)) => {}
+                Err(error) => return self.silent(id, format!("what was seen could not be noted: {error}")),
+            }
+        }
+        self.silent(id, "it was changed each time it was looked at".into());
+    }
+
+    async fn inspect(&mut self, id: VolumeId) -> Result<Look, String> {
+        match tokio::time::timeout(self.patience(), self.pool.setup.driver.inspect(id, None)).await {
+            Ok(answer) => {
+                self.silence = 0;
+                answer.map_err(|error| error.to_string())
+            }
+            Err(_) => {
+                self.silence += 1;
+                Err("looking at it was not answered in time".into())
+            }
+        }
+    }
+
+    fn silent(&mut self, id: VolumeId, message: String) {
+        if self.shown.silent.len() < KEPT_MAX {
+            self.shown.silent.insert(id, message);
+        }
+    }
+
+    /// What no record has claimed, as far as a look confirms it: what was listed may be gone by now, and its record with it.
+    async fn unknown_objects(&mut self) -> Result<(), String> {
+        for name in std::mem::take(&mut self.objects).into_keys() {
+            if self.shown.orphans.len() >= KEPT_MAX {
+                self.shown.more_orphans += 1;
+                continue;
+            }
+            if let Some(seen) = self.orphan(name).await {
+                if !self.pool.survey.knows(name) {
+                    tracing::warn!(volume = %name.0, snapshot = ?name.1, pool = self.pool.setup.name, "the backend has an object that no record names; it is left alone");
+                }
+                self.shown.orphans.insert(name, seen);
+            }
+            self.goes_on()?;
+        }
+        Ok(())
+    }
+
+    /// Looks first and reads then: a record comes before its object and goes after it, so that what is seen and has no record
+    /// then belongs to nobody.
+    async fn orphan(&mut self, (volume, snapshot): Name) -> Option<Seen> {
+        let look = self.inspect(volume).await.ok()?;
+        let seen = snapshot.map_or(look.volume, |snapshot| look.snapshots.get(&snapshot).copied().unwrap_or(Seen::Absent));
+        let record = self.shared.read_volume(volume).await.ok()?;
+        let is_nobodys = seen != Seen::Absent && !names(record.as_ref().map(|now| &now.record), self.pool.id, snapshot);
+        is_nobodys.then_some(seen)
+    }
+}
+
+/// Whether there is something of which the backend does not tell what it is.
+fn is_untold(look: &Look) -> bool {
+    let untold = |seen: &Seen| matches!(seen, Seen::Unknown | Seen::Present { content: Content::Unknown, .. });
+    untold(&look.volume) || look.snapshots.values().any(untold)
+}
+
+/// Whether a record has the volume, or the snapshot of it, in this pool, and not as a tombstone.
+pub(crate) fn names(record: Option<&VolumeRecord>, pool: PoolId, snapshot: Option<SnapshotId>) -> bool {
+    let Some(record) = record.filter(|record| record.pool == pool) else { return false };
+    snapshot.is_none_or(|id| record.state.snapshots().get(&id).is_some_and(|held| held.phase != SnapshotPhase::Deleted))
+}
