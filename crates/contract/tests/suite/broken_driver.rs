@@ -127,12 +127,11 @@ impl Flawed {
     }
 
     /// Makes something that is not there yet in two steps: by one call that is interrupted, and another.
-    async fn make(
+    async fn make<Made: Future<Output = Outcome> + Send>(
         &self,
         name: &'static str,
         object: (VolumeId, Option<SnapshotId>),
-        half: impl Future<Output = Outcome> + Send,
-        rest: impl Future<Output = Outcome> + Send,
+        make: impl Fn() -> Made + Send + Sync,
     ) -> Outcome {
         self.cuts.pass("before");
         let is_full = self.is_full.load(Ordering::SeqCst);
@@ -141,7 +140,7 @@ impl Flawed {
                 return Outcome::Refused("the backend is full".into());
             }
             self.inner.script.next(name, Fault::HalfThenUnknown);
-            let begun = half.await;
+            let begun = make().await;
             if matches!(begun, Outcome::Refused(_)) {
                 return begun;
             }
@@ -150,7 +149,11 @@ impl Flawed {
             }
             self.cuts.pass("half");
         }
-        let made = rest.await;
+        let mut made = make().await;
+        // The interruption may have been meant for the same call, delivered twice.
+        while matches!(made, Outcome::Unknown(_)) {
+            made = make().await;
+        }
         self.cuts.pass("after");
         made
     }
@@ -185,7 +188,7 @@ impl Driver for Flawed {
         }
         let call = self.call(call);
         let create = || self.inner.create(call.clone(), volume, size, source);
-        self.make("create", (volume, None), create(), create()).await
+        self.make("create", (volume, None), create).await
     }
 
     async fn delete(&self, call: Call, volume: VolumeId) -> Outcome {
@@ -218,7 +221,7 @@ impl Driver for Flawed {
         let name = (volume, Some(snapshot));
         let call = self.call(call);
         let take = || self.inner.snapshot(call.clone(), volume, snapshot);
-        let done = self.make("snapshot", name, take(), take()).await;
+        let done = self.make("snapshot", name, take).await;
         if self.has(Flaw::ForgetsSnapshots) {
             self.inner.meddle(name, None);
         }
