@@ -60,6 +60,11 @@ pub(crate) struct Fuzz {
 }
 
 impl Fuzz {
+    /// Every target for so long.
+    pub(crate) const fn each_for(seconds: u64) -> Self {
+        Self { seconds, target: None }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         present()?;
         for target in TARGETS {

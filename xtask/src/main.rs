@@ -10,6 +10,7 @@ mod fuzz;
 mod schemathesis;
 #[cfg(test)]
 mod tidy;
+mod torture;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -38,6 +39,10 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Makes up requests from the API document and holds a running controller to its answers.
     Schemathesis(schemathesis::Options),
+    /// Tortures a running controller: every fail point, then faults at random under load; compares all it said with all there is.
+    Torture(torture::Options),
+    /// The hours-long runs: an hour of torture, and fuzzing if it is asked for.
+    Soak(torture::Soak),
 }
 
 /// What test binaries told in their closing lines.
@@ -57,7 +62,7 @@ fn main() -> Result<()> {
         Task::Test => {
             packages();
             house()?;
-            tests(&["test", "--workspace", "--release"])?.and(shared_keys()?).and(document()).verdict()
+            tests(&["test", "--workspace", "--release"])?.and(shared_keys()?).and(document()).and(tortured()?).verdict()
         }
         Task::Gen { check } => generate(check),
         Task::Model => {
@@ -68,6 +73,8 @@ fn main() -> Result<()> {
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Schemathesis(options) => options.run(),
+        Task::Torture(options) => options.run(),
+        Task::Soak(soak) => soak.run(),
     }
 }
 
@@ -130,6 +137,18 @@ fn document() -> Tally {
         }
     }
     tally
+}
+
+/// Tortures a running controller: every fail point, and a few minutes at random.
+fn tortured() -> Result<Tally> {
+    let mut tally = Tally::default();
+    if let Some(missing) = ["nbdsh", "qemu-io"].into_iter().find(|program| !is_there(program)) {
+        println!("skipped: torture: {missing} is missing");
+        tally.hear(&format!("skipped: torture: {missing} is missing"));
+        return Ok(tally);
+    }
+    let is_whole = torture::test()?;
+    Ok(tally.and(Tally { passed: u64::from(is_whole), failed: u64::from(!is_whole), skipped: Vec::new() }))
 }
 
 /// Lints the one feature that is off by default, and runs its tests.

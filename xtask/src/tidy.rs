@@ -10,17 +10,18 @@ use std::path::{Path, PathBuf};
 /// What each crate may depend on besides other people's crates. Source: ARCHITECTURE.md, "Code map".
 const ARROWS: &[(&str, &[&str])] = &[
     ("lifecycle", &[]),
-    ("engine", &["lifecycle"]),
+    ("failpoint", &[]),
+    ("engine", &["failpoint", "lifecycle"]),
     ("sim", &["engine", "lifecycle"]),
     ("ground", &[]),
     ("contract", &["engine", "lifecycle"]),
-    ("store-sqlite", &["engine", "lifecycle"]),
-    ("driver-file", &["engine", "lifecycle"]),
+    ("store-sqlite", &["engine", "failpoint", "lifecycle"]),
+    ("driver-file", &["engine", "failpoint", "lifecycle"]),
     ("driver-template", &["engine", "lifecycle"]),
-    ("exporter", &["engine", "lifecycle"]),
+    ("exporter", &["engine", "failpoint", "lifecycle"]),
     ("exporter-local", &["engine", "lifecycle"]),
     ("api-opensds", &["engine", "lifecycle"]),
-    ("berth", &["api-opensds", "driver-file", "engine", "exporter", "exporter-local", "lifecycle", "store-sqlite"]),
+    ("berth", &["api-opensds", "driver-file", "engine", "exporter", "exporter-local", "failpoint", "lifecycle", "store-sqlite"]),
 ];
 /// All that the core may depend on.
 const CORE: &[&str] = &["uuid"];
@@ -87,6 +88,21 @@ fn the_core_is_pure() {
     let lib = read(&root().join("crates/lifecycle/src/lib.rs"));
     assert!(lib.contains("#![no_std]") && lib.contains("#![forbid(unsafe_code)]"));
     assert!(read(&root().join("crates/engine/src/lib.rs")).contains("#![forbid(unsafe_code)]"));
+}
+
+#[test]
+fn every_fail_point_is_listed() {
+    let list = read(&root().join("crates/berth/src/fail_points.rs"));
+    for (name, allowed) in ARROWS.iter().filter(|(name, _)| *name != "berth") {
+        let module = name.replace('-', "_");
+        let has_points = allowed.contains(&"failpoint");
+        assert_eq!(has_points, list.contains(&format!("&{module}::FAIL_POINTS")), "the points of {name}");
+    }
+    for path in files("points.rs").into_iter().filter(|path| path.starts_with(root().join("crates"))) {
+        let text = read(&path);
+        let steps = text.matches("step!(\"").count();
+        assert!(text.contains(&format!("FAIL_POINTS: [Step; {steps}]")), "{} does not list its {steps} steps", short(&path));
+    }
 }
 
 #[test]

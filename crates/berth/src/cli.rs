@@ -75,6 +75,9 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         shell: CompletionShell,
     },
+    /// List the points at which `serve` and `data` can be made to fail, for tests: `crates/failpoint` tells how
+    #[command(hide = true)]
+    FailPoints,
     /// What talks to a running controller.
     #[command(flatten)]
     Client(ClientCommand),

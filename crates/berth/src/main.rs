@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod data;
 mod demo;
+mod fail_points;
 mod http;
 mod kept;
 mod late;
@@ -25,12 +26,13 @@ fn main() {
         cli::Command::Completion { shell } => client::print(&cli::completion(shell)),
         cli::Command::Serve(args) => {
             log_to_stderr("info");
-            told(serve::run(&args))
+            told(armed().and_then(|()| serve::run(&args)))
         }
         cli::Command::Data(args) => {
             log_to_stderr("info");
-            told(data::run(&args, cli.global.output))
+            told(armed().and_then(|()| data::run(&args, cli.global.output)))
         }
+        cli::Command::FailPoints => client::print(fail_points::listed().as_bytes()),
         cli::Command::Demo(args) => {
             log_to_stderr("error");
             told(demo::run(&args))
@@ -44,6 +46,11 @@ fn log_to_stderr(level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() { log.init() } else { log.json().init() }
+}
+
+/// Arms the fail points that the environment names, if it does.
+fn armed() -> anyhow::Result<()> {
+    Ok(failpoint::arm(&fail_points::all())?)
 }
 
 fn told(result: anyhow::Result<()>) -> i32 {

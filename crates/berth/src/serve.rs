@@ -5,6 +5,7 @@
 
 use crate::cli::{NbdArgs, ServeArgs};
 use crate::config::{Config, PoolConfig, Words};
+use crate::fail_points::{LISTEN, STOP};
 use crate::kept::kept;
 use crate::late::Opening;
 use crate::{http, mark};
@@ -31,13 +32,18 @@ const LOCAL_MARK_FILE: &str = "local-mark";
 /// How many threads may block besides those of the pools: the runtime's own default.
 const BLOCKING_THREADS: usize = 512;
 
+/// How long the first answer waits for the records to be compared with what is exported: far more than that takes, unless a data
+/// plane hangs or hundreds of thousands of volumes are attached; then health tells what is not known.
+const COMPARING_MAX: Duration = Duration::from_secs(2);
+
 /// The wall clock.
 struct WallClock;
 
 impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(now.saturating_add(failpoint::clock_step()))
     }
 }
 
@@ -74,6 +80,9 @@ impl Ready {
                 return Err(refusal.into());
             }
         };
+        if tokio::time::timeout(COMPARING_MAX, engine.compared()).await.is_err() {
+            tracing::warn!("what is exported is not known yet; attachments show health unknown until it is");
+        }
         let attachment_words = match config.opensds.attachment_words {
             Words::Seed => AttachmentWords::Seed,
             Words::Legacy => AttachmentWords::Legacy,
@@ -85,7 +94,9 @@ impl Ready {
     /// Answers until `stop` resolves.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         http::serve(self.listener, self.router, self.header_timeout, stop).await;
+        STOP.before.pass();
         self.data_plane.close().await;
+        STOP.after.pass();
     }
 }
 
@@ -104,7 +115,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
         // From the first moment on, so that what a start has begun is ended in order.
         let stop = told_to_stop()?;
         let ready = Ready::open(args, &config).await?;
+        LISTEN.before.pass();
         announce(ready.address);
+        LISTEN.after.pass();
         ready.run(stop).await;
         anyhow::Ok(())
     })?;

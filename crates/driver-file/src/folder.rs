@@ -21,6 +21,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Volumes hold other people's data: nobody but the owner reads them.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -29,6 +30,9 @@ const FOLDER_MODE: Mode = Mode::RWXU;
 const PROBES: [&str; 2] = ["reflink-probe-from.tmp", "reflink-probe-to.tmp"];
 /// The file that is written to find out whether the file system works. It carries no id either.
 const WORKS: &str = "works-probe.tmp";
+/// How often, and how far apart, opening a file is tried while it is leased: a thousand times what that takes.
+const LEASE_WAITS: usize = 100;
+const LEASE_PAUSE: Duration = Duration::from_millis(1);
 /// How much the probe clones: one block of any file system.
 static PROBE_BYTES: [u8; 65_536] = [0x5a; 65_536];
 
@@ -148,7 +152,16 @@ impl Folder {
     pub(crate) fn open_file(&self, name: FileName, access: OFlags) -> io::Result<Option<File>> {
         // Without NONBLOCK, opening a pipe that somebody put there would wait for ever. Regular files do not care.
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Some(file) = absent(openat(&self.root, name.path(), flags, Mode::empty()))?.map(File::from) else { return Ok(None) };
+        let mut opened = openat(&self.root, name.path(), flags, Mode::empty());
+        // Another thread may be asking who uses it (`lease`), for some microseconds.
+        for _ in 0..LEASE_WAITS {
+            if opened.as_ref().err() != Some(&Errno::AGAIN) {
+                break;
+            }
+            std::thread::sleep(LEASE_PAUSE);
+            opened = openat(&self.root, name.path(), flags, Mode::empty());
+        }
+        let Some(file) = absent(opened)?.map(File::from) else { return Ok(None) };
         if file.metadata()?.is_file() { Ok(Some(file)) } else { Err(io::Error::other("it is no regular file")) }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Told the name of a step before and after it is taken; see [`FAIL_POINTS`](crate::FAIL_POINTS).
+/// Told the name of a step's point before and after it is taken; see [`FAIL_POINTS`](crate::FAIL_POINTS).
 pub type FailPoints = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What a file driver can be told. The default is what a user wants.

@@ -1,24 +1,14 @@
 //! The steps that a crash may fall between, by name, and the pace they are taken at.
 //!
-//! Tests hook into them to crash there; hidden settings of the binary slow them down, so that a kill lands in the middle.
-//! Nothing here changes what a step does.
+//! Tests hook into them to crash there, the environment arms them in the binary, and hidden settings slow them down, so that a kill
+//! lands in the middle. Nothing here changes what a step does.
 
 use crate::options::FailPoints;
+use crate::stop::{Shortage, Stop, is_full};
+use failpoint::{Fails, Point, Step, step};
+use lifecycle::Bytes;
+use std::io;
 use std::time::Duration;
-
-/// A step of a call, named for the hook: once before, once after it was taken.
-#[derive(Clone, Copy)]
-pub(crate) struct Step {
-    before: &'static str,
-    after: &'static str,
-}
-
-/// Names a step; a macro because only `concat!` joins text at compile time.
-macro_rules! step {
-    ($name:literal) => {
-        Step { before: concat!("before ", $name), after: concat!("after ", $name) }
-    };
-}
 
 /// The steps of making an object.
 pub(crate) struct MakeSteps {
@@ -38,41 +28,42 @@ pub(crate) struct RemoveSteps {
 }
 
 pub(crate) const CREATE: MakeSteps = MakeSteps {
-    temporary: step!("create: make temporary file"),
-    fill: step!("create: fill"),
-    sync_file: step!("create: sync file"),
-    rename: step!("create: rename"),
-    sync_directory: step!("create: sync directory"),
+    temporary: step!("create: make temporary file", Fails::IoOrFull),
+    fill: step!("create: fill", Fails::IoOrFull),
+    sync_file: step!("create: sync file", Fails::IoOrFull),
+    rename: step!("create: rename", Fails::IoOrFull),
+    sync_directory: step!("create: sync directory", Fails::Io),
 };
 
 pub(crate) const SNAPSHOT: MakeSteps = MakeSteps {
-    temporary: step!("snapshot: make temporary file"),
-    fill: step!("snapshot: fill"),
-    sync_file: step!("snapshot: sync file"),
-    rename: step!("snapshot: rename"),
-    sync_directory: step!("snapshot: sync directory"),
+    temporary: step!("snapshot: make temporary file", Fails::IoOrFull),
+    fill: step!("snapshot: fill", Fails::IoOrFull),
+    sync_file: step!("snapshot: sync file", Fails::IoOrFull),
+    rename: step!("snapshot: rename", Fails::IoOrFull),
+    sync_directory: step!("snapshot: sync directory", Fails::Io),
 };
 
 pub(crate) const DELETE: RemoveSteps = RemoveSteps {
-    rename: step!("delete: rename to trash"),
-    sync_trash: step!("delete: sync trash"),
-    unlink: step!("delete: unlink"),
-    sync_directory: step!("delete: sync directory"),
+    rename: step!("delete: rename to trash", Fails::Io),
+    sync_trash: step!("delete: sync trash", Fails::Io),
+    unlink: step!("delete: unlink", Fails::Io),
+    sync_directory: step!("delete: sync directory", Fails::Io),
 };
 
 pub(crate) const DELETE_SNAPSHOT: RemoveSteps = RemoveSteps {
-    rename: step!("delete snapshot: rename to trash"),
-    sync_trash: step!("delete snapshot: sync trash"),
-    unlink: step!("delete snapshot: unlink"),
-    sync_directory: step!("delete snapshot: sync directory"),
+    rename: step!("delete snapshot: rename to trash", Fails::Io),
+    sync_trash: step!("delete snapshot: sync trash", Fails::Io),
+    unlink: step!("delete snapshot: unlink", Fails::Io),
+    sync_directory: step!("delete snapshot: sync directory", Fails::Io),
 };
 
-pub(crate) const GROW: Step = step!("extend: grow");
-pub(crate) const SYNC_GROWN: Step = step!("extend: sync file");
-pub(crate) const COPY_CHUNK: Step = step!("copy: chunk");
-pub(crate) const REMOVE_LEFTOVER: Step = step!("leftover: unlink");
+pub(crate) const GROW: Step = step!("extend: grow", Fails::IoOrFull);
+pub(crate) const SYNC_GROWN: Step = step!("extend: sync file", Fails::Io);
+pub(crate) const COPY_CHUNK: Step = step!("copy: chunk", Fails::IoOrFull);
+pub(crate) const REMOVE_LEFTOVER: Step = step!("leftover: unlink", Fails::Io);
 
-const STEPS: [Step; 22] = [
+/// Every step whose points the hook of [`Options::fail_points`](crate::Options::fail_points) is called with.
+pub const FAIL_POINTS: [Step; 22] = [
     CREATE.temporary,
     CREATE.fill,
     CREATE.sync_file,
@@ -97,18 +88,6 @@ const STEPS: [Step; 22] = [
     REMOVE_LEFTOVER,
 ];
 
-/// Every name that the hook of [`Options::fail_points`](crate::Options::fail_points) is called with.
-pub const FAIL_POINTS: [&str; 2 * STEPS.len()] = {
-    let mut names = [""; 2 * STEPS.len()];
-    let mut at = 0;
-    while at < STEPS.len() {
-        names[2 * at] = STEPS[at].before;
-        names[2 * at + 1] = STEPS[at].after;
-        at += 1;
-    }
-    names
-};
-
 /// How fast steps are taken, and who is told of them.
 pub(crate) struct Pace {
     pub(crate) step_delay: Duration,
@@ -117,18 +96,19 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Takes a step, telling the hook before it and, if it succeeded, after it.
-    pub(crate) fn step<T, E>(&self, step: Step, take: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        self.tell(step.before);
+    /// Takes a step, passing the points before it and, if it succeeded, after it.
+    pub(crate) fn step<T>(&self, step: Step, take: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
+        self.pass(step.before)?;
         let taken = take()?;
-        self.tell(step.after);
+        self.pass(step.after)?;
         Ok(taken)
     }
 
-    fn tell(&self, name: &str) {
+    fn pass(&self, point: Point) -> Result<(), Stop> {
         if let Some(hook) = &self.hook {
-            hook(name);
+            hook(point.name());
         }
+        point.try_pass().map_err(injected)
     }
 
     /// Waits as long as the settings ask for before a visible step. Blocks the thread: for blocking work only.
@@ -146,4 +126,12 @@ fn wait(delay: Duration) {
     if !delay.is_zero() {
         std::thread::sleep(delay);
     }
+}
+
+/// What an injected error means: what the system's own would.
+fn injected(error: io::Error) -> Stop {
+    if is_full(&error) {
+        return Stop::Full(Shortage { needed: None, free: Bytes::ZERO, reserved: Bytes::ZERO });
+    }
+    Stop::Broken { doing: "writing to", file: "the pool's disk".into(), error }
 }

@@ -11,10 +11,12 @@ use crate::copy::{CopyStop, copy, data_bytes};
 use crate::folder::Folder;
 use crate::lanes::{Held, Ticket};
 use crate::names::{FileName, Form, Object};
-use crate::points::{COPY_CHUNK, GROW, MakeSteps, Pace, REMOVE_LEFTOVER, RemoveSteps, SYNC_GROWN, Step};
+use crate::points::{COPY_CHUNK, GROW, MakeSteps, Pace, REMOVE_LEFTOVER, RemoveSteps, SYNC_GROWN};
 use crate::space::Space;
 use crate::stop::{Stop, broken, is_full, is_too_large};
+use crate::users;
 use engine::ports::{Listed, Progress};
+use failpoint::Step;
 use lifecycle::{Bytes, Content, Look, Seen, VolumeId};
 use rustix::fs::{OFlags, ioctl_ficlone};
 use rustix::io::Errno;
@@ -220,7 +222,17 @@ impl Files {
     }
 
     fn sync_directory(&self, step: Step, name: FileName) -> Result<(), Stop> {
-        self.pace.step(step, || self.folder.sync(name.object.volume).map_err(broken("syncing the directory of", name)))
+        let synced =
+            self.pace.step(step, || self.folder.sync(name.object.volume).map_err(broken("syncing the directory of", name)));
+        self.stop_if_unsynced(synced, name)
+    }
+
+    /// After a sync that failed nobody knows what the disk holds, so nothing more is done here.
+    fn stop_if_unsynced(&self, synced: Result<(), Stop>, name: FileName) -> Result<(), Stop> {
+        if let Err(Stop::Broken { error, .. }) = &synced {
+            self.folder.stop(&format!("{name} could not be put on the disk ({error})"));
+        }
+        synced
     }
 
     /// Grows a volume. Its clients may use it meanwhile.
@@ -234,10 +246,8 @@ impl Files {
             self.visible(ticket, held, GROW, || file.set_len(size.0).map_err(|error| self.resize_stop(live, size.0, error)))?;
         }
         // Even if it has the size already: the call that grew it may have been cut off before this.
-        self.pace.step(SYNC_GROWN, || file.sync_all()).map_err(|error| {
-            self.folder.stop(&format!("{live} could not be put on the disk ({error})"));
-            broken("syncing", live)(error)
-        })?;
+        let synced = self.pace.step(SYNC_GROWN, || file.sync_all().map_err(broken("syncing", live)));
+        self.stop_if_unsynced(synced, live)?;
         Ok(Seen::Present { size: Bytes(has).max(size), content: Content::Whole })
     }
 
@@ -250,6 +260,9 @@ impl Files {
         let names: Vec<_> = snapshots.map(|snapshot| snapshot.to_string()).collect();
         if !names.is_empty() {
             return Err(Stop::Refused(format!("it has snapshots: {}; delete them first", names.join(", "))));
+        }
+        if let Some(who) = self.user(live).map_err(broken("looking at", live))? {
+            return Err(Stop::Refused(format!("it is {who}; end that, then delete it again")));
         }
         let objects: BTreeSet<_> = files.iter().map(|name| name.object).filter(|object| object.snapshot.is_some()).collect();
         for object in objects {
@@ -297,7 +310,25 @@ impl Files {
         let mut seen = self.see(names).map_err(broken("looking at", live))?;
         let own = seen.remove(&Object::volume(volume)).unwrap_or(Seen::Absent);
         let snapshots = seen.into_iter().filter_map(|(object, seen)| object.snapshot.map(|snapshot| (snapshot, seen))).collect();
-        Ok(Look { volume: own, snapshots, stranger: None })
+        let stranger = self.user(live).map_err(broken("looking at", live))?;
+        Ok(Look { volume: own, snapshots, stranger })
+    }
+
+    /// Who goes on using a file, if it is there.
+    fn user(&self, live: FileName) -> io::Result<Option<String>> {
+        let Some(facts) = self.folder.look(live)? else { return Ok(None) };
+        if !facts.is_regular {
+            return Ok(None);
+        }
+        let file = self.folder.open_file(live, OFlags::RDONLY)?;
+        Ok(file.and_then(|file| users::user(&file, &live.to_string())))
+    }
+
+    /// Whether somebody seems to use a file. One that cannot be opened will be told of by a look.
+    fn is_used(&self, object: Object, seen: Seen) -> bool {
+        let is_whole_volume = object.snapshot.is_none() && seen.whole().is_some();
+        let open = || self.folder.open_file(object.form(Form::Live), OFlags::RDONLY).ok().flatten();
+        is_whole_volume && open().is_some_and(|file| users::is_used(&file))
     }
 
     /// Looks at everything.
@@ -310,7 +341,10 @@ impl Files {
             let mut names = self.folder.read_shard(&shard)?;
             names.extend(self.folder.read_shard(&shard)?);
             let seen = self.see(names)?;
-            listed.extend(seen.into_iter().map(|(object, seen)| Listed { volume: object.volume, snapshot: object.snapshot, seen }));
+            listed.extend(seen.into_iter().map(|(object, seen)| {
+                let is_used = self.is_used(object, seen);
+                Listed { volume: object.volume, snapshot: object.snapshot, seen, is_used }
+            }));
         }
         Ok(listed)
     }

@@ -273,7 +273,8 @@ impl Driver for TemplateDriver {
     async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
         let all = self.appliance.luns(OURS).map_err(unanswered)?;
         let listed = |(text, lun): (&String, &Lun)| {
-            Name::parse(text).map(|Name { volume, snapshot }| Listed { volume, snapshot, seen: seen(*lun) })
+            // An appliance that knows its initiators says here who has the LUN, and in `inspect` by what name.
+            Name::parse(text).map(|Name { volume, snapshot }| Listed { volume, snapshot, seen: seen(*lun), is_used: false })
         };
         Ok(all.iter().filter_map(listed).collect())
     }

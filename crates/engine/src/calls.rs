@@ -3,6 +3,7 @@
 //! A panic in a driver ends that call with an unknown outcome, not the process. A call that is dropped is aborted.
 
 use crate::admission::needs_backend;
+use crate::points;
 use crate::ports::{Call, ExportSpec, Progress, Unanswered};
 use crate::records::{Initiator, Key, Record, VolumeRecord};
 use crate::shared::Shared;
@@ -83,7 +84,12 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
             let _ = sink.send(Message { slot, token, told: Told::Asks(whom) });
         };
         let (asked, of) = (shared.clone(), record.clone());
-        let inner = tokio::spawn(async move { perform(&asked, &of, work, Call { token, progress }, &asks).await });
+        let inner = tokio::spawn(async move {
+            points::call(work).before.pass();
+            let outcome = perform(&asked, &of, work, Call { token, progress }, &asks).await;
+            points::call(work).after.pass();
+            outcome
+        });
         let mut inner = AbortOnDrop(inner);
         let outcome = (&mut inner.0).await.unwrap_or_else(|error| {
             tracing::error!(?work, %error, "a driver call panicked");

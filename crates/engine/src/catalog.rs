@@ -6,7 +6,6 @@ use crate::requests::{Caller, HostFields, ProfileFields, Refusal};
 use crate::shared::{refusal, unavailable};
 use crate::store::{Change, Commit, CommitError, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Touched, Versioned};
 use lifecycle::{HostId, ProfileId};
-use uuid::Uuid;
 
 impl Engine {
     /// Makes a host.
@@ -14,7 +13,7 @@ impl Engine {
     /// # Errors
     /// [`Refusal::Conflict`] if the name is taken.
     pub async fn create_host(&self, caller: &Caller, fields: HostFields) -> Result<HostRecord, Refusal> {
-        let id = HostId(Uuid::new_v4());
+        let id = HostId(self.shared.settings.ids.next());
         let about = About { created_at: self.shared.clock.now(), ..About::default() };
         let mut record = HostRecord {
             id,
@@ -97,7 +96,7 @@ impl Engine {
     /// [`Refusal::Conflict`] if the name is taken, [`Refusal::Forbidden`] for tenants.
     pub async fn create_profile(&self, caller: &Caller, fields: ProfileFields) -> Result<ProfileRecord, Refusal> {
         administrator(caller)?;
-        let id = ProfileId(Uuid::new_v4());
+        let id = ProfileId(self.shared.settings.ids.next());
         self.insert_profile(id, fields).await.map_err(refusal)?;
         self.profile(id).await
     }
@@ -190,7 +189,7 @@ impl Engine {
             description: Some("what a volume gets that asks for no profile".into()),
             ..ProfileFields::default()
         };
-        match self.insert_profile(ProfileId(Uuid::new_v4()), fields).await {
+        match self.insert_profile(ProfileId(self.shared.settings.ids.next()), fields).await {
             // An administrator gave the name to a profile of another storage type: theirs stands.
             Ok(()) | Err(CommitError::NameTaken(_)) => Ok(()),
             Err(error) => Err(refusal(error)),

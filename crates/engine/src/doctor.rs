@@ -171,7 +171,7 @@ const fn of_code(code: ReasonCode) -> &'static str {
         ReasonCode::SizeDiffers => "its data is whole, but not of the recorded size; recover takes the real size over",
         ReasonCode::LeftoversRemain => "it was never usable, and something of it is left on the backend; delete removes that",
         ReasonCode::StrayClient => {
-            "somebody uses it past the controller: two writers destroy a file system. End that use, then recover"
+            "somebody uses it past the controller: two writers destroy a file system. End that use; the next look sees it"
         }
         ReasonCode::ClientsConnected => "a client is still connected, so that it was not cut; end the client, or detach by force",
         ReasonCode::NotExported => "its export was lost and is being made again; clients wait or connect again",

@@ -10,7 +10,6 @@
 
 use crate::change::Cause;
 use crate::exporters::Served;
-use crate::ports::Listed;
 use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::recovery::{end_strays, export_again, note};
@@ -18,8 +17,8 @@ use crate::shared::{Pool, Shared};
 use crate::store::{Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
 use crate::survey::{KEPT_MAX, Name, Shown};
 use crate::worker;
-use lifecycle::{Input, Look, PoolId, ReasonCode, Seen, SnapshotId, SnapshotPhase, Subject, Timestamp, VolumeId};
-use std::collections::BTreeMap;
+use lifecycle::{Input, Look, PoolId, ReasonCode, Seen, SnapshotId, SnapshotPhase, Subject, VolumeId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -51,14 +50,22 @@ async fn watch(shared: Arc<Shared>, id: PoolId) {
     loop {
         let begun = Instant::now();
         pool.survey.begin();
-        round(&shared, pool, pace).await;
+        let was = pace;
+        round(&shared, pool, &mut pace).await;
         pool.survey.end();
         let rest = shared.settings.look_interval.max(begun.elapsed());
-        pace = tokio::select! {
-            biased;
-            () = pool.survey.asked() => Pace::Full,
-            () = tokio::time::sleep(rest) => Pace::Slow,
-        };
+        // Asked for in the middle of a round is asked for another one: what this one has passed may have changed since.
+        let is_asked = pace != was;
+        pace = if is_asked || asked_within(pool, rest).await { Pace::Full } else { Pace::Slow };
+    }
+}
+
+/// Waits this long, or until a look is asked for. Returns whether one was.
+async fn asked_within(pool: &Pool, rest: Duration) -> bool {
+    tokio::select! {
+        biased;
+        () = pool.survey.asked() => true,
+        () = tokio::time::sleep(rest) => false,
     }
 }
 
@@ -71,33 +78,39 @@ async fn watch_exports(shared: Arc<Shared>) {
     }
 }
 
-/// One round over one pool.
-async fn round(shared: &Arc<Shared>, pool: &Pool, pace: Pace) {
+/// One round over one pool, which keeps what it shows. Its pace may have become a faster one at its end.
+async fn round(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) {
     let at = shared.clock.now();
+    match see(shared, pool, pace).await {
+        Ok(shown) => pool.survey.keep(at, shown),
+        Err(message) => {
+            tracing::warn!(pool = pool.setup.name, message, "what is on the backend is not known");
+            pool.survey.fail(at, message);
+        }
+    }
+}
+
+/// # Errors
+/// Why what is on the backend cannot be known.
+async fn see(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Shown, String> {
     // What a backend that is down would list may be what somebody remembers of it. It is looked at as soon as it answers.
     if let Reach::Down { because, .. } = pool.watched.reach() {
-        return fail(pool, at, because);
+        return Err(because);
     }
-    let listed = match tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list()).await {
-        Ok(Ok(listed)) => listed,
-        Ok(Err(error)) => return fail(pool, at, error.to_string()),
-        Err(_) => return fail(pool, at, "the backend did not list what it has in time".into()),
-    };
+    let listed = tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list()).await;
+    let listed =
+        listed.map_err(|_| "the backend did not list what it has in time".to_owned())?.map_err(|error| error.to_string())?;
     let served = shared.exporters.served(shared.settings.look_timeout).await;
-    let objects = listed.iter().map(|Listed { volume, snapshot, seen }| ((*volume, *snapshot), *seen)).collect();
-    let mut round = Round { shared, pool, served, objects, shown: Shown::default() };
+    let used = listed.iter().filter(|of| of.is_used && of.snapshot.is_none()).map(|of| of.volume).collect();
+    let objects = listed.iter().map(|of| ((of.volume, of.snapshot), of.seen)).collect();
+    let mut round = Round { shared, pool, served, objects, used, shown: Shown::default() };
     round.walk(pace).await;
     round.unknown_objects().await;
     // More silence than can be kept by name is no look at the pool.
     if round.shown.silent.len() >= KEPT_MAX {
-        return fail(pool, at, "the backend does not tell of many of its volumes".into());
+        return Err("the backend does not tell of many of its volumes".into());
     }
-    pool.survey.keep(at, round.shown);
-}
-
-fn fail(pool: &Pool, at: Timestamp, message: String) {
-    tracing::warn!(pool = pool.setup.name, message, "what is on the backend is not known");
-    pool.survey.fail(at, message);
+    Ok(round.shown)
 }
 
 struct Round<'a> {
@@ -106,12 +119,14 @@ struct Round<'a> {
     served: Served,
     /// What the backend listed and no record has claimed yet.
     objects: BTreeMap<Name, Seen>,
+    /// The volumes that somebody seems to use.
+    used: BTreeSet<VolumeId>,
     shown: Shown,
 }
 
 impl Round<'_> {
-    /// Goes through the pool's records in the order of their ids.
-    async fn walk(&mut self, pace: Pace) {
+    /// Goes through the pool's records in the order of their ids; as fast as it can from when somebody asks for a look.
+    async fn walk(&mut self, pace: &mut Pace) {
         let mut after = None;
         loop {
             let page = match self.page(after).await {
@@ -128,8 +143,13 @@ impl Round<'_> {
                 self.compare(record).await;
             }
             self.shown.volumes += page.len() as u64;
-            match pace {
-                Pace::Slow => tokio::time::sleep(Duration::from_secs(1) * PAGE / self.shared.settings.look_rate.max(1)).await,
+            match *pace {
+                Pace::Slow => {
+                    let pause = Duration::from_secs(1) * PAGE / self.shared.settings.look_rate.max(1);
+                    if asked_within(self.pool, pause).await {
+                        *pace = Pace::Full;
+                    }
+                }
                 Pace::Full => tokio::task::yield_now().await,
             }
         }
@@ -182,7 +202,9 @@ impl Round<'_> {
         let own = self.objects.remove(&(id, None)).unwrap_or(Seen::Absent);
         let all = (id, Some(SnapshotId(Uuid::nil())))..=(id, Some(SnapshotId(Uuid::max())));
         let listed: Vec<(Name, Seen)> = self.objects.range(all).map(|(name, seen)| (*name, *seen)).collect();
-        let mut look = Look { volume: own, ..Look::default() };
+        // Who it is, a look tells.
+        let stranger = self.used.contains(&id).then(String::new);
+        let mut look = Look { volume: own, stranger, ..Look::default() };
         for ((_, snapshot), seen) in listed {
             let Some(snapshot) = snapshot else { continue };
             let held = record.state.snapshots().get(&snapshot);

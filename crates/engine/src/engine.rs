@@ -5,6 +5,7 @@
 
 use crate::change::{Cause, Step};
 use crate::exporters::Exporters;
+use crate::ids::Ids;
 use crate::places::Places;
 use crate::ports::{Client, Clock};
 use crate::probes::Watched;
@@ -26,7 +27,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
-use uuid::Uuid;
 
 /// The profile and the zone that a volume gets which asks for none. Source: OpenSDS wire page.
 pub const DEFAULT_PROFILE: &str = "default_block";
@@ -76,7 +76,7 @@ impl Engine {
         for (setup, capabilities) in pools.into_iter().zip(able) {
             let record = match known.remove(&setup.name) {
                 Some(record) => record,
-                None => new_pool(&*store, &setup, clock.now()).await?,
+                None => new_pool(&*store, &setup, &settings.ids, clock.now()).await?,
             };
             let places = Places::new(settings.places_per_pool);
             let pool = Pool {
@@ -99,11 +99,11 @@ impl Engine {
             pools: held,
             incarnation,
             counter: AtomicU64::new(0),
-            workers: Mutex::new(HashMap::new()),
-            live: Mutex::new(HashMap::new()),
+            workers: Mutex::default(),
+            live: Mutex::default(),
             watchers: Mutex::new(HashMap::new()),
             recovering: AtomicBool::new(false),
-            compared: AtomicBool::new(false),
+            compared: watch::Sender::new(false),
             strays: Mutex::default(),
         });
         let engine = Self { shared };
@@ -121,6 +121,13 @@ impl Engine {
     pub async fn ready(&self) -> Result<(), String> {
         self.shared.store.head().await.map_err(|error| error.to_string())?;
         if self.shared.recovering.load(Ordering::Acquire) { Ok(()) } else { Err("recovery has not been started yet".into()) }
+    }
+
+    /// Returns once every record was compared with what the exporters serve since the start. Before that `attached` may be what the
+    /// last controller knew.
+    pub async fn compared(&self) {
+        // The sender is ours, so that waiting for it does not fail.
+        let _ = self.shared.compared.subscribe().wait_for(|is_compared| *is_compared).await;
     }
 
     /// What decides which commands are allowed on volumes of this pool.
@@ -144,7 +151,7 @@ impl Engine {
     /// out of date: its data plane may have died together with the last controller.
     #[must_use]
     pub fn exporter_answers(&self, record: &VolumeRecord, attachment: AttachmentId) -> bool {
-        self.shared.compared.load(Ordering::Acquire) && self.shared.exporters.answers(record, attachment)
+        *self.shared.compared.borrow() && self.shared.exporters.answers(record, attachment)
     }
 
     /// Whether the backend of a pool answers; unknown for one that is not configured.
@@ -277,7 +284,7 @@ impl Engine {
     pub async fn create_volume(&self, caller: &Caller, new: NewVolume) -> Result<VolumeNow, Refusal> {
         self.repeated(caller).await?;
         let now = self.shared.clock.now();
-        let id = VolumeId(Uuid::new_v4());
+        let id = VolumeId(self.shared.settings.ids.next());
         let profile = self.profile_for(new.profile).await?;
         let about =
             About { name: new.name, description: new.description, metadata: new.metadata, created_at: now, ..About::default() };
@@ -386,7 +393,7 @@ impl Engine {
             Some(id) => Some(self.profile_for(Some(id)).await?),
             None => None,
         };
-        let id = SnapshotId(Uuid::new_v4());
+        let id = SnapshotId(self.shared.settings.ids.next());
         let now = self.shared.clock.now();
         let add = |record: &mut VolumeRecord| {
             let mut metadata = record.about.metadata.clone();
@@ -420,7 +427,7 @@ impl Engine {
             let zone = &volume.record.zone;
             return Err(Refusal::BadReference(format!("host {} does not reach availability zone {zone} of the volume", new.host)));
         }
-        let id = AttachmentId(Uuid::new_v4());
+        let id = AttachmentId(self.shared.settings.ids.next());
         let now = self.shared.clock.now();
         let add = |record: &mut VolumeRecord| {
             let about = About { metadata: new.metadata.clone(), created_at: now, ..About::default() };
@@ -679,8 +686,8 @@ async fn pool_records(store: &dyn Store) -> Result<HashMap<String, PoolRecord>, 
     Ok(found)
 }
 
-async fn new_pool(store: &dyn Store, setup: &PoolSetup, now: Timestamp) -> Result<PoolRecord, Refusal> {
-    let id = PoolId(Uuid::new_v4());
+async fn new_pool(store: &dyn Store, setup: &PoolSetup, ids: &Ids, now: Timestamp) -> Result<PoolRecord, Refusal> {
+    let id = PoolId(ids.next());
     let about = About { name: setup.name.clone(), created_at: now, ..About::default() };
     let record = PoolRecord { id, about };
     let change = Change {

@@ -131,6 +131,8 @@ pub struct Listed {
     pub snapshot: Option<SnapshotId>,
     /// What it was seen to be.
     pub seen: Seen,
+    /// Whether somebody seems to use it, one of our exporters included: worth a look where nothing is attached.
+    pub is_used: bool,
 }
 
 /// Who an export is for.

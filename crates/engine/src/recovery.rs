@@ -5,6 +5,7 @@
 
 use crate::change::{Cause, Step};
 use crate::exporters::Served;
+use crate::points::{RECOVER_OWED, RECOVER_STRAYS};
 use crate::requests::VolumeNow;
 use crate::shared::{STALE_RETRIES, Shared, lock, successor};
 use crate::store::{Child, Commit, CommitError};
@@ -36,9 +37,13 @@ pub(crate) fn start(shared: &Arc<Shared>) {
 /// Drives everything that is owed.
 async fn resume(shared: &Arc<Shared>) {
     let served = shared.exporters.served(shared.settings.look_timeout).await;
+    RECOVER_STRAYS.before.pass();
     end_strays(shared, &served).await;
+    RECOVER_STRAYS.after.pass();
+    RECOVER_OWED.before.pass();
     walk(shared, &served, worker::resume).await;
-    shared.compared.store(true, Ordering::Release);
+    RECOVER_OWED.after.pass();
+    shared.compared.send_replace(true);
 }
 
 /// Ends exports that no record names, as of records that were lost or brought back from a copy: nobody else ever could, and their

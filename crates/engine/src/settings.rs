@@ -1,6 +1,7 @@
 //! The engine's numbers, each with its reason. All can be set; these are the defaults.
 
 use crate::deadlines::Deadlines;
+use crate::ids::Ids;
 use crate::reach::Pace;
 use lifecycle::Work;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// How long a backend may take to tell its capacity before what it told last is used: requests wait for it.
     pub capacity_timeout: Duration,
+    /// Where ids of new resources come from.
+    pub ids: Ids,
 }
 
 impl Default for Settings {
@@ -64,6 +67,7 @@ impl Default for Settings {
             capacity_timeout: Duration::from_secs(2),
             down_after: Duration::from_secs(10),
             probe_interval: Duration::from_secs(10),
+            ids: Ids::default(),
         }
     }
 }

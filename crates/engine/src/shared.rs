@@ -7,6 +7,7 @@ use crate::change::{Cause, Difference, Step};
 use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
 use crate::places::Places;
+use crate::points::{INTENT, OUTCOME};
 use crate::ports::{Capacity, Clock, Driver};
 use crate::probes::Watched;
 use crate::records::{Key, Record, VolumeRecord};
@@ -73,12 +74,12 @@ pub(crate) struct Shared {
     pub(crate) pools: BTreeMap<PoolId, Pool>,
     pub(crate) incarnation: u64,
     pub(crate) counter: AtomicU64,
-    pub(crate) workers: Mutex<HashMap<VolumeId, Arc<Bell>>>,
-    pub(crate) live: Mutex<HashMap<Subject, Live>>,
+    pub(crate) workers: Mutex<BTreeMap<VolumeId, Arc<Bell>>>,
+    pub(crate) live: Mutex<BTreeMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
     pub(crate) recovering: AtomicBool,
     /// Whether every record was compared with what the exporters serve since the start.
-    pub(crate) compared: AtomicBool,
+    pub(crate) compared: watch::Sender<bool>,
     /// Exports that no record names and that could not be ended, each with why.
     pub(crate) strays: Mutex<BTreeMap<AttachmentId, String>>,
 }
@@ -169,7 +170,10 @@ impl Shared {
             commit.counters.extend(counters);
             commit.journal.extend(journal);
         }
+        let point = if cause.is_command { INTENT } else { OUTCOME };
+        point.before.pass();
         let committed = self.store.commit(commit).await?;
+        point.after.pass();
         touched.into_iter().for_each(|id| self.tell(id, committed.revision));
         Ok(committed.revision)
     }

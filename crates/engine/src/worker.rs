@@ -212,7 +212,10 @@ impl Worker {
         let now = self.turn;
         let due = tries.chain(abandons).filter(|at| *at > now).min().unwrap_or(now + self.shared.settings.retry_max);
         let bell = self.bell.clone();
+        // In this order, so that a simulated run can be repeated. None starves another: each turn reads the record anew and sees
+        // to what fell due, whatever woke it.
         tokio::select! {
+            biased;
             message = self.told.recv() => if let Some(message) = message { self.hear(message).await },
             () = bell.notify.notified() => {}
             () = tokio::time::sleep_until(due) => {}

@@ -26,6 +26,7 @@ mod handshake;
 mod limits;
 mod names;
 mod peer;
+mod points;
 mod port;
 mod protocol;
 #[cfg(feature = "tls-psk")]
@@ -44,5 +45,6 @@ pub mod plane;
 
 pub use limits::raise_file_limit;
 pub use names::NameKey;
+pub use points::FAIL_POINTS;
 pub use port::{NbdExporter, Options, StartError};
 pub use tls::{TlsError, TlsOptions, TlsProof};

@@ -4,6 +4,7 @@ use crate::exports::{Export, Registry};
 use crate::limits::{Complaint, Limits};
 use crate::names::{NameKey, Names};
 use crate::plane::ExportStatus;
+use crate::points::{CUT, EXPORT, FENCE, UNEXPORT};
 use crate::protocol::request::Errno;
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
 use crate::socket_file::SocketFile;
@@ -241,6 +242,19 @@ impl NbdExporter {
         Ok(Export::new(spec.clone(), address, storage, self.connection(spec)))
     }
 
+    /// Begins to serve what was opened, if that is still wanted.
+    fn serve(&self, token: Token, opened: Arc<Export>) -> Outcome {
+        let attachment = opened.spec.attachment;
+        let mut state = self.shared.registry.lock();
+        if !state.tokens.is_newest(attachment, token) {
+            return Outcome::Refused("superseded by a newer call".into());
+        }
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Outcome::Failed("the data plane is ending".into());
+        }
+        serving(state.exports.entry(attachment).or_insert(opened))
+    }
+
     async fn end_gracefully(&self, export: &Arc<Export>) -> Result<(), Outcome> {
         let _closing = export.close();
         let mut sessions = export.sessions.subscribe();
@@ -262,9 +276,13 @@ impl NbdExporter {
     }
 
     async fn end_by_force(&self, export: &Arc<Export>) -> Result<(), Outcome> {
+        FENCE.before.pass();
         export.fence();
+        FENCE.after.pass();
         let drained = until_none(&mut export.changes.subscribe(), DRAIN).await;
+        CUT.before.pass();
         export.cut();
+        CUT.after.pass();
         if !drained {
             return Err(Outcome::Unknown("writes in flight do not end: the backing hangs".into()));
         }
@@ -331,6 +349,10 @@ async fn until_none(count: &mut watch::Receiver<usize>, patience: Duration) -> b
     tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await.is_ok_and(|reached| reached.is_ok())
 }
 
+fn serving(export: &Export) -> Outcome {
+    Outcome::Done(Facts::Export(ExportSeen::Serving(export.connection.clone())))
+}
+
 fn superseded(newer: Token) -> Outcome {
     Outcome::Refused(format!("superseded by a newer call ({}.{})", newer.incarnation, newer.counter))
 }
@@ -342,7 +364,6 @@ impl Exporter for NbdExporter {
     }
 
     async fn export(&self, token: Token, spec: ExportSpec) -> Outcome {
-        let serving = |export: &Export| Outcome::Done(Facts::Export(ExportSeen::Serving(export.connection.clone())));
         {
             let mut state = self.shared.registry.lock();
             if let Err(newer) = state.tokens.see(spec.attachment, token) {
@@ -359,15 +380,10 @@ impl Exporter for NbdExporter {
             Ok(opened) => Arc::new(opened),
             Err(outcome) => return outcome,
         };
-        let mut state = self.shared.registry.lock();
-        if !state.tokens.is_newest(spec.attachment, token) {
-            return Outcome::Refused("superseded by a newer call".into());
-        }
-        if self.shared.stopping.load(Ordering::Acquire) {
-            return Outcome::Failed("the data plane is ending".into());
-        }
-        let export = state.exports.entry(spec.attachment).or_insert(opened);
-        serving(export)
+        EXPORT.before.pass();
+        let served = self.serve(token, opened);
+        EXPORT.after.pass();
+        served
     }
 
     async fn unexport(&self, token: Token, attachment: AttachmentId, force: bool) -> Outcome {
@@ -386,11 +402,15 @@ impl Exporter for NbdExporter {
         if let Err(outcome) = ended {
             return outcome;
         }
-        let mut state = self.shared.registry.lock();
-        if !state.tokens.is_newest(attachment, token) {
-            return Outcome::Refused("superseded by a newer call".into());
+        UNEXPORT.before.pass();
+        {
+            let mut state = self.shared.registry.lock();
+            if !state.tokens.is_newest(attachment, token) {
+                return Outcome::Refused("superseded by a newer call".into());
+            }
+            state.exports.remove(&attachment);
         }
-        state.exports.remove(&attachment);
+        UNEXPORT.after.pass();
         absent
     }
 

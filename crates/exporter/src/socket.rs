@@ -8,11 +8,15 @@ use crate::peer::Origin;
 use crate::secured::Secured;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+/// How many slices one call takes. Source: Linux, `UIO_MAXIOV`.
+const SLICES_MAX: usize = 1024;
 /// How long a peer may leave our bytes or probes unacknowledged before it counts as gone.
 const PEER_LOST: Duration = Duration::from_secs(60);
 /// How long a connection is quiet before the peer is probed.
@@ -91,6 +95,12 @@ impl Socket {
     }
 }
 
+/// As `writev`, but a peer that is gone is an error here, whatever the process has decided about SIGPIPE.
+fn send(stream: impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    let some = &buffers[..buffers.len().min(SLICES_MAX)];
+    Ok(sendmsg(stream, some, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
+}
+
 impl Read for &Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -112,8 +122,8 @@ impl Write for &Socket {
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => (&*stream).write_vectored(buffers),
-            Socket::Unix(stream) => (&*stream).write_vectored(buffers),
+            Socket::Tcp(stream) => send(stream, buffers),
+            Socket::Unix(stream) => send(stream, buffers),
             Socket::Tls(secured) => buffers.iter().find(|buffer| !buffer.is_empty()).map_or(Ok(0), |buffer| secured.write(buffer)),
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! Source: NBD protocol document, "Request types"; reliability page, "EIO on fsync: stop, never retry the fsync".
 
+use crate::points::{FLUSH, WRITE};
 use crate::protocol::request::{Errno, Extent};
 use crate::seldom::Seldom;
 use rustix::fs::{Advice, FallocateFlags, SeekFrom};
@@ -72,6 +73,12 @@ impl Storage {
 
     /// Writes all of `data`; with `durable` it is on stable storage before this returns.
     pub(crate) fn write(&self, offset: u64, data: &[u8], durable: bool) -> Result<(), Errno> {
+        WRITE.before.try_pass().map_err(|error| wire(&error))?;
+        self.put(offset, data, durable)?;
+        WRITE.after.try_pass().map_err(|error| wire(&error))
+    }
+
+    fn put(&self, offset: u64, data: &[u8], durable: bool) -> Result<(), Errno> {
         if !durable {
             return self.file.write_all_at(data, offset).map_err(|error| wire(&error));
         }
@@ -95,7 +102,8 @@ impl Storage {
         if self.is_broken.load(Ordering::SeqCst) {
             return Err(Errno::Io);
         }
-        rustix::fs::fdatasync(&self.file).map_err(|_| self.broken())
+        let synced = FLUSH.take(|| rustix::fs::fdatasync(&self.file).map_err(std::io::Error::from));
+        synced.map_err(|_| self.broken())
     }
 
     fn broken(&self) -> Errno {

@@ -62,8 +62,8 @@ pub struct Look {
     pub volume: Seen,
     /// Its snapshots, as far as the backend has any. One that is missing here is absent if the volume's own answer is known.
     pub snapshots: BTreeMap<SnapshotId, Seen>,
-    /// Somebody who uses the volume and is none of our exports, as the backend names it. `None` where the backend sees nobody
-    /// or cannot tell.
+    /// Somebody who uses the volume, as the backend names it: none of our exports, unless the backend cannot tell them apart, which is
+    /// allowed for while the volume is attached. `None` where the backend sees nobody or cannot tell.
     pub stranger: Option<String>,
 }
 

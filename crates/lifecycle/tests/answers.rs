@@ -135,3 +135,15 @@ fn a_stranger_is_noted_once_and_let_go_of() {
     assert!(decide(&used, &with(None, Seen::Unknown)).is_empty(), "a look that could not tell proves nothing");
     assert!(hear(&used, &with(None, WHOLE)).reason(Subject::Volume(ID)).is_none());
 }
+
+#[test]
+fn while_it_is_attached_nobody_is_called_a_stranger() {
+    let with = |who: Option<&str>| Input::Drift(Look { volume: WHOLE, stranger: who.map(str::to_owned), ..Look::default() });
+    for held in [attaching(), attached(), detaching(false)] {
+        let looked = hear(&held, &with(Some("our own exporter, as far as a backend knows")));
+        assert!(looked.reason(Subject::Volume(ID)).is_none_or(|reason| reason.code != ReasonCode::StrayClient), "{looked:?}");
+    }
+    let detached =
+        hear(&detaching(false), &done(Work::Unexport { attachment: HELD, force: false }, Facts::Export(ExportSeen::Absent)));
+    assert!(!decide(&detached, &with(Some("x"))).is_empty(), "from then on it counts again");
+}

@@ -334,7 +334,8 @@ impl Driver for MemDriver {
             return Err(Unanswered(format!("scripted: {fault:?}")));
         }
         self.thawed().await;
-        let listed = |(&(volume, snapshot), object): (&Name, &Object)| Listed { volume, snapshot, seen: object.seen() };
+        let listed =
+            |(&(volume, snapshot), object): (&Name, &Object)| Listed { volume, snapshot, seen: object.seen(), is_used: false };
         Ok(lock(&self.held).objects.iter().map(listed).collect())
     }
 

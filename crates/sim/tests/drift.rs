@@ -20,6 +20,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    async fn with(settings: Settings) -> Self {
         let (driver, exporter) = (Arc::new(MemDriver::able()), Arc::new(MemExporter::default()));
         let clock = Arc::new(SteppedClock::default());
         let pool = PoolSetup {
@@ -34,7 +38,7 @@ impl World {
         };
         clock.step(1000);
         let store = Arc::new(MemStore::default());
-        let engine = Engine::start(store, exporter.clone(), clock.clone(), vec![pool], Settings::default()).await.expect("started");
+        let engine = Engine::start(store, exporter.clone(), clock.clone(), vec![pool], settings).await.expect("started");
         let caller = Caller { tenant: "t".into(), actor: "test".into(), ..Caller::default() };
         let admin = Caller { tenant: "a".into(), is_admin: true, ..Caller::default() };
         Self { driver, exporter, clock, engine, caller, admin }
@@ -221,6 +225,20 @@ async fn what_no_record_names_is_told_and_removed_on_demand_alone() {
     assert_eq!(world.driver.objects().into_keys().collect::<Vec<_>>(), [(volume, None)]);
     assert!(world.diagnosis().await.findings.is_empty());
     assert!(matches!(world.engine.diagnose(&world.caller).await, Err(Refusal::Forbidden(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_asked_for_waits_for_no_slow_one() {
+    // At this rate a slow round pauses for some minutes after its first page.
+    let world = World::with(Settings { look_rate: 1, look_interval: Duration::from_secs(600), ..Settings::default() }).await;
+    world.volume().await;
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    let begun = tokio::time::Instant::now();
+    tokio::time::timeout(Duration::from_secs(60), world.engine.look(&world.admin))
+        .await
+        .expect("in time")
+        .expect("an administrator");
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

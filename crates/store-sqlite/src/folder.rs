@@ -11,12 +11,19 @@ use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const LOCK_NAME: &str = "lock";
 const BALLAST_NAME: &str = "ballast";
 
 /// How much of a lock file is read for the holder's name; ours are much shorter.
 const LOCK_BYTES_READ: u64 = 256;
+
+/// How long a lock is waited for: a process that was killed while it started another leaves it to that one, until that runs its own
+/// program, which is a moment even on a busy machine.
+const INHERITED_FOR: Duration = Duration::from_secs(1);
+/// How soon it is looked at again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// The ballast is made again when this many times its size is free, so that it does not itself fill the disk, be let go of, and so on.
 const ROOM_FOR_BALLAST: u64 = 2;
@@ -34,10 +41,13 @@ impl FolderLock {
         let path = folder.join(LOCK_NAME);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = opened.map_err(|error| OpenError::from_io("open", &path, error))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { folder: folder.to_owned(), holder: holder(&file) }),
-            Err(errno) => return Err(OpenError::from_io("lock", &path, errno.into())),
+        let begun = Instant::now();
+        while let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match errno {
+                Errno::WOULDBLOCK if begun.elapsed() < INHERITED_FOR => std::thread::sleep(LOOK_AGAIN_AFTER),
+                Errno::WOULDBLOCK => return Err(OpenError::Locked { folder: folder.to_owned(), holder: holder(&file) }),
+                errno => return Err(OpenError::from_io("lock", &path, errno.into())),
+            }
         }
         let named = file.set_len(0).and_then(|()| file.rewind());
         let named = named.and_then(|()| writeln!(file, "{} berth store: held by the process of this number", std::process::id()));

@@ -21,10 +21,13 @@ pub mod fuzzing;
 #[cfg(test)]
 mod golden;
 mod list;
+mod points;
 mod read;
 mod record;
 mod schema;
 mod writer;
+
+pub use points::FAIL_POINTS;
 
 use async_trait::async_trait;
 use engine::records::{Key, Record};

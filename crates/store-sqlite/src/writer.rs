@@ -2,14 +2,17 @@
 //!
 //! - every waiting commit is answered after the transaction is on the disk, never before;
 //! - a full disk fails nothing that frees space: the ballast is let go of and those commits are tried again;
+//! - what is acknowledged was written to the file that is in its place: if that was removed or replaced meanwhile, the writer stops;
 //! - any other failure at the end of a transaction stops the writer: the disk may hold it or not, and a failed fsync is not retried.
 
 use crate::apply::{self, Failure};
 use crate::folder::Ballast;
+use crate::points::{ANSWER, BEGIN, CHECKPOINT, COMMIT, INCARNATION, injected};
 use crate::read;
 use crate::schema::{Role, connect};
 use engine::store::{Commit, CommitError, Committed, Expected};
 use rusqlite::{Connection, ErrorCode};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,7 +69,8 @@ impl Writer {
         let state = Arc::new(State::default());
         let connection = connect(file, Role::Writer)?;
         let revision = read::meta(&connection, "revision")?.cast_unsigned();
-        let thread = Thread { connection, ballast, state: state.clone(), revision, stopped: None };
+        let identity = identity(file);
+        let thread = Thread { connection, ballast, state: state.clone(), revision, stopped: None, file: file.to_owned(), identity };
         std::thread::Builder::new().name("berth-writer".into()).spawn(move || thread.run(queue)).expect("a thread can be started");
         let keeper = connect(file, Role::Keeper)?;
         let (weak, log, shared) = (jobs.downgrade(), log_of(file), state.clone());
@@ -105,6 +109,9 @@ struct Thread {
     revision: u64,
     /// Why nothing is written any more.
     stopped: Option<String>,
+    file: PathBuf,
+    /// Which file was opened there.
+    identity: Option<(u64, u64)>,
 }
 
 impl Thread {
@@ -138,7 +145,7 @@ impl Thread {
                 let _ = answer.send(begun.map_err(|error| CommitError::Unavailable(error.to_string())));
             }
             Job::Truncate if self.stopped.is_none() => {
-                if let Err(error) = self.connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(())) {
+                if let Err(error) = move_log(&self.connection, "TRUNCATE") {
                     tracing::warn!(%error, "the log could not be begun anew");
                 }
             }
@@ -150,7 +157,10 @@ impl Thread {
 
     fn begin_incarnation(&self) -> rusqlite::Result<u64> {
         let sql = "UPDATE meta SET value = value + 1 WHERE key = 'incarnation' RETURNING value";
-        self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+        INCARNATION.before.try_pass().map_err(|error| injected(&error))?;
+        let begun = self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)?;
+        INCARNATION.after.try_pass().map_err(|error| injected(&error))?;
+        Ok(begun)
     }
 
     fn group(&mut self, group: Vec<Waiting>) {
@@ -210,10 +220,12 @@ impl Thread {
         match self.write(&group) {
             Ok(answers) => {
                 self.state.transactions.fetch_add(1, Ordering::Relaxed);
+                ANSWER.before.pass();
                 for ((_, waiting), answer) in group.into_iter().zip(answers) {
                     // A caller that gave up reads what became of it.
                     let _ = waiting.send(answer);
                 }
+                ANSWER.after.pass();
                 None
             }
             Err((error, at_commit)) => {
@@ -230,7 +242,9 @@ impl Thread {
 
     fn write(&mut self, group: &[Waiting]) -> Result<Vec<Result<Committed, CommitError>>, (rusqlite::Error, bool)> {
         let early = |error| (error, false);
+        BEGIN.before.try_pass().map_err(|error| early(injected(&error)))?;
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(early)?;
+        BEGIN.after.try_pass().map_err(|error| early(injected(&error)))?;
         let mut answers = Vec::with_capacity(group.len());
         for (commit, _) in group {
             let revision = self.revision + 1;
@@ -245,7 +259,12 @@ impl Thread {
         }
         let sql = "UPDATE meta SET value = ?1 WHERE key = 'revision'";
         self.connection.prepare_cached(sql).and_then(|mut set| set.execute([self.revision.cast_signed()])).map_err(early)?;
+        COMMIT.before.try_pass().map_err(|error| (injected(&error), true))?;
         self.connection.execute_batch("COMMIT").map_err(|error| (error, true))?;
+        COMMIT.after.try_pass().map_err(|error| (injected(&error), true))?;
+        if identity(&self.file) != self.identity {
+            return Err((lost(&self.file), true));
+        }
         Ok(answers)
     }
 
@@ -282,6 +301,17 @@ impl Thread {
     }
 }
 
+/// Which file is there. It tells a file from another that took its place.
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(file).ok().map(|there| (there.dev(), there.ino()))
+}
+
+/// What was written went to a file without a name, which nobody will find again.
+fn lost(file: &Path) -> rusqlite::Error {
+    let message = format!("{} was removed or replaced while it was in use", file.display());
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), Some(message))
+}
+
 fn is_disk_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
@@ -300,7 +330,7 @@ fn log_of(file: &Path) -> PathBuf {
 /// Moves the log into the database now and then, off the commit path, and reminds the writer of its chores.
 fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state: &State) {
     let (mut swept, mut looked) = (Instant::now(), Instant::now());
-    let mut seen = 0;
+    let (mut seen, mut is_stuck) = (0, false);
     loop {
         std::thread::sleep(CHECKPOINT_EVERY);
         let Some(jobs) = jobs.upgrade() else { return };
@@ -316,10 +346,14 @@ fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state
         } else {
             None
         };
-        if size != seen
-            && let Err(error) = connection.pragma_query(None, "wal_checkpoint(PASSIVE)", |_| Ok(()))
-        {
-            tracing::debug!(%error, "a checkpoint did not get through; the next one will");
+        if size != seen || is_stuck {
+            let moved = checkpoint(connection);
+            if let Err(error) = &moved
+                && !is_stuck
+            {
+                tracing::warn!(%error, "what was committed is not moved out of the log, which grows until it is");
+            }
+            is_stuck = moved.is_err();
         }
         seen = size;
         if let Some(job) = job {
@@ -327,4 +361,16 @@ fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state
             let _ = jobs.try_send(job);
         }
     }
+}
+
+fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    CHECKPOINT.before.try_pass().map_err(|error| injected(&error))?;
+    move_log(connection, "PASSIVE")?;
+    CHECKPOINT.after.try_pass().map_err(|error| injected(&error))
+}
+
+/// Moves what the log holds into the database, as far as readers let it: what they hold up, the next time moves.
+fn move_log(connection: &Connection, how: &str) -> rusqlite::Result<()> {
+    // A query and no pragma of rusqlite's, which quotes what stands in brackets.
+    connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()))
 }

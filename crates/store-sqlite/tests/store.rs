@@ -5,7 +5,9 @@ use engine::records::{About, Key, PoolRecord, Record, VolumeRecord};
 use engine::store::{Change, Commit, CommitError, Counter, Expected, Store, StoreError, Touched};
 use lifecycle::{Bytes, PoolId, ProfileId, Timestamp, Volume, VolumeId};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use store_sqlite::{OpenError, Options, SqliteStore};
 use uuid::Uuid;
@@ -72,6 +74,39 @@ async fn counters_never_overshoot_and_commits_share_transactions() {
     assert!(matches!(store.commit(one(in_use)).await, Err(CommitError::InUse { counted: 100, .. })));
 }
 
+/// Twice what the log may hold.
+#[tokio::test]
+async fn the_log_is_moved_into_the_database_and_stays_small() {
+    const WRITTEN: usize = 128 << 20;
+    const EACH: usize = 256 << 10;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let size = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |facts| facts.len());
+    let mut largest = 0;
+    for id in 0..WRITTEN / EACH {
+        let mut record = volume(id as u128 + 1, "v");
+        record.about.description = "x".repeat(EACH);
+        store.commit(one(put(record, Expected::Absent))).await.unwrap();
+        largest = largest.max(size("berth.db-wal"));
+    }
+    assert!(largest < (WRITTEN * 3 / 4) as u64, "the log grew to {largest} bytes");
+    ground::wait_until("what was committed is in the database", || size("berth.db") > (WRITTEN / 2) as u64);
+}
+
+#[test]
+fn a_lock_that_a_killed_server_left_to_its_child_for_a_moment_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    // The child has it until it ends, as one has that was not given its own program yet.
+    let script = format!("exec 9>>{}; flock 9; echo locked; sleep 0.2", folder.path().join("lock").display());
+    let mut child = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "locked\n");
+    drop(open(folder.path()));
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_folder_in_use_is_refused_naming_the_holder() {
     let folder = tempfile::tempdir().unwrap();
@@ -132,13 +167,12 @@ async fn child_that_commits_until_it_is_killed() {
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_kill_and_nothing_is_half() {
-    use std::io::{BufRead, BufReader};
     for round in 0..5_usize {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["child_that_commits_until_it_is_killed", "--exact", "--nocapture"])
             .env("BERTH_TEST_COMMIT_IN", folder.path())
-            .stdout(std::process::Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -194,6 +228,20 @@ async fn on_a_full_disk_what_frees_goes_through_and_nothing_is_lost() {
         assert_eq!(found.map(|found| found.version), Some(*version), "volume {id}");
     }
     assert!(store.read(Key::Volume(VolumeId(Uuid::from_u128(first)))).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_once_its_folder_was_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let store = open(&data);
+    store.commit(one(put(volume(1, "a"), Expected::Absent))).await.unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    let answer = store.commit(one(put(volume(2, "b"), Expected::Absent))).await;
+    assert!(matches!(&answer, Err(CommitError::Unknown(why)) if why.contains("removed or replaced")), "{answer:?}");
+    let answer = store.commit(one(put(volume(3, "c"), Expected::Absent))).await;
+    assert!(matches!(&answer, Err(CommitError::Unavailable(why)) if why.contains("berth.db")), "{answer:?}");
 }
 
 #[tokio::test]

@@ -115,7 +115,8 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
 }
 
-fn binary() -> PathBuf {
+/// The controller as it is shipped.
+pub(crate) fn binary() -> PathBuf {
     target().join("release/berth")
 }
 

@@ -66,3 +66,43 @@ fn what_changes_behind_its_back_is_seen_told_and_mended() {
     let (agrees, told) = berth(&server, &["doctor", "--look"]);
     assert!(agrees && told.contains("3 volumes looked at") && told.contains("everything agrees"), "{told}");
 }
+
+#[test]
+fn a_volume_that_somebody_maps_by_hand_is_in_use_until_they_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[look]\ninterval = 1\n");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    let (volume, host) = (server.volume(1), server.host("h"));
+    let path = format!("/block/volumes/{volume}");
+    // Attaching and detaching is no use by a stranger, however often it is looked meanwhile.
+    let (attachment, _) = server.attach(&volume, &host);
+    assert!(berth(&server, &["doctor", "--look"]).0);
+    server.delete(&format!("/block/attachments/{attachment}")).expect(202);
+    server.until(&path, "available");
+
+    let mut mapped = Command::new("qemu-io")
+        .args(["-f", "raw"])
+        .arg(file(&data, &volume))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let told = server.until(&path, "inUse");
+    let message = told["statusReason"]["message"].as_str().unwrap();
+    assert_eq!(told["statusReason"]["code"], "strayClient", "{told}");
+    assert!(message.contains(&format!("process {} (qemu-io)", mapped.id())), "{message}");
+    let attach = json!({"volumeId": volume, "hostId": host});
+    for refused in [server.delete(&path), server.post("/block/attachments", &attach)] {
+        assert!(refused.code == 409 && refused.body["message"].as_str().unwrap().contains("qemu-io"), "{}", refused.body);
+    }
+    let (agrees, told) = berth(&server, &["doctor", "--look"]);
+    assert!(!agrees && told.contains(&volume) && told.contains("qemu-io"), "{told}");
+
+    mapped.kill().unwrap();
+    mapped.wait().unwrap();
+    server.until(&path, "available");
+    assert!(berth(&server, &["doctor", "--look"]).0);
+    server.delete(&path).expect(202);
+    server.until(&path, "gone");
+}

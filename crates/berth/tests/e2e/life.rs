@@ -64,7 +64,8 @@ pub(crate) fn files(folder: &Path) -> BTreeSet<(String, Option<u64>)> {
             } else {
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
                 if name.len() > 36 && name.as_bytes()[8] == b'-' {
-                    found.insert((name, Some(path.metadata().unwrap().len())));
+                    // One that is renamed or removed meanwhile is found under its next name, or not at all.
+                    found.extend(path.metadata().ok().map(|facts| (name, Some(facts.len()))));
                 }
             }
         }

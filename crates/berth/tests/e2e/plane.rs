@@ -368,6 +368,27 @@ fn one_that_hangs_is_told_as_unknown_and_holds_nobody_else_up() {
 }
 
 #[test]
+fn after_the_death_of_both_the_first_answer_calls_nothing_attached_that_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    let (volume, host) = (server.volume(1), server.host("h"));
+    let (attachment, attached) = server.attach(&volume, &host);
+    let path = format!("/block/attachments/{attachment}");
+    for _ in 0..5 {
+        let plane = pid(folder.path());
+        server.kill();
+        kill(plane);
+        server = Server::start(folder.path(), &[]);
+        let first = server.get(&path).body;
+        if first["status"] == "attached" {
+            run("nbdinfo", &["--size", &uri(&attached)]);
+        }
+        server.until(&path, "attached");
+        run("nbdinfo", &["--size", &uri(&attached)]);
+    }
+}
+
+#[test]
 fn an_export_that_no_record_names_any_more_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);

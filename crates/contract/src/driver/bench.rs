@@ -66,7 +66,8 @@ impl<'a> Bench<'a> {
     /// Everything that is listed, each once.
     pub(super) async fn listed(&self) -> BTreeMap<Name, Seen> {
         let listed = self.driver.list().await.expect("it answers");
-        let all: BTreeMap<_, _> = listed.iter().map(|Listed { volume, snapshot, seen }| ((*volume, *snapshot), *seen)).collect();
+        let all: BTreeMap<_, _> =
+            listed.iter().map(|Listed { volume, snapshot, seen, .. }| ((*volume, *snapshot), *seen)).collect();
         assert_eq!(all.len(), listed.len(), "something is listed twice: {listed:?}");
         all
     }

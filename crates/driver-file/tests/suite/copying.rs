@@ -32,6 +32,8 @@ fn a_clone_is_the_source_at_the_time_of_the_snapshot() {
         assert_done(pool.extend(one, 2 * size).await, whole(2 * size));
         assert_done(pool.clone_of(clone, size + 10_000, one, snap(1)).await, whole(size + 10_000));
         source.write_all_at(&vec![3; 20 << 20], 0).unwrap();
+        // Who may still write to it would bar its deletion.
+        drop(source);
         for seconds_owner in 0..2 {
             let copy = pool.file(clone).await;
             assert_eq!(read(&copy, 0, 3 << 20), vec![0; 3 << 20]);

@@ -3,10 +3,46 @@
 
 use crate::pools::{MIB, Pool, Pools, assert_done, assert_refused, files, on_both, snap, volume, whole};
 use driver_file::{FileDriver, OpenError, Options};
-use engine::ports::{Call, Driver, Progress};
+use engine::ports::{Backing, Call, Driver, Progress};
 use lifecycle::{Outcome, Seen};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+
+#[test]
+fn who_may_write_to_a_file_is_told_and_bars_its_deletion() {
+    on_both(async |ground| {
+        let pool = ground.pool();
+        let one = volume(1);
+        assert_done(pool.create(one, MIB).await, whole(MIB));
+        let listed = async || pool.list().await.into_iter().map(|listed| listed.is_used).collect::<Vec<_>>();
+        let Backing::File(path) = pool.driver.backing(one).await.unwrap();
+        let reader = std::fs::File::open(&path).unwrap();
+        assert_eq!((pool.look(one).await.stranger, listed().await), (None, vec![false]), "who only reads harms nobody");
+        drop(reader);
+
+        let writer = std::fs::File::options().write(true).open(&path).unwrap();
+        let told = pool.look(one).await.stranger.expect("somebody");
+        assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
+        assert_eq!(listed().await, [true]);
+        assert_refused(pool.delete(one).await, &["open for writing by process", "end that"]);
+        // Growing a volume that is used is what an extend online is.
+        assert_done(pool.extend(one, 2 * MIB).await, whole(2 * MIB));
+        drop(writer);
+
+        let losetup = |args: &[&str]| {
+            let output = Command::new("losetup").args(args).output().unwrap();
+            assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        let device = losetup(&["--find", "--show", path.to_str().unwrap()]);
+        let told = pool.look(one).await.stranger;
+        losetup(&["--detach", &device]);
+        assert_eq!(told, Some(format!("open for writing by {device}")));
+        assert_eq!(pool.look(one).await.stranger, None);
+        assert_done(pool.delete(one).await, Seen::Absent);
+    });
+}
 
 #[test]
 fn what_does_not_fit_is_refused_and_leaves_nothing() {

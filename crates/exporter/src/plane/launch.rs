@@ -1,6 +1,7 @@
 //! Starting a data plane: a process in a session of its own, which outlives the one that starts it.
 
 use super::place::Place;
+use crate::points::LAUNCH;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,15 +25,16 @@ impl Launch {
     /// Starts the process. Its log goes to a file in the data folder, so that nothing of the controller's stays open in it.
     pub(crate) fn start(&self, place: &Place) -> io::Result<Child> {
         let log = log(&place.log())?;
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(&self.arguments)
             // It outlives the controller, and is not to keep the file system of some folder from being unmounted.
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
-            .kill_on_drop(false)
-            .spawn()
+            .kill_on_drop(false);
+        LAUNCH.take(|| command.spawn())
     }
 }
 

@@ -16,6 +16,7 @@ use super::message::{
     write,
 };
 use super::place::{Lock, Place};
+use crate::points::{ANSWER, WELCOME};
 use crate::port::{NbdExporter, Options, StartError};
 use crate::socket_file::SocketFile;
 use engine::ports::Exporter;
@@ -191,7 +192,9 @@ async fn serve(shared: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
     let Some(hello) = hello else { return Ok(()) };
     // Taken before the welcome, so that a controller that was welcomed is the only one.
     let reign = if hello.role == Role::Controller && hello.protocol == PROTOCOL { Some(shared.succeed().await) } else { None };
+    WELCOME.before.pass();
     write(&mut to, &shared.welcome()).await?;
+    WELCOME.after.pass();
     // What an operator may ask is the same in every version.
     if hello.protocol != PROTOCOL && hello.role == Role::Controller {
         return Ok(());
@@ -271,7 +274,9 @@ impl Session {
             let answer = shared.answer(ask).await;
             let stops = matches!(answer, Answer::Stopping);
             // Nobody waits for it any more if it cannot be sent.
+            ANSWER.before.pass();
             let _ = answers.send(Answered { number, answer }).await;
+            ANSWER.after.pass();
             if stops {
                 // Let the answer go out first.
                 tokio::task::yield_now().await;

@@ -170,9 +170,15 @@ impl Volume {
 
     /// Whether somebody unknown uses it. An error phase follows this too, or a use that ended would bar deletion for ever.
     /// Source: the model's counterexample `a_stray_client_that_left_does_not_bar_deletion`.
+    ///
+    /// While an attachment is live nothing new is concluded: not every backend can tell our own exporter from somebody else.
     fn stranger_looked(&self, look: &Look, now: Timestamp) -> Option<Change> {
         let present = self.stranger.as_ref().map(|reason| reason.message.as_str());
         if !look.volume.is_known() || present == look.stranger.as_deref() {
+            return None;
+        }
+        let is_attached = self.attachments.values().any(|attachment| attachment.phase.is_live());
+        if is_attached && look.stranger.is_some() {
             return None;
         }
         Some(Change::Stranger(look.stranger.clone().map(|who| reason(ReasonCode::StrayClient, who, now))))
