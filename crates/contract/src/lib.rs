@@ -19,8 +19,11 @@
 
 #![forbid(unsafe_code)]
 
+mod cuts;
 pub mod driver;
 pub mod store;
+
+pub use cuts::Cuts;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -47,4 +50,9 @@ fn decide(trial: Trial<'_>) {
 /// Whether the promise is broken, which is what the tests of these suites ask of those who break one on purpose.
 fn is_broken(check: impl FnOnce()) -> bool {
     std::panic::catch_unwind(AssertUnwindSafe(check)).is_err()
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
 }

@@ -181,9 +181,13 @@ impl Appliance {
     pub fn write(&self, name: &str, at: u64, bytes: &[u8]) -> Result<(), Error> {
         let mut state = self.lock();
         let blocks = &mut state.find(name)?.blocks;
-        for (at, byte) in (at..).zip(bytes) {
+        let (mut at, mut rest) = (at, bytes);
+        while !rest.is_empty() {
+            let within = (at % BLOCK) as usize;
+            let (now, later) = rest.split_at(rest.len().min(BLOCK as usize - within));
             let block = blocks.entry(at / BLOCK).or_insert_with(|| vec![0; BLOCK as usize]);
-            block[(at % BLOCK) as usize] = *byte;
+            block[within..within + now.len()].copy_from_slice(now);
+            (at, rest) = (at + now.len() as u64, later);
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The template keeps what every driver promises. This file is all that the suite needs to know of a driver.
 
 use async_trait::async_trait;
-use contract::driver::{Cuts, Room, Subject};
+use contract::Cuts;
+use contract::driver::{Room, Subject};
 use driver_template::{Appliance, TemplateDriver};
 use engine::ports::Driver;
 use lifecycle::VolumeId;

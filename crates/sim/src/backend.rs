@@ -88,12 +88,15 @@ pub struct MemDriver {
     frozen: watch::Sender<bool>,
 }
 
+/// How many bytes are kept together: as a disk's blocks, few enough to copy and many enough to find.
+const PAGE: u64 = 4096;
+
 /// What a backend holds.
 #[derive(Debug, Default)]
 struct Held {
     objects: BTreeMap<Name, Object>,
-    /// The bytes of each object that are no zeroes, or were written.
-    contents: BTreeMap<Name, BTreeMap<u64, u8>>,
+    /// The pages of each object that were written, by their place.
+    contents: BTreeMap<Name, BTreeMap<u64, Vec<u8>>>,
 }
 
 impl Held {
@@ -190,14 +193,24 @@ impl MemDriver {
 
     /// Writes into a volume, as a client does.
     pub fn write(&self, volume: VolumeId, at: u64, bytes: &[u8]) {
-        lock(&self.held).contents.entry((volume, None)).or_default().extend((at..).zip(bytes.iter().copied()));
+        let mut held = lock(&self.held);
+        let pages = held.contents.entry((volume, None)).or_default();
+        let (mut at, mut rest) = (at, bytes);
+        while !rest.is_empty() {
+            let within = (at % PAGE) as usize;
+            let (now, later) = rest.split_at(rest.len().min(PAGE as usize - within));
+            let page = pages.entry(at / PAGE).or_insert_with(|| vec![0; PAGE as usize]);
+            page[within..within + now.len()].copy_from_slice(now);
+            (at, rest) = (at + now.len() as u64, later);
+        }
     }
 
     /// Reads from a volume; what was never written is zeroes.
     pub fn read(&self, volume: VolumeId, at: u64, length: usize) -> Vec<u8> {
         let held = lock(&self.held);
-        let content = held.contents.get(&(volume, None));
-        (at..).take(length).map(|at| content.and_then(|bytes| bytes.get(&at)).copied().unwrap_or_default()).collect()
+        let pages = held.contents.get(&(volume, None));
+        let byte = |at: u64| pages.and_then(|pages| pages.get(&(at / PAGE))).map_or(0, |page| page[(at % PAGE) as usize]);
+        (at..).take(length).map(byte).collect()
     }
 
     /// Changes the backend behind the controller's back; `None` removes the object.

@@ -1,10 +1,9 @@
-//! The store on a real disk: versions, counters, reopening, lists, and folders that are refused.
+//! What is peculiar to a store on a disk: shared transactions, kills, full and broken disks, folders that are refused. What every
+//! store promises is in `contract.rs`.
 
-use engine::records::{About, HostRecord, Key, PoolRecord, Record, VolumeRecord};
-use engine::store::{
-    Change, Commit, CommitError, Counter, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store, StoreError, Touched,
-};
-use lifecycle::{Bytes, HostId, PoolId, ProfileId, Timestamp, Volume, VolumeId};
+use engine::records::{About, Key, PoolRecord, Record, VolumeRecord};
+use engine::store::{Change, Commit, CommitError, Counter, Expected, Store, StoreError, Touched};
+use lifecycle::{Bytes, PoolId, ProfileId, Timestamp, Volume, VolumeId};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -46,39 +45,6 @@ fn pool() -> Change {
     let about = About { name: "default".into(), ..About::default() };
     let record = Some(Record::Pool(PoolRecord { id: POOL, about }));
     Change { key: Key::Pool(POOL), expected: Expected::Absent, record, touched: Touched::default(), unused: false }
-}
-
-#[tokio::test]
-async fn of_two_commits_on_one_version_one_wins_and_it_is_there_after_reopening() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let made = store.commit(one(put(volume(7, "a"), Expected::Absent))).await.unwrap();
-    assert_eq!(
-        store.commit(one(put(volume(7, "b"), Expected::Absent))).await,
-        Err(CommitError::Stale(Key::Volume(VolumeId(Uuid::from_u128(7)))))
-    );
-    let won = store.commit(one(put(volume(7, "c"), Expected::Version(made.revision)))).await.unwrap();
-    assert!(matches!(store.commit(one(put(volume(7, "d"), Expected::Version(made.revision)))).await, Err(CommitError::Stale(_))));
-    drop(store);
-    let store = open(folder.path());
-    let found = store.read(Key::Volume(VolumeId(Uuid::from_u128(7)))).await.unwrap().unwrap();
-    let Record::Volume(record) = found.record else { panic!("a volume") };
-    assert_eq!((found.version, record.about.name.as_str(), record.about.revision), (won.revision, "c", won.revision));
-    assert_eq!(store.head().await.unwrap().revision, won.revision);
-    assert_eq!(store.owes_work(None, 10).await.unwrap(), [VolumeId(Uuid::from_u128(7))]);
-}
-
-#[tokio::test]
-async fn all_or_nothing_over_two_aggregates() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    store.commit(one(put(volume(1, "a"), Expected::Absent))).await.unwrap();
-    let both = Commit {
-        changes: vec![put(volume(2, "b"), Expected::Absent), put(volume(1, "x"), Expected::Version(99))],
-        ..Commit::default()
-    };
-    assert!(matches!(store.commit(both).await, Err(CommitError::Stale(_))));
-    assert!(store.read(Key::Volume(VolumeId(Uuid::from_u128(2)))).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -125,78 +91,6 @@ async fn the_log_is_moved_into_the_database_and_stays_small() {
     }
     assert!(largest < (WRITTEN * 3 / 4) as u64, "the log grew to {largest} bytes");
     ground::wait_until("what was committed is in the database", || size("berth.db") > (WRITTEN / 2) as u64);
-}
-
-#[tokio::test]
-async fn names_of_hosts_are_unique() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let host = |id: u128| {
-        let id = HostId(Uuid::from_u128(id));
-        let about = About { name: "h".into(), ..About::default() };
-        let (ip, access_mode, os_type) = ("127.0.0.1".into(), "agentless".into(), "linux".into());
-        let record = HostRecord {
-            id,
-            tenant: "t".into(),
-            about,
-            ip,
-            port: None,
-            access_mode,
-            os_type,
-            username: String::new(),
-            zones: None,
-            initiators: None,
-        };
-        Change {
-            key: Key::Host(id),
-            expected: Expected::Absent,
-            record: Some(Record::Host(record)),
-            touched: Touched::default(),
-            unused: false,
-        }
-    };
-    store.commit(one(host(1))).await.unwrap();
-    assert_eq!(store.commit(one(host(2))).await, Err(CommitError::NameTaken(Key::Host(HostId(Uuid::from_u128(1))))));
-}
-
-#[tokio::test]
-async fn lists_filter_sort_and_go_on_behind_a_marker() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    for (id, name) in [(1, "b"), (2, "a"), (3, "c"), (4, "a")] {
-        store.commit(one(put(volume(id, name), Expected::Absent))).await.unwrap();
-    }
-    let query = |filters, sort, marker: Option<u128>| ListQuery {
-        kind: Kind::Volume,
-        tenant: Some("t".into()),
-        filters,
-        sort,
-        descending: false,
-        marker: marker.map(Uuid::from_u128),
-        offset: 0,
-        limit: 2,
-    };
-    let rows = [
-        (query(vec![], Sort::Id, None), vec![1, 2]),
-        (query(vec![], Sort::Id, Some(2)), vec![3, 4]),
-        (query(vec![], Sort::Name, None), vec![2, 4]),
-        (query(vec![], Sort::Name, Some(4)), vec![1, 3]),
-        (query(vec![Filter { field: Field::Name, values: vec!["a".into(), "c".into()] }], Sort::Id, Some(2)), vec![3, 4]),
-        (query(vec![Filter { field: Field::Size, values: vec!["1".into()] }], Sort::By(Field::Size), Some(2)), vec![3, 4]),
-        (query(vec![Filter { field: Field::Status, values: vec!["available".into()] }], Sort::Id, None), vec![]),
-        (ListQuery { tenant: Some("u".into()), ..query(vec![], Sort::Id, None) }, vec![]),
-    ];
-    for (query, wanted) in rows {
-        let mut batches = store.list(query.clone()).await.unwrap();
-        let mut found = Vec::new();
-        while let Some(batch) = batches.recv().await {
-            found.extend(batch.unwrap().into_iter().map(|item| match item {
-                Item::Volume(record) => record.state.id().0.as_u128(),
-                other => panic!("{other:?}"),
-            }));
-        }
-        assert_eq!(found, wanted, "{query:?}");
-    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use super::Subject;
 use super::acts::{Act, MIB, seen_in, snap, still_holds, volume, whole};
 use super::bench::Bench;
-use super::cuts::{Plan, Running};
 use super::interrupted::{Scene, each_step};
+use super::running::Running;
+use crate::cuts::Plan;
 use lifecycle::{Facts, Outcome, Seen, Source, Token};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +90,7 @@ pub(super) async fn a_call_overtaken_at_any_step_stops(subject: &dyn Subject) {
         let plan = cuts.plan(Plan::Hold(at));
         let older = bench.token();
         let call = Running::start(&bench.driver, scene.act, older);
-        plan.meet(&call).await;
+        plan.meet(|| call.is_over()).await;
         let (fence, driver) = (bench.token(), Arc::clone(&bench.driver));
         let mut look = tokio::spawn(async move { driver.inspect(scene.act.object().0, Some(fence)).await });
         let early = tokio::time::timeout(OVERTAKEN_WITHIN, &mut look).await.ok();

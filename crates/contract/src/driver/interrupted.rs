@@ -4,7 +4,8 @@
 use super::Subject;
 use super::acts::{Act, MIB, Name, is_partial, seen_in, snap, still_holds, volume, whole};
 use super::bench::Bench;
-use super::cuts::{Cuts, Plan, Running};
+use super::running::Running;
+use crate::cuts::{Cuts, Plan};
 use lifecycle::{Facts, Outcome, Seen, Source};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -244,7 +245,7 @@ pub(super) async fn a_call_that_nobody_waits_for_leaves_the_truth(subject: &dyn 
         scene.prepare(&bench).await;
         let plan = cuts.plan(Plan::Hold(at));
         let call = Running::start(&bench.driver, scene.act, bench.token());
-        plan.meet(&call).await;
+        plan.meet(|| call.is_over()).await;
         let step = plan.met();
         let call = call.forget();
         drop(plan);
@@ -271,7 +272,7 @@ pub(super) async fn a_call_that_hangs_keeps_no_other_volume_waiting(subject: &dy
         scene.prepare(&bench).await;
         let plan = cuts.plan(Plan::Hold(at));
         let call = Running::start(&bench.driver, scene.act, bench.token());
-        plan.meet(&call).await;
+        plan.meet(|| call.is_over()).await;
         if plan.met().is_none() {
             return false;
         }

@@ -5,14 +5,12 @@ mod acts;
 mod alone;
 mod bench;
 mod content;
-mod cuts;
 mod fencing;
 mod interrupted;
 mod model;
 mod room;
+mod running;
 mod together;
-
-pub use cuts::Cuts;
 
 use alone::*;
 use content::*;
@@ -21,7 +19,7 @@ use interrupted::*;
 use room::*;
 use together::*;
 
-use crate::Trial;
+use crate::{Cuts, Trial, skipped};
 use async_trait::async_trait;
 use engine::ports::{Backing, Driver};
 use lifecycle::VolumeId;
@@ -144,9 +142,4 @@ pub fn check(promise: &str, subject: &dyn Subject) {
 pub fn broken<S: Subject>(make: impl Fn() -> S) -> Vec<&'static str> {
     let broken = PROMISES.iter().filter(|(promise, _)| crate::is_broken(|| check(promise, &make())));
     broken.map(|(promise, _)| *promise).collect()
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn skipped(why: &str) {
-    eprintln!("skipped: {why}");
 }

@@ -4,6 +4,7 @@ use super::records::{
     HOST, POOL, PROFILE, busy, count, entry, fresh, host, key, key_of, made, one, pool, profile, put, read, ready, refused, remove,
     snapshot_id, volume, volume_id,
 };
+use crate::cuts::Plan;
 use engine::records::{Key, Record};
 use engine::store::{Child, Commit, CommitError, Expected, Idempotent, JournalQuery, Kind, ListQuery, Sort, Store, Versioned};
 use lifecycle::Subject;
@@ -11,8 +12,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+/// A commit of more steps than this never comes to its end.
+const STEPS_MAX: usize = 200;
+
 fn used(number: u128) -> Idempotent {
-    Idempotent { request: [u8::try_from(number).expect("a small number"); 32], made: Subject::Volume(volume_id(number)) }
+    Idempotent { request: [u8::try_from(number % 256).expect("less than 256"); 32], made: Subject::Volume(volume_id(number)) }
 }
 
 /// Everything that a store was given is the same after the process is gone, and so is where the store was.
@@ -91,29 +95,70 @@ pub(super) async fn a_commit_that_nobody_waits_for_is_all_or_nothing(subject: &d
     let mut store = subject.open().await;
     let mut there = 0;
     for round in 0..20_u128 {
-        let commit = Commit {
-            changes: vec![put(volume(2 * round, "a", 1), Expected::Absent), put(volume(2 * round + 1, "b", 1), Expected::Absent)],
-            journal: vec![entry(2 * round, "made")],
-            idempotent: Some(("t".into(), round.to_string(), used(2 * round))),
-            ..Commit::default()
-        };
-        drop_after(round, store.commit(commit)).await;
+        drop_after(round, store.commit(pair(round))).await;
         if round % 4 == 3 {
             drop(store);
             store = subject.open().await;
         }
         // An ordinary commit is answered after all before it, so that what is read now stays so.
         fresh(&*store, volume(1000 + round, "later", 1)).await;
-        let pair = (read(&*store, 2 * round).await, read(&*store, 2 * round + 1).await);
-        let told =
-            store.journal(JournalQuery { since: 0, subject: Some(Subject::Volume(volume_id(2 * round))), tenant: None, limit: 9 });
-        let told = told.await.expect("it answers").len();
-        let key = store.idempotent("t", &round.to_string()).await.expect("it answers");
-        let parts = [pair.0.is_some(), pair.1.is_some(), told == 1, key.is_some()];
+        let parts = parts(&*store, round).await;
         assert!(parts == [true; 4] || parts == [false; 4], "half a commit: {parts:?}");
         there += usize::from(parts[0]);
     }
     assert!(there > 0, "this test dropped all commits before they began, so it says nothing");
+}
+
+/// A crash in a commit is an unknown outcome: all of it or nothing is there afterwards, and the same request can be made again.
+pub(super) async fn a_commit_cut_off_at_any_step_is_all_or_nothing(subject: &dyn super::Subject) {
+    let Some(cuts) = subject.cuts() else { return super::skipped("the store tells none of its steps") };
+    for at in 0..STEPS_MAX {
+        let round = at as u128;
+        let store = subject.open().await;
+        let plan = cuts.plan(Plan::Crash(at));
+        let writer = Arc::clone(&store);
+        let told = tokio::spawn(async move { writer.commit(pair(round)).await }).await;
+        let step = plan.met();
+        drop(plan);
+        drop(store);
+        let store = subject.open().await;
+        let parts = parts(&*store, round).await;
+        let about = format!("cut off {step:?}, told {told:?}: {parts:?}");
+        assert!(parts == [true; 4] || parts == [false; 4], "half a commit, {about}");
+        match told {
+            Ok(Ok(_)) => assert!(parts[0], "acknowledged and lost, {about}"),
+            Ok(Err(CommitError::Unknown(_))) | Err(_) => {}
+            Ok(Err(_)) => assert!(!parts[0], "refused and there, {about}"),
+        }
+        match store.commit(pair(round)).await {
+            Ok(_) => assert!(!parts[0], "made twice, {about}"),
+            Err(error) => assert_eq!((error, parts[0]), (CommitError::Repeated(used(2 * round)), true), "{about}"),
+        }
+        if step.is_none() {
+            assert!(at > 0 && parts[0], "without an interruption, {about}");
+            return;
+        }
+    }
+    panic!("more than {STEPS_MAX} steps");
+}
+
+/// Two volumes, an entry and a key that commit together.
+fn pair(round: u128) -> Commit {
+    Commit {
+        changes: vec![put(volume(2 * round, "a", 1), Expected::Absent), put(volume(2 * round + 1, "b", 1), Expected::Absent)],
+        journal: vec![entry(2 * round, "made")],
+        idempotent: Some(("t".into(), round.to_string(), used(2 * round))),
+        ..Commit::default()
+    }
+}
+
+/// Which parts of such a commit are there.
+async fn parts(store: &dyn Store, round: u128) -> [bool; 4] {
+    let about = Some(Subject::Volume(volume_id(2 * round)));
+    let told = store.journal(JournalQuery { since: 0, subject: about, tenant: None, limit: 9 }).await.expect("it answers");
+    let key = store.idempotent("t", &round.to_string()).await.expect("it answers");
+    let pair = (read(store, 2 * round).await, read(store, 2 * round + 1).await);
+    [pair.0.is_some(), pair.1.is_some(), told.len() == 1, key.is_some()]
 }
 
 /// Polls the call up to so many times, and drops it.

@@ -13,7 +13,7 @@ use journal::*;
 use lists::*;
 use versions::*;
 
-use crate::Trial;
+use crate::{Cuts, Trial, skipped};
 use async_trait::async_trait;
 use engine::store::Store;
 use std::sync::Arc;
@@ -23,6 +23,11 @@ use std::sync::Arc;
 pub trait Subject: Send + Sync {
     /// Opens the store: an empty one at first, later what the one before it left. That one was dropped without a word, as by a crash.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// Where commits can be interrupted: the store calls [`Cuts::pass`] before and after each step that outlives a crash.
+    fn cuts(&self) -> Option<&Cuts> {
+        None
+    }
 }
 
 /// One promise, tried on an empty store.
@@ -44,6 +49,7 @@ macro_rules! store_promises {
             names_are_unique_within_a_kind
             what_was_acknowledged_is_there_after_reopening
             a_commit_that_nobody_waits_for_is_all_or_nothing
+            a_commit_cut_off_at_any_step_is_all_or_nothing
             an_idempotency_key_is_used_once
             every_start_is_another_incarnation
             what_is_unknown_is_told_as_nothing

@@ -1,11 +1,13 @@
 //! The simulated driver as a subject of the suite, with steps to be cut off at, and flaws on demand.
 
 use async_trait::async_trait;
-use contract::driver::{Cuts, Subject};
+use contract::Cuts;
+use contract::driver::{Room, Subject};
 use engine::ports::{Backing, Call, Capacity, Driver, Listed, Unanswered};
 use lifecycle::{Bytes, Capabilities, Content, Facts, Look, Outcome, Seen, SnapshotId, Source, Token, VolumeId};
 use sim::{Fault, MemDriver};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A promise that a driver breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +25,14 @@ pub(crate) enum Flaw {
     FailsToDeleteWhatIsAbsent,
     ClaimsDoneBeforeItIs,
     DeletesWithSnapshots,
+    LeavesHalfWhenFull,
+    CallsFullBroken,
+    LeavesItsProbe,
 }
 
 impl Flaw {
     /// Every flaw.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::IgnoresTokens,
         Self::IgnoresFences,
         Self::ForgetsSnapshots,
@@ -41,6 +46,9 @@ impl Flaw {
         Self::FailsToDeleteWhatIsAbsent,
         Self::ClaimsDoneBeforeItIs,
         Self::DeletesWithSnapshots,
+        Self::LeavesHalfWhenFull,
+        Self::CallsFullBroken,
+        Self::LeavesItsProbe,
     ];
 }
 
@@ -50,6 +58,7 @@ pub(crate) struct Memory {
     flaw: Option<Flaw>,
     backend: std::sync::Mutex<Option<Arc<MemDriver>>>,
     cuts: Arc<Cuts>,
+    is_full: Arc<AtomicBool>,
 }
 
 impl Memory {
@@ -68,11 +77,15 @@ impl Subject for Memory {
         if self.flaw == Some(Flaw::ForgetsWhenOpenedAgain) {
             *self.backend.lock().unwrap() = None;
         }
-        Arc::new(Flawed { inner: self.backend(), flaw: self.flaw, cuts: self.cuts.clone() })
+        Arc::new(Flawed { inner: self.backend(), flaw: self.flaw, cuts: self.cuts.clone(), is_full: self.is_full.clone() })
     }
 
     fn cuts(&self) -> Option<&Cuts> {
         Some(&self.cuts)
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        Some(self)
     }
 
     async fn write(&self, _driver: &dyn Driver, volume: VolumeId, at: u64, bytes: &[u8]) {
@@ -84,11 +97,22 @@ impl Subject for Memory {
     }
 }
 
+impl Room for Memory {
+    fn fill(&self) {
+        self.is_full.store(true, Ordering::SeqCst);
+    }
+
+    fn empty(&self) {
+        self.is_full.store(false, Ordering::SeqCst);
+    }
+}
+
 /// The simulated driver, which takes a call in two steps, and breaks one promise.
 struct Flawed {
     inner: Arc<MemDriver>,
     flaw: Option<Flaw>,
     cuts: Arc<Cuts>,
+    is_full: Arc<AtomicBool>,
 }
 
 impl Flawed {
@@ -103,23 +127,33 @@ impl Flawed {
     }
 
     /// Makes something that is not there yet in two steps: by one call that is interrupted, and another.
-    async fn make(
+    async fn make<Made: Future<Output = Outcome> + Send>(
         &self,
         name: &'static str,
         object: (VolumeId, Option<SnapshotId>),
-        half: impl Future<Output = Outcome> + Send,
-        rest: impl Future<Output = Outcome> + Send,
+        make: impl Fn() -> Made + Send + Sync,
     ) -> Outcome {
         self.cuts.pass("before");
+        let is_full = self.is_full.load(Ordering::SeqCst);
         if !self.inner.objects().contains_key(&object) {
+            if is_full && !self.has(Flaw::LeavesHalfWhenFull) {
+                return Outcome::Refused("the backend is full".into());
+            }
             self.inner.script.next(name, Fault::HalfThenUnknown);
-            let begun = half.await;
+            let begun = make().await;
             if matches!(begun, Outcome::Refused(_)) {
                 return begun;
             }
+            if is_full {
+                return Outcome::Refused("the backend is full".into());
+            }
             self.cuts.pass("half");
         }
-        let made = rest.await;
+        let mut made = make().await;
+        // The interruption may have been meant for the same call, delivered twice.
+        while matches!(made, Outcome::Unknown(_)) {
+            made = make().await;
+        }
         self.cuts.pass("after");
         made
     }
@@ -154,7 +188,7 @@ impl Driver for Flawed {
         }
         let call = self.call(call);
         let create = || self.inner.create(call.clone(), volume, size, source);
-        self.make("create", (volume, None), create(), create()).await
+        self.make("create", (volume, None), create).await
     }
 
     async fn delete(&self, call: Call, volume: VolumeId) -> Outcome {
@@ -187,7 +221,7 @@ impl Driver for Flawed {
         let name = (volume, Some(snapshot));
         let call = self.call(call);
         let take = || self.inner.snapshot(call.clone(), volume, snapshot);
-        let done = self.make("snapshot", name, take(), take()).await;
+        let done = self.make("snapshot", name, take).await;
         if self.has(Flaw::ForgetsSnapshots) {
             self.inner.meddle(name, None);
         }
@@ -222,6 +256,17 @@ impl Driver for Flawed {
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {
-        self.inner.capacity().await
+        let capacity = self.inner.capacity().await?;
+        Ok(if self.is_full.load(Ordering::SeqCst) { Capacity { free: Bytes::ZERO, ..capacity } } else { capacity })
+    }
+
+    async fn probe(&self) -> Result<(), Unanswered> {
+        if self.has(Flaw::LeavesItsProbe) {
+            self.inner.meddle((VolumeId(uuid::Uuid::nil()), None), Some(sim::Object { size: Bytes(512), whole: true }));
+        }
+        if self.has(Flaw::CallsFullBroken) && self.is_full.load(Ordering::SeqCst) {
+            return Err(Unanswered("no room to try it".into()));
+        }
+        self.inner.probe().await
     }
 }

@@ -1,12 +1,12 @@
 //! The simulated store with flaws on demand.
 
 use async_trait::async_trait;
+use contract::Cuts;
 use contract::store::Subject;
-use engine::records::Key;
-use engine::records::Record;
+use engine::records::{Key, Record};
 use engine::store::{
-    Child, Commit, CommitError, Committed, Expected, Head, Idempotent, Item, JournalEntry, JournalQuery, ListQuery, Store,
-    StoreError, Versioned,
+    Change, Child, Commit, CommitError, Committed, Expected, Field, Filter, Head, Idempotent, Item, JournalEntry, JournalQuery,
+    Kind, ListQuery, Store, StoreError, Versioned,
 };
 use lifecycle::VolumeId;
 use sim::MemStore;
@@ -28,11 +28,14 @@ pub(crate) enum Flaw {
     ForgetsOffsets,
     RepeatsIncarnations,
     OwesNothing,
+    TouchesEverything,
+    ListsTheDead,
+    FindsAnything,
 }
 
 impl Flaw {
     /// Every flaw.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::LosesACommit,
         Self::ComparesNoVersions,
         Self::SplitsCommits,
@@ -45,6 +48,9 @@ impl Flaw {
         Self::ForgetsOffsets,
         Self::RepeatsIncarnations,
         Self::OwesNothing,
+        Self::TouchesEverything,
+        Self::ListsTheDead,
+        Self::FindsAnything,
     ];
 }
 
@@ -53,6 +59,7 @@ impl Flaw {
 pub(crate) struct Memory {
     flaw: Option<Flaw>,
     store: Mutex<Arc<MemStore>>,
+    cuts: Arc<Cuts>,
 }
 
 impl Memory {
@@ -68,7 +75,11 @@ impl Subject for Memory {
         if self.flaw == Some(Flaw::ForgetsWhenOpenedAgain) {
             *store = Arc::default();
         }
-        Arc::new(Flawed { inner: store.clone(), flaw: self.flaw })
+        Arc::new(Flawed { inner: store.clone(), flaw: self.flaw, cuts: self.cuts.clone() })
+    }
+
+    fn cuts(&self) -> Option<&Cuts> {
+        Some(&self.cuts)
     }
 }
 
@@ -76,6 +87,7 @@ impl Subject for Memory {
 struct Flawed {
     inner: Arc<MemStore>,
     flaw: Option<Flaw>,
+    cuts: Arc<Cuts>,
 }
 
 impl Flawed {
@@ -100,6 +112,7 @@ impl Store for Flawed {
         if self.has(Flaw::SplitsCommits) && commit.changes.len() > 1 {
             let first = Commit { changes: vec![commit.changes.remove(0)], ..Commit::default() };
             self.inner.commit(first).await?;
+            self.cuts.pass("between");
         }
         if self.has(Flaw::SkipsJournalEntries) {
             commit.journal.truncate(1);
@@ -113,7 +126,13 @@ impl Store for Flawed {
         if self.has(Flaw::AcceptsUsedKeys) {
             commit.idempotent = None;
         }
-        self.inner.commit(commit).await
+        if self.has(Flaw::TouchesEverything) {
+            commit.changes.iter_mut().for_each(touch_everything);
+        }
+        self.cuts.pass("before");
+        let committed = self.inner.commit(commit).await;
+        self.cuts.pass("after");
+        committed
     }
 
     async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
@@ -121,6 +140,9 @@ impl Store for Flawed {
     }
 
     async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
+        if self.has(Flaw::FindsAnything) {
+            return Ok(self.inner.owes_work(None, 1).await?.pop());
+        }
         self.inner.find(child).await
     }
 
@@ -131,6 +153,10 @@ impl Store for Flawed {
     async fn list(&self, mut query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
         if self.has(Flaw::ListsEveryTenant) {
             query.tenant = None;
+        }
+        if self.has(Flaw::ListsTheDead) && matches!(query.kind, Kind::Snapshot | Kind::Attachment) {
+            let any = ["available", "deleted", "attaching", "detached"].map(str::to_owned).into();
+            query.filters.push(Filter { field: Field::Status, values: any });
         }
         if self.has(Flaw::ForgetsOffsets) && query.marker.is_some() {
             query.offset = 0;
@@ -156,5 +182,13 @@ impl Store for Flawed {
 
     async fn begin_incarnation(&self) -> Result<u64, CommitError> {
         if self.has(Flaw::RepeatsIncarnations) { Ok(1) } else { self.inner.begin_incarnation().await }
+    }
+}
+
+fn touch_everything(change: &mut Change) {
+    if let Some(Record::Volume(volume)) = &change.record {
+        change.touched.volume = true;
+        change.touched.snapshots.extend(volume.snapshots.keys());
+        change.touched.attachments.extend(volume.attachments.keys());
     }
 }

@@ -1,6 +1,7 @@
 //! The simulated driver keeps what every driver promises, and whoever breaks one promise on purpose is noticed.
 
 use crate::broken_driver::{Flaw, Memory};
+use std::collections::BTreeSet;
 
 fn holds(promise: &str) {
     contract::driver::check(promise, &Memory::default());
@@ -24,13 +25,19 @@ fn each_flaw_of_a_driver_is_noticed() {
         (Flaw::FailsToDeleteWhatIsAbsent, "ids_of_nobody_are_told_as_absent_and_refused"),
         (Flaw::ClaimsDoneBeforeItIs, "each_call_twice_is_the_call_once"),
         (Flaw::DeletesWithSnapshots, "any_order_of_calls_ends_in_the_truth"),
+        (Flaw::LeavesHalfWhenFull, "a_full_backend_does_it_or_leaves_nothing"),
+        (Flaw::CallsFullBroken, "a_full_backend_still_works_and_deletes"),
+        (Flaw::LeavesItsProbe, "what_it_can_do_and_whether_it_works_is_told"),
     ];
     let tried: Vec<_> = rows.iter().map(|(flaw, _)| *flaw).collect();
     assert_eq!(tried, Flaw::ALL);
+    let mut kept: BTreeSet<_> = contract::driver::PROMISES.iter().map(|(promise, _)| *promise).collect();
     for (flaw, promise) in rows {
         let broken = contract::driver::broken(|| Memory::with(flaw));
         assert!(broken.contains(&promise), "{flaw:?} breaks {promise}, but only these fail: {broken:?}");
+        kept.retain(|promise| !broken.contains(promise));
     }
+    assert_eq!(kept, BTreeSet::new(), "nobody breaks these, so their tests say nothing");
 }
 
 #[test]

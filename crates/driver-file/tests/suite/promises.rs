@@ -2,7 +2,8 @@
 
 use crate::pools::{Ground, Kind, Pool, Pools};
 use async_trait::async_trait;
-use contract::driver::{Cuts, Room, Subject};
+use contract::Cuts;
+use contract::driver::{Room, Subject};
 use driver_file::Options;
 use engine::ports::Driver;
 use std::sync::Arc;
