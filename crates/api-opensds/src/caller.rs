@@ -105,9 +105,10 @@ fn revision(given: &str) -> Result<u64, ApiError> {
     let tag = given.strip_prefix("W/").unwrap_or(given);
     let bare = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(given);
     // What follows the revision tells apart what is shown beside it, and is nothing that a change can be held to.
-    let written = bare.split_once('-').map_or(bare, |(revision, _)| revision);
+    let (written, beside) = bare.split_once('-').map_or((bare, None), |(revision, beside)| (revision, Some(beside)));
+    let is_ours = beside.is_none_or(|beside| beside.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     // As it is written and no other way: `parse` also takes `+7` and `007`, which are no tags of ours.
-    let revision = written.parse::<u64>().ok().filter(|revision| revision.to_string() == written);
+    let revision = written.parse::<u64>().ok().filter(|revision| is_ours && revision.to_string() == written);
     revision.ok_or_else(|| ApiError::bad(format!("If-Match {given:?} is no revision; give the ETag of the resource")))
 }
 
