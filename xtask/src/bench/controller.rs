@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The default tenant. Source: OpenSDS' default.
-const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
+/// The default tenant, who is the administrator. Source: OpenSDS' default.
+pub(crate) const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
 
 /// A controller of its own.
 pub(crate) struct Server {

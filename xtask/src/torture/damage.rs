@@ -138,9 +138,9 @@ fn removed(place: &Place, totals: &mut Totals) -> Result<Vec<String>> {
     }
     totals.faults += 1;
     let mut found = Vec::new();
-    match history.ask(Ask::Create { size: 1, multi: false }, Instant::now()) {
-        Some(Answer::Unknown) => {}
-        answer => found.push(format!("its folder is removed, and a create is answered {answer:?}")),
+    let answer = history.ask(Ask::Create { size: 1, multi: false }, Instant::now());
+    if matches!(answer, Some(Answer::Accepted { .. })) {
+        found.push(format!("its folder is removed, and a create is answered {answer:?}"));
     }
     let deadline = Instant::now() + TOLD_WITHIN;
     loop {

@@ -4,13 +4,12 @@
 //! - A request whose connection broke may have been done or not: [`Answer::Unknown`]. Neither is assumed.
 //! - Each has an id of its own (`X-Request-Id`), by which the journal names it: that is how the two are compared.
 
+use crate::bench::controller::TENANT;
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The default tenant, who is the administrator. Source: OpenSDS' default.
-const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
 /// How long an answer is awaited. Those that wait for a status wait less.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// One GiB, the unit of sizes on the wire.

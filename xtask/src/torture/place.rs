@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -132,30 +133,39 @@ impl Place {
         Ok(output.status.success().then(|| serde_json::from_slice(&output.stdout)).transpose()?)
     }
 
-    /// Sends the data plane a signal, if one runs. Returns whether one does.
-    pub(super) fn signal_data_plane(&self, signal: Signal) -> Result<bool> {
-        let process = self.data_plane_process();
-        process.map_or(Ok(false), |process| send(process, signal).map(|()| true))
+    /// Sends every data plane of this folder a signal: also one that was just started, and one that hangs.
+    pub(super) fn signal_data_plane(&self, signal: Signal) -> Result<()> {
+        self.data_planes().into_iter().try_for_each(|process| send(process, signal))
     }
 
-    /// The process that holds the data plane's lock; it is asked nothing, as it may hang.
-    fn data_plane_process(&self) -> Option<u32> {
-        let held = std::fs::read_to_string(self.data.join("data-plane.lock")).ok()?;
-        let process = held.split_whitespace().next()?.parse().ok()?;
-        let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
-        (name.trim() == "berth-data").then_some(process)
+    /// The processes that are, or are about to be, data planes of this folder.
+    fn data_planes(&self) -> Vec<u32> {
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.filter(|process| self.is_data_plane(*process)).collect()
     }
 
-    /// Ends the data plane by force, if there is one, and tells whether none is left.
+    fn is_data_plane(&self, process: u32) -> bool {
+        // Of a process that is gone, or a zombie, it is empty.
+        let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        words.get(1) == Some(&b"data".as_slice())
+            && words.contains(&b"--own-session".as_slice())
+            && words.contains(&self.data.as_os_str().as_bytes())
+    }
+
+    /// Ends every data plane of this folder by force, and tells whether none is left.
     pub(super) fn end_data_plane(&self) -> Result<bool> {
-        self.signal_data_plane(Signal::Continue)?;
-        self.signal_data_plane(Signal::Kill)?;
         let deadline = Instant::now() + STOPPED_WITHIN;
-        while self.data_plane_process().is_some() {
+        // Looked for twice: one that a controller had just begun when it was killed is its likeness until it runs its own program.
+        let mut looks_without = 0;
+        while looks_without < 2 {
+            looks_without = if self.data_planes().is_empty() { looks_without + 1 } else { 0 };
+            self.signal_data_plane(Signal::Kill)?;
             if Instant::now() > deadline {
                 return Ok(false);
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(10));
         }
         Ok(true)
     }

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const AT_ONCE: usize = 4;
 /// The disk of all of them: ext4, as only a pool that copies passes every point.
 const DISK_MIB: u64 = 768;
+/// How long a life lasts beyond its last step: the store's log is moved every 200 ms.
+const LINGERED: Duration = Duration::from_secs(1);
 /// How long a step of a life may take in which nothing has struck yet.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -200,7 +202,18 @@ impl Life<'_> {
         self.until("snapshots", &snapshot, "deleted")?;
         self.ask(Ask::Delete { volume: volume.clone(), cascade: false })?;
         self.until("volumes", &volume, "deleted")?;
+        self.linger()?;
         self.lose(&clone)
+    }
+
+    /// Lets that happen which comes with time alone, such as a checkpoint of the store.
+    fn linger(&self) -> Option<()> {
+        let deadline = Instant::now() + LINGERED;
+        while Instant::now() < deadline {
+            self.is_whole()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(())
     }
 
     /// Takes a volume's file away, lets that be seen, brings it back, and lets it be looked at again.

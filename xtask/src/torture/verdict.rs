@@ -10,7 +10,10 @@ use super::report::Totals;
 use anyhow::Result;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a data plane that serves nothing may live on once its controller was told to stop.
+const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Judges what happened to a controller that runs. `ever` are volumes known to have been made; if only processes failed (`is_clean`),
 /// nothing may have ended in an error. Gives the violations.
@@ -93,8 +96,13 @@ pub(super) fn stop(controller: super::place::Controller, place: &Place) -> Resul
         Some(status) => found.push(format!("told to stop, it ended with {status}: {}", place.last_words())),
         None => found.push("told to stop, it had to be killed".into()),
     }
-    if place.data_plane()?.is_some() {
-        found.push("its data plane, which serves nothing, runs on".into());
+    let deadline = Instant::now() + ENDED_WITHIN;
+    while let Some(status) = place.data_plane()? {
+        if Instant::now() > deadline {
+            found.push(format!("its data plane, which serves nothing, runs on: {status} {}", place.last_words()));
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(found)
 }

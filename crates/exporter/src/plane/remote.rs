@@ -233,6 +233,11 @@ impl Shared {
             }
             tokio::time::sleep(PAUSE).await;
         };
+        // Another one was there first, as of a controller that was killed when it had just started it. Ours would wait for its place,
+        // and take it when that one is told to end.
+        if link.as_ref().is_ok_and(|link| Some(link.welcome.pid) != child.id()) {
+            let _ = child.start_kill();
+        }
         // Its end is seen by its connection; this only lets the system forget the process.
         tokio::spawn(async move { child.wait().await });
         link
