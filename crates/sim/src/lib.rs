@@ -3,6 +3,7 @@
 //! - [`MemStore`] keeps records in maps, with the same versions, counters and journal as a real store;
 //! - [`MemDriver`] and [`MemExporter`] keep what a backend would, refuse old tokens, and do as a test's [`Script`] says: fail
 //!   before acting, after acting, hang, or lose the answer;
+//! - [`simulation`] plays the engine against all that can go wrong, from one seed;
 //! - [`SteppedClock`] tells the time that it was given.
 //!
 //! Fakes live here and nowhere else. What they hold is the truth that a test compares statuses with.
@@ -10,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+pub mod simulation;
 mod store;
 
 pub use backend::{Fault, MemDriver, MemExporter, Object, Script};

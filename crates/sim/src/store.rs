@@ -33,6 +33,16 @@ impl MemStore {
         self.lock().refusals.push(error);
     }
 
+    /// Where a counter stands.
+    pub(crate) fn counter(&self, key: Key) -> u64 {
+        self.lock().counters.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Every volume's record.
+    pub(crate) fn volumes_now(&self) -> Vec<VolumeRecord> {
+        self.lock().volumes().cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
