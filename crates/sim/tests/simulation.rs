@@ -49,7 +49,7 @@ fn seeds_that_found_a_bug_pass() {
 #[test]
 fn ports_that_break_a_promise_are_noticed() {
     for (name, flaws) in Flaws::EACH {
-        let violation = (1..=NOTICED_WITHIN).find_map(|seed| run(&Plan { flaws: *flaws, ..Plan::new(seed) }).violation);
-        println!("{name}: {}", violation.unwrap_or_else(|| panic!("nobody notices that {name}")));
+        let is_noticed = |seed| run(&Plan { flaws: *flaws, ..Plan::new(seed) }).violation.is_some();
+        assert!((1..=NOTICED_WITHIN).any(is_noticed), "nobody notices that {name}");
     }
 }

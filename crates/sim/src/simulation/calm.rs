@@ -2,10 +2,11 @@
 //!
 //! - Everything settles in time, whatever it was in.
 //! - Once it was looked at everything, every promise holds without any allowance for what was changed behind the controller's back.
+//! - Whoever watched a volume has seen its last word.
 //! - The doctor's findings are what is wrong, all of it and nothing else.
 //! - A clean deletion of everything leaves an empty backend, no export, and counters at zero.
 //!
-//! Source: reliability page, L1, L4, S6; lifecycle page, "Volume", drift.
+//! Source: reliability page, L1, L4, L5, S6; lifecycle page, "Volume", drift.
 
 use super::truth::Name;
 use super::world::{State, World};
@@ -41,6 +42,8 @@ pub(crate) async fn play(world: &World, engine: &Engine) {
         reach(world, engine).await?;
         look(world, engine).await?;
         world.lock().be_strict();
+        let watchers = world.lock().watchers_kept();
+        watchers?;
         diagnose(world, engine).await?;
         delete(world, engine).await
     };

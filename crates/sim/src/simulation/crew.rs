@@ -5,6 +5,7 @@
 //! - An answer is compared with what was committed: what was refused took no effect, what was accepted did.
 
 use super::dice::Dice;
+use super::watch::watch;
 use super::world::{State, World};
 use engine::Engine;
 use engine::records::VolumeRecord;
@@ -74,6 +75,11 @@ impl Crew {
             let about = if burst > 1 { about } else { self.volume(&world.lock()) };
             let (caller, wish) = self.wish(&world.lock(), about);
             tokio::spawn(ask(engine.clone(), world.clone(), caller, wish));
+        }
+        if self.dice.chance(40)
+            && let Some(id) = about
+        {
+            tokio::spawn(watch(engine.clone(), world.clone(), id));
         }
         self.clients(&mut world.lock());
         match self.dice.below(20) {

@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::promises;
 use super::tally::Tally;
 use super::truth::{Extent, Name, Object, Truth};
+use super::watch::Watched;
 use lifecycle::{AttachmentId, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -92,6 +93,8 @@ pub(crate) struct State {
     pub(crate) lost: BTreeSet<AttachmentId>,
     /// What vanished, as it was.
     pub(crate) vanished: Vec<(Name, Object)>,
+    /// Those who wait for volumes to change, by number, and what each saw last.
+    pub(crate) watched: BTreeMap<u64, Watched>,
     /// The controller dies once more while it recovers.
     pub(crate) crashes_again: bool,
     pub(crate) losses: watch::Sender<u64>,
@@ -140,6 +143,7 @@ impl World {
             nobodys: BTreeSet::new(),
             lost: BTreeSet::new(),
             vanished: Vec::new(),
+            watched: BTreeMap::new(),
             crashes_again: false,
             losses: watch::Sender::new(0),
             outages: vec![None; pools],
