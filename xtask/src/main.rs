@@ -1,13 +1,15 @@
 //! The project's own commands.
 //!
 //! `cargo xtask check` is the inner loop: format, lint, tests. `cargo xtask test` is everything, and what CI runs. `gen` rewrites what is
-//! generated from the code, `model` explores the rules deeper, `bench` measures, `fuzz` says what no client would, `schemathesis` what any could.
+//! generated from the code, `model` explores the rules deeper, `sim` plays the engine against faults, `bench` measures, `fuzz` says
+//! what no client would, `schemathesis` what any could.
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
 mod bench;
 mod fuzz;
 mod schemathesis;
+mod sim;
 #[cfg(test)]
 mod tidy;
 mod torture;
@@ -33,6 +35,9 @@ enum Task {
     },
     /// Explores the deep scopes of the model: minutes, and some GiB of memory.
     Model,
+    /// Plays the real engine on simulated ports against all that can go wrong, from seeds: `--seed N`, `--minutes M`, `--help`.
+    #[command(disable_help_flag = true)]
+    Sim(sim::Options),
     /// Measures a running controller beside what the machine could do, and its data plane beside other NBD servers.
     Bench(bench::Options),
     /// Feeds what no client would say to the code that hears clients. Needs a nightly toolchain and cargo-fuzz.
@@ -62,7 +67,12 @@ fn main() -> Result<()> {
         Task::Test => {
             packages();
             house()?;
-            tests(&["test", "--workspace", "--release"])?.and(shared_keys()?).and(document()).and(tortured()?).verdict()
+            tests(&["test", "--workspace", "--release"])?
+                .and(shared_keys()?)
+                .and(document())
+                .and(sim::test())
+                .and(tortured()?)
+                .verdict()
         }
         Task::Gen { check } => generate(check),
         Task::Model => {
@@ -70,6 +80,7 @@ fn main() -> Result<()> {
             model.args(["test", "--release", "-p", "lifecycle", "--test", "model", "--", "--nocapture", "--test-threads=1"]);
             step("model", model.env("BERTH_MODEL", "deep"))
         }
+        Task::Sim(options) => options.run(),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Schemathesis(options) => options.run(),

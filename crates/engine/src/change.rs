@@ -130,7 +130,12 @@ impl Step<'_> {
         let before = self.before.map(|(record, _)| &record.state);
         let after = &self.after.state;
         let from = before.map(|state| state.word(subject)).filter(|word| !word.is_empty());
-        let gone = matches!(subject, Subject::Volume(_)).then(|| gone_word(after)).flatten();
+        // Its tombstones have told already that they ended.
+        let is_tombstone = matches!(from, Some("deleted" | "detached")) && !matches!(subject, Subject::Volume(_));
+        if is_tombstone && after.is_gone() {
+            return None;
+        }
+        let gone = gone_word(after);
         let to = gone.unwrap_or_else(|| after.word(subject));
         let ran = before.and_then(|state| state.operation(subject));
         let runs = after.operation(subject);

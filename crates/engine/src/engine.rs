@@ -305,13 +305,14 @@ impl Engine {
                 snapshots: BTreeMap::new(),
                 attachments: BTreeMap::new(),
             };
+            let accepted = record.clone();
             let mut steps = vec![Step { before: None, after: record }];
             if let Some((held, snapshot)) = &source {
                 steps.push(self.pin(held, *snapshot, id, new.size)?);
             }
             let commit = Commit { idempotent: idempotent(caller, Subject::Volume(id)), ..Commit::default() };
             match self.shared.commit(steps, commit, &cause(caller, "create")).await {
-                Ok(_) => return self.after(caller, id).await,
+                Ok(revision) => return self.after(caller, accepted, revision).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refused(caller, error)),
             }
@@ -485,10 +486,11 @@ impl Engine {
             self.shared.admit(record.pool, command, &record)?;
             let mut after = successor(&record, &transitions, context.now);
             add(&mut after);
+            let accepted = after.clone();
             let step = Step { before: Some((&record, version)), after };
             let commit = Commit { idempotent: idempotent(caller, made), ..Commit::default() };
             match self.shared.commit(vec![step], commit, &cause(caller, command.kind().word())).await {
-                Ok(_) => return self.after(caller, id).await,
+                Ok(revision) => return self.after(caller, accepted, revision).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refused(caller, error)),
             }
@@ -571,11 +573,16 @@ impl Engine {
         Err(Refusal::Unavailable(format!("{subject} is changed too often by others; try again")))
     }
 
-    async fn after(&self, caller: &Caller, id: VolumeId) -> Result<VolumeNow, Refusal> {
+    async fn after(&self, caller: &Caller, accepted: VolumeRecord, revision: u64) -> Result<VolumeNow, Refusal> {
+        let id = accepted.state.id();
         // Read first, so that the answer shows what was accepted and not already what came of it.
         let now = self.volume(caller, id).await;
         worker::poke(&self.shared, id);
-        now
+        match now {
+            // Somebody has deleted it meanwhile: it was accepted all the same.
+            Err(Refusal::NotFound { .. }) => Ok(VolumeNow { record: accepted, version: revision }),
+            other => other,
+        }
     }
 
     /// Refuses a request whose idempotency key was used before, telling what it made.

@@ -176,17 +176,20 @@ impl Shared {
         }
         let point = if cause.is_command { INTENT } else { OUTCOME };
         point.before.pass();
-        let committed = self.store.commit(commit).await?;
+        let committed = self.store.commit(commit).await;
         point.after.pass();
-        touched.into_iter().for_each(|id| self.tell(id, committed.revision));
-        Ok(committed.revision)
+        // What may have been committed is told too: who reads finds out, and no later commit might tell.
+        if matches!(committed, Ok(_) | Err(CommitError::Unknown(_))) {
+            touched.into_iter().for_each(|id| self.tell(id));
+        }
+        committed.map(|committed| committed.revision)
     }
 
-    fn tell(&self, id: VolumeId, revision: u64) {
+    fn tell(&self, id: VolumeId) {
         let mut watchers = lock(&self.watchers);
-        if let Some(sender) = watchers.get(&id)
-            && sender.send(revision).is_err()
-        {
+        let Some(sender) = watchers.get(&id) else { return };
+        sender.send_modify(|told| *told += 1);
+        if sender.receiver_count() == 0 {
             watchers.remove(&id);
         }
     }

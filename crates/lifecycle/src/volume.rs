@@ -179,6 +179,7 @@ impl Volume {
     pub fn operation(&self, subject: Subject) -> Option<Operation> {
         match subject {
             Subject::Volume(_) => self.volume_operation(),
+            Subject::Snapshot(_) | Subject::Attachment(_) if self.is_gone() => None,
             Subject::Snapshot(id) => self.snapshots.get(&id).and_then(Snapshot::operation),
             Subject::Attachment(id) => self.attachments.get(&id).and_then(Attachment::operation),
         }

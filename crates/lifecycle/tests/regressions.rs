@@ -1,4 +1,4 @@
-//! Holes that the model found, each as the shortest story that shows it. They stay, whatever becomes of the model.
+//! Holes that the model or the simulation found, each as the shortest story that shows it. They stay, whatever becomes of either.
 
 use lifecycle::{
     AttachmentId, Bytes, Capabilities, Command, Connection, Content, Context, ExportSeen, Facts, HostId, Input, Look, Mode,
@@ -90,4 +90,22 @@ fn a_refused_export_is_taken_back_before_the_status_says_so() {
     assert_eq!(done(&refused, unexport, Facts::Export(serving)), refused, "what is served still is not taken back");
     let taken_back = done(&refused, unexport, Facts::Export(ExportSeen::Absent));
     assert_eq!(taken_back.status(), Some(VolumeStatus::Available));
+}
+
+/// The slow look found that a volume was gone, whose extend had failed, and kept it to itself: `errorExtending` went on promising
+/// intact data, and a size within what is reserved.
+#[test]
+fn a_volume_that_vanishes_while_error_extending_is_missing() {
+    let target = Bytes(2 * SIZE.0);
+    let extending = ask(&available(), Command::Extend { size: target });
+    let stuck = hear(&extending, &Input::Report { work: Work::Extend { target }, outcome: Outcome::Refused("no".into()) });
+    assert_eq!(stuck.status(), Some(VolumeStatus::ErrorExtending));
+    let seen = |seen| hear(&stuck, &Input::Drift(look(seen, None)));
+    assert_eq!(seen(WHOLE), stuck, "nothing new");
+    assert_eq!(seen(Seen::Unknown), stuck, "no answer is no news");
+    assert_eq!(seen(Seen::Absent).status(), Some(VolumeStatus::Error));
+    assert_eq!(seen(Seen::Present { size: SIZE, content: Content::Partial }).status(), Some(VolumeStatus::Error));
+    let larger = seen(Seen::Present { size: Bytes(3 * SIZE.0), content: Content::Whole });
+    assert_eq!(larger.status(), Some(VolumeStatus::ErrorExtending));
+    assert_eq!(larger.reserved(), Bytes(3 * SIZE.0), "what it has is reserved");
 }

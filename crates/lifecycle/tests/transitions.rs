@@ -774,20 +774,20 @@ fn volume_looks() {
             errorExtending(3,SizeDiffers) <- look larger
             nothing <- look blind, drift absent, drift larger
         done, drift larger
-            error(Missing,BackendMissing) <- look absent
+            error(Missing,BackendMissing) <- look absent, drift absent
             error(Damaged,BackendDamaged) <- look part, look smaller
             errorExtending(3,SizeDiffers) <- look whole
-            nothing <- look larger, look blind, drift absent, drift larger
+            nothing <- look larger, look blind, drift larger
         done, drift larger, recover
             error(Missing,BackendMissing) <- look absent
             error(Damaged,BackendDamaged) <- look part, look smaller
             available <- look whole, look larger
             nothing <- look blind, drift absent, drift larger
         done, extend, late
-            error(Missing,BackendMissing) <- look absent
+            error(Missing,BackendMissing) <- look absent, drift absent
             error(Damaged,BackendDamaged) <- look part, look smaller
             errorExtending(3,ProvenPresent) <- look whole, look larger
-            nothing <- look blind, drift absent, drift larger
+            nothing <- look blind, drift larger
         done, extend, late, recover
             error(Missing,BackendMissing) <- look absent
             error(Damaged,BackendDamaged) <- look part, look smaller

@@ -3,9 +3,9 @@
 use engine::ports::Clock;
 use engine::records::VolumeRecord;
 use engine::requests::{Caller, HostFields, NewAttachment, NewSnapshot, NewVolume, ProfileFields, Refusal};
-use engine::store::{CommitError, Store};
+use engine::store::{CommitError, Ending, Store};
 use engine::{Engine, PoolSetup, Settings};
-use lifecycle::{AttachmentId, Bytes, Command, HostId, Mode, SnapshotId, Subject, VolumeId};
+use lifecycle::{AttachmentId, Bytes, Command, HostId, Mode, OperationKind, SnapshotId, Subject, VolumeId};
 use sim::{Fault, MemDriver, MemExporter, MemStore, SteppedClock};
 use std::sync::Arc;
 use std::time::Duration;
@@ -554,4 +554,22 @@ async fn tombstones_expire() {
     assert!(world.clock.now().0 > 0);
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(world.engine.snapshot(&world.caller, snapshot).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_on_a_part_of_a_forgotten_volume_ends_in_its_journal() {
+    let mut world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    world.driver.script.next("snapshot", Fault::Hang);
+    let snapshot = world.snapshot(id).await;
+    // A pool that is not configured any more: its volumes may be forgotten.
+    let (store, exporter, clock) = (world.store.clone(), world.exporter.clone(), world.clock.clone());
+    world.engine = Engine::start(store, exporter, clock, vec![], Settings::default()).await.expect("started");
+    let operator = Caller { is_admin: true, ..world.caller.clone() };
+    world.engine.command(&operator, id, Command::Forget).await.expect("allowed");
+    let told = world.engine.journal(&operator, Subject::Snapshot(snapshot), 0, 10).await.expect("known");
+    let last = told.last().expect("entries");
+    assert_eq!((last.from.as_deref(), last.to.as_str()), (Some("creating"), "forgotten, may have left data"));
+    assert_eq!(last.ended, Some((OperationKind::Create, Ending::Superseded)));
 }

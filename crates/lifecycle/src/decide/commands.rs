@@ -49,11 +49,12 @@ impl Volume {
         }
     }
 
-    /// The status of one of its resources as the seed's word; empty if there is no such resource.
+    /// The status of one of its resources as the seed's word; empty if there is no such resource. With the volume its parts are gone.
     #[must_use]
     pub fn word(&self, subject: Subject) -> &'static str {
         match subject {
             Subject::Volume(_) => self.status().map_or("", VolumeStatus::word),
+            Subject::Snapshot(_) | Subject::Attachment(_) if self.is_gone() => "",
             Subject::Snapshot(id) => self.snapshots.get(&id).map_or("", |snapshot| snapshot.status().word()),
             Subject::Attachment(id) => self.attachments.get(&id).map_or("", |attachment| attachment.status().word()),
         }

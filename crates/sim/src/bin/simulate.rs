@@ -36,9 +36,12 @@ struct Options {
     /// How many seeds are played beside each other; the default is one a core.
     #[arg(long)]
     jobs: Option<usize>,
-    /// A kind of fault that never strikes.
-    #[arg(long, value_parser = fault)]
+    /// Kinds of fault that never strike.
+    #[arg(long, value_parser = fault, value_delimiter = ',')]
     without: Vec<Fault>,
+    /// The only kinds of fault that strike.
+    #[arg(long, value_parser = fault, value_delimiter = ',', conflicts_with = "without")]
+    only: Option<Vec<Fault>>,
     /// Tell the whole story of the seed.
     #[arg(long, requires = "seed")]
     story: bool,
@@ -80,7 +83,9 @@ fn some_seed() -> u64 {
 }
 
 fn plan(options: &Options, seed: u64) -> Plan {
-    let without: BTreeSet<Fault> = options.without.iter().copied().collect();
+    let is_left_out = |fault: &&Fault| options.only.as_ref().is_some_and(|only| !only.contains(fault));
+    let left_out = Fault::ALL.iter().filter(is_left_out);
+    let without: BTreeSet<Fault> = options.without.iter().chain(left_out).copied().collect();
     Plan { steps: options.steps, without, is_told: options.story, ..Plan::new(seed) }
 }
 

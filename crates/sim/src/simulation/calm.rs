@@ -2,18 +2,19 @@
 //!
 //! - Everything settles in time, whatever it was in.
 //! - Once it was looked at everything, every promise holds without any allowance for what was changed behind the controller's back.
+//! - Whoever watched a volume has seen its last word.
 //! - The doctor's findings are what is wrong, all of it and nothing else.
 //! - A clean deletion of everything leaves an empty backend, no export, and counters at zero.
 //!
-//! Source: reliability page, L1, L4, S6; lifecycle page, "Volume", drift.
+//! Source: reliability page, L1, L4, L5, S6; lifecycle page, "Volume", drift.
 
 use super::truth::Name;
 use super::world::{State, World};
-use engine::Engine;
 use engine::doctor::{Diagnosis, FindingKind, Target};
 use engine::records::{Key, VolumeRecord};
 use engine::requests::Caller;
-use lifecycle::{Capabilities, Command, HostId, PoolId, Reason, ReasonCode, Subject, VolumeId};
+use engine::{Engine, Reach};
+use lifecycle::{Capabilities, Command, HostId, PoolId, Reason, ReasonCode, SnapshotPhase, Subject, VolumeId, VolumePhase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,12 @@ use std::time::Duration;
 /// simulation has (300 s), twice, as a call that hangs may be followed by one that was superseded; and some tries with the longest
 /// pause (30 s).
 const SETTLED_WITHIN: u64 = 2 * 300_000 + 4 * 30_000;
+/// Within this a backend that answers must be known to, in milliseconds: a probe that was lost is waited for (30 s), and the next
+/// may be an interval away (10 s).
+const UP_WITHIN: u64 = 45_000;
+/// So long questions may be under way that were asked before all was calm (60 s); and what is only asked now and then is asked
+/// again in that time (120 s at the most).
+const UNDER_WAY: Duration = Duration::from_secs(60 + 120);
 /// How often is looked whether everything has settled.
 const GLANCE: Duration = Duration::from_secs(1);
 /// How often deletion of what is left is asked for: a volume in an error is looked at, detached, and deleted.
@@ -32,9 +39,11 @@ pub(crate) async fn play(world: &World, engine: &Engine) {
     world.lock().be_calm();
     let played = async {
         settle(world, true).await?;
+        reach(world, engine).await?;
         look(world, engine).await?;
-        let unlooked = world.lock().be_strict();
-        unlooked?;
+        world.lock().be_strict();
+        let watchers = world.lock().watchers_kept();
+        watchers?;
         diagnose(world, engine).await?;
         delete(world, engine).await
     };
@@ -87,6 +96,21 @@ fn unsettled(record: &VolumeRecord) -> Option<String> {
     })
 }
 
+/// Waits until every backend is known to answer.
+async fn reach(world: &World, engine: &Engine) -> Kept {
+    tokio::time::sleep(UNDER_WAY).await;
+    let began = world.lock().now();
+    loop {
+        let pools = engine.pools().await.map_err(|refusal| format!("the pools are refused: {refusal}"))?;
+        let Some(pool) = pools.into_iter().find(|pool| !matches!(pool.reach, Reach::Up { .. })) else { return Ok(()) };
+        let passed = world.lock().now() - began;
+        if passed > UP_WITHIN {
+            return Err(format!("L1: {} answers for {} s, and is called {:?}", pool.name, passed / 1000, pool.reach));
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
 /// Has the engine look at everything, and waits for what follows from it.
 async fn look(world: &World, engine: &Engine) -> Kept {
     engine.look(&admin()).await.map_err(|refusal| format!("a look at everything is refused: {refusal}"))?;
@@ -97,16 +121,21 @@ async fn look(world: &World, engine: &Engine) -> Kept {
 }
 
 impl State {
-    /// Every promise, without allowance for what was changed behind the controller's back: it has looked since.
-    fn be_strict(&mut self) -> Kept {
-        let hidden = std::mem::take(&mut self.drifted);
+    /// Every promise, without allowance for what was changed behind the controller's back: it has looked since. What is in an error
+    /// is looked at only as somebody asks for that: until then its reason tells what was found last.
+    fn be_strict(&mut self) {
         self.lost.clear();
-        for name in &hidden {
-            self.ledger.data.remove(name);
+        for name in std::mem::take(&mut self.drifted) {
+            self.ledger.data.remove(&name);
+            // Brought back after it was deleted.
+            if !self.is_named(&name) {
+                self.nobodys.insert(name);
+            } else if self.is_in_error(&name) {
+                self.drifted.insert(name);
+            }
         }
         let all: Vec<VolumeId> = self.ledger.records.keys().copied().collect();
         all.into_iter().for_each(|id| self.check(id));
-        Ok(())
     }
 }
 
@@ -171,14 +200,28 @@ fn reasons_held(state: &State) -> Reasons {
 impl State {
     /// What is on the backends and no record names, tombstones aside.
     fn without_record(&self) -> BTreeSet<Name> {
-        let is_named = |(volume, snapshot): &Name| {
-            let record = self.ledger.records.get(volume);
-            record.is_some_and(|record| match snapshot {
-                None => true,
-                Some(id) => record.state.snapshots().get(id).is_some_and(|held| held.phase != lifecycle::SnapshotPhase::Deleted),
-            })
-        };
-        self.truth.objects.keys().filter(|name| !is_named(name)).copied().collect()
+        self.truth.objects.keys().filter(|name| !self.is_named(name)).copied().collect()
+    }
+
+    /// Whether the record of the object is in an error in which nobody looks unasked.
+    fn is_in_error(&self, (volume, snapshot): &Name) -> bool {
+        let Some(record) = self.ledger.records.get(volume) else { return false };
+        match snapshot {
+            None => matches!(record.state.phase(), VolumePhase::Error { .. } | VolumePhase::ErrorDeleting { .. }),
+            Some(id) => {
+                let phase = record.state.snapshots().get(id).map(|held| &held.phase);
+                matches!(phase, Some(SnapshotPhase::Error { .. } | SnapshotPhase::ErrorDeleting { .. }))
+            }
+        }
+    }
+
+    /// Whether a record names the object, and not as a tombstone.
+    fn is_named(&self, (volume, snapshot): &Name) -> bool {
+        let record = self.ledger.records.get(volume);
+        record.is_some_and(|record| match snapshot {
+            None => true,
+            Some(id) => record.state.snapshots().get(id).is_some_and(|held| held.phase != SnapshotPhase::Deleted),
+        })
     }
 }
 

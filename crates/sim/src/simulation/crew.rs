@@ -5,6 +5,7 @@
 //! - An answer is compared with what was committed: what was refused took no effect, what was accepted did.
 
 use super::dice::Dice;
+use super::watch::watch;
 use super::world::{State, World};
 use engine::Engine;
 use engine::records::VolumeRecord;
@@ -74,6 +75,11 @@ impl Crew {
             let about = if burst > 1 { about } else { self.volume(&world.lock()) };
             let (caller, wish) = self.wish(&world.lock(), about);
             tokio::spawn(ask(engine.clone(), world.clone(), caller, wish));
+        }
+        if self.dice.chance(40)
+            && let Some(id) = about
+        {
+            tokio::spawn(watch(engine.clone(), world.clone(), id));
         }
         self.clients(&mut world.lock());
         match self.dice.below(20) {
@@ -188,13 +194,13 @@ impl Crew {
             },
             62..72 => command(Command::Extend { size: Bytes(record.state.size().0 + self.dice.below(3) * Bytes::GIB) }),
             72..81 => command(Command::Delete { cascade: self.dice.chance(600) }),
-            81..94 => {
+            81..93 => {
                 let subject = self.subject(record);
                 command(if self.dice.chance(500) { Command::Retry(subject) } else { Command::Recover(subject) })
             }
-            94 => command(Command::Forget),
-            95 => Wish::Relabel(self.subject(record)),
-            96 if !state.ledger.hosts.is_empty() => {
+            93..97 => command(Command::Forget),
+            97 => Wish::Relabel(self.subject(record)),
+            98 if !state.ledger.hosts.is_empty() => {
                 let at = self.dice.index(state.ledger.hosts.len()).unwrap_or_default();
                 Wish::NoHost(state.ledger.hosts.keys().nth(at).copied().unwrap_or(HostId(Uuid::nil())))
             }

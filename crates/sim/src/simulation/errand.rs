@@ -139,7 +139,7 @@ fn take_off(state: &mut State, mut errand: Errand, fault: Option<Fault>) -> u64 
     {
         size.0 += Bytes::GIB;
     }
-    state.take_off(Flight { errand, is_over, is_repeat: fault == Some(Fault::ActsTwice), late, due: None })
+    state.take_off(Flight { errand, is_over, is_begun: false, is_repeat: fault == Some(Fault::ActsTwice), late, due: None })
 }
 
 /// Waits, telling now and then that it is getting on.

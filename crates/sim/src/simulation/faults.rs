@@ -236,7 +236,7 @@ impl Weather {
         let rate = self.rates_of(Place::World).find(|(of, _)| *of == fault).map_or(0, |(_, rate)| rate);
         let drawn = dice.below(10_000);
         // Starts are few, so it is more likely at each of them than at a step.
-        !self.is_calm && !self.without.contains(&fault) && drawn < 10 * rate
+        !self.is_calm && !self.without.contains(&fault) && drawn < 25 * rate
     }
 
     fn rates_of(&self, place: Place) -> impl Iterator<Item = (Fault, u64)> + '_ {

@@ -20,3 +20,28 @@ pub struct Flaws {
     /// Now and then a commit says that nothing happened, and it did.
     pub store_lies_about_refusals: bool,
 }
+
+const NONE: Flaws = Flaws {
+    driver_ignores_tokens: false,
+    exporter_ignores_tokens: false,
+    looks_do_not_fence: false,
+    creates_anew: false,
+    forced_end_serves_on: false,
+    store_loses_commits: false,
+    store_miscounts: false,
+    store_lies_about_refusals: false,
+};
+
+impl Flaws {
+    /// Each alone, with its name.
+    pub const EACH: &'static [(&'static str, Self)] = &[
+        ("the driver ignores tokens", Self { driver_ignores_tokens: true, ..NONE }),
+        ("the exporter ignores tokens", Self { exporter_ignores_tokens: true, ..NONE }),
+        ("looks do not fence", Self { looks_do_not_fence: true, ..NONE }),
+        ("creating replaces what is there", Self { creates_anew: true, ..NONE }),
+        ("a forced end of an export serves on", Self { forced_end_serves_on: true, ..NONE }),
+        ("the store loses commits", Self { store_loses_commits: true, ..NONE }),
+        ("the store miscounts", Self { store_miscounts: true, ..NONE }),
+        ("the store lies about refusals", Self { store_lies_about_refusals: true, ..NONE }),
+    ];
+}

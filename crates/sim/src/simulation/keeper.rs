@@ -13,6 +13,7 @@ use lifecycle::VolumeId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 /// The store.
 pub(crate) struct SimStore {
@@ -121,8 +122,9 @@ impl Store for SimStore {
         let lies = self.world.lock().truth.flaws.store_lies_about_refusals;
         match fault {
             Some(Fault::Unanswered) if lies => {
+                let key = commit.changes.first().map_or(Key::Volume(VolumeId(Uuid::nil())), |change| change.key);
                 self.make(commit).await?;
-                return Err(unavailable());
+                return Err(CommitError::NameTaken(key));
             }
             Some(Fault::Unanswered) => return Err(unavailable()),
             Some(Fault::DiskFull) => return Err(CommitError::DiskFull),

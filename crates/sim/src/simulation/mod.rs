@@ -6,7 +6,7 @@
 //! - After each step that changes a record or the backend, what the records promise is compared with the backend's truth (`promises`).
 //!
 //! Who does what: `world` holds everything that outlives a controller; `truth` is what is really there; `ports`, `keeper` and `errand`
-//! stand between the engine and both; `ledger` checks commits; `crew` are the users; `mischief` is what goes wrong unasked; `calm`
+//! stand between the engine and both; `ledger` checks commits; `crew` are the users, `watch` those who wait; `mischief` is what goes wrong unasked; `calm`
 //! is the end; `game` plays them all; `shrink` makes a failing plan smaller.
 //!
 //! Source: reliability page, "Invariants" and "Fault kinds".
@@ -27,6 +27,7 @@ mod promises;
 mod shrink;
 mod tally;
 mod truth;
+mod watch;
 mod world;
 
 pub use faults::{EXPECTED, Fault, Place};
@@ -68,12 +69,15 @@ impl Plan {
     /// The command that plays it.
     #[must_use]
     pub fn command(&self) -> String {
-        let mut command = format!("cargo xtask sim --seed {} --steps {}", self.seed, self.steps);
-        for fault in &self.without {
-            command.push_str(" --without ");
-            command.push_str(fault.word());
-        }
-        command
+        let words = |faults: &mut dyn Iterator<Item = &Fault>| faults.map(|fault| fault.word()).collect::<Vec<_>>().join(",");
+        let mut only = Fault::ALL.iter().filter(|fault| !self.without.contains(fault));
+        // Whichever is shorter to read.
+        let faults = match self.without.len() {
+            0 => String::new(),
+            left_out if left_out * 2 < Fault::ALL.len() => format!(" --without {}", words(&mut self.without.iter())),
+            _ => format!(" --only {}", words(&mut only)),
+        };
+        format!("cargo xtask sim --seed {} --steps {}{faults}", self.seed, self.steps)
     }
 }
 

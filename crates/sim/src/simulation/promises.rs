@@ -44,12 +44,19 @@ fn may(state: &State, id: VolumeId, what: impl Fn(&Deed, Option<AttachmentId>) -
 }
 
 /// Whether the object is as it is claimed to be, unless it was changed behind the controller's back since.
-fn claim(state: &mut State, name: Name, promise: &str, is_so: impl FnOnce(Option<&Object>) -> bool) -> Kept {
+fn claim(state: &State, name: Name, promise: &str, is_so: impl FnOnce(Option<&Object>) -> bool) -> Kept {
+    let object = state.truth.objects.get(&name);
+    let holds = is_so(object) || state.drifted.contains(&name);
+    keep(holds, &format!("{promise}; there is {object:?}"))
+}
+
+/// The same, where the claim leaves nothing open: once it is right the change has been seen.
+fn claim_exactly(state: &mut State, name: Name, promise: &str, is_so: impl Fn(Option<&Object>) -> bool) -> Kept {
+    claim(state, name, promise, &is_so)?;
     if is_so(state.truth.objects.get(&name)) {
         state.drifted.remove(&name);
-        return Ok(());
     }
-    keep(state.drifted.contains(&name), &format!("{promise}; there is {:?}", state.truth.objects.get(&name)))
+    Ok(())
 }
 
 /// The same of an object that is usable: it holds the data that it always held.
@@ -58,7 +65,7 @@ fn claim_whole(state: &mut State, name: Name, size: Bytes, promise: &str) -> Kep
         state.ledger.data.remove(&name);
     }
     let held = state.ledger.data.get(&name).copied();
-    claim(state, name, promise, |object| {
+    claim_exactly(state, name, promise, |object| {
         object.is_some_and(|object| {
             object.whole && object.size == size && !object.torn && held.is_none_or(|data| data == object.data)
         })
@@ -71,7 +78,7 @@ fn claim_whole(state: &mut State, name: Name, size: Bytes, promise: &str) -> Kep
 
 /// The same of an object that is not there.
 fn claim_absent(state: &mut State, name: Name, promise: &str) -> Kept {
-    if state.nobodys.contains(&name) { Ok(()) } else { claim(state, name, promise, |object| object.is_none()) }
+    if state.nobodys.contains(&name) { Ok(()) } else { claim_exactly(state, name, promise, |object| object.is_none()) }
 }
 
 fn volume_kept(state: &mut State, record: &VolumeRecord) -> Kept {

@@ -3,7 +3,7 @@
 //! Every fault kind that is left out and every step less makes another story; what is kept fails still, so that what it needs is
 //! what is left.
 
-use super::{Fault, Plan, Ran, run};
+use super::{Fault, Plan, Ran, Violation, run};
 
 /// How many stories are tried at most: a minute or so.
 const TRIES: usize = 400;
@@ -12,6 +12,7 @@ const TRIES: usize = 400;
 #[must_use]
 pub fn shrink(failing: &Plan) -> (Plan, Ran) {
     let mut best = (failing.clone(), run(failing));
+    let kind = best.1.violation.as_ref().map(Violation::kind);
     let mut tries = TRIES;
     let mut attempt = |best: &mut (Plan, Ran), plan: Plan| {
         if tries == 0 {
@@ -19,7 +20,7 @@ pub fn shrink(failing: &Plan) -> (Plan, Ran) {
         }
         tries -= 1;
         let ran = run(&plan);
-        let fails = ran.violation.is_some();
+        let fails = ran.violation.is_some() && ran.violation.as_ref().map(Violation::kind) == kind;
         if fails {
             *best = (plan, ran);
         }

@@ -58,8 +58,18 @@ pub(crate) enum Deed {
 /// How far a deed is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
+    /// Begun, anew.
     Half,
+    /// What was left of a half.
+    Rest,
+    /// All at once.
     Full,
+}
+
+impl Extent {
+    fn is_whole(self) -> bool {
+        self != Self::Half
+    }
 }
 
 #[derive(Debug)]
@@ -153,7 +163,7 @@ impl Truth {
                 Some(_) | None => return Err(format!("its source {snapshot} is not there")),
             },
         };
-        self.objects.insert(name, Object { pool, size, whole: to == Extent::Full, data, torn });
+        self.objects.insert(name, Object { pool, size, whole: to.is_whole(), data, torn });
         Ok(self.object_facts(name))
     }
 
@@ -170,7 +180,7 @@ impl Truth {
 
     fn remove(&mut self, name: Name, to: Extent) {
         match (to, self.objects.get_mut(&name)) {
-            (Extent::Full, _) => drop(self.objects.remove(&name)),
+            (Extent::Full | Extent::Rest, _) => drop(self.objects.remove(&name)),
             (Extent::Half, Some(object)) => object.whole = false,
             (Extent::Half, None) => {}
         }
@@ -179,7 +189,7 @@ impl Truth {
     fn extend(&mut self, volume: VolumeId, size: Bytes, to: Extent) -> Acted {
         match self.objects.get_mut(&(volume, None)) {
             Some(object) if object.whole => {
-                if to == Extent::Full {
+                if to.is_whole() {
                     object.size = object.size.max(size);
                 }
                 Ok(self.object_facts((volume, None)))
@@ -198,10 +208,10 @@ impl Truth {
         let Some(origin) = self.objects.get(&(volume, None)).copied().filter(|origin| origin.whole) else {
             return Err("its volume is not there, or not whole".into());
         };
-        // A copy that was begun is gone on with, and so is what tore it.
-        let begun_torn = was.is_some_and(|held| held.torn && held.size == origin.size);
+        // Whoever goes on with a copy keeps what tore it.
+        let begun_torn = to == Extent::Rest && was.is_some_and(|held| held.torn);
         let torn = origin.torn || begun_torn || self.is_written_while_copied(origin.pool, volume);
-        self.objects.insert(name, Object { whole: to == Extent::Full, torn, ..origin });
+        self.objects.insert(name, Object { whole: to.is_whole(), torn, ..origin });
         Ok(self.object_facts(name))
     }
 

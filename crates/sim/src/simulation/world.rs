@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::promises;
 use super::tally::Tally;
 use super::truth::{Extent, Name, Object, Truth};
+use super::watch::Watched;
 use lifecycle::{AttachmentId, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,6 +31,19 @@ pub struct Violation {
     pub at: u64,
 }
 
+impl Violation {
+    /// Which promise it is, without names and numbers: two stories break the same one if this is the same.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let is_word = |word: &&str| !word.contains(|letter: char| letter.is_ascii_digit());
+        let claim = self.promise.split(';').next().unwrap_or_default();
+        claim.split_whitespace().filter(is_word).take(KIND_WORDS).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// By so many words promises are told apart: what follows is what was seen.
+const KIND_WORDS: usize = 9;
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (step {}, {}.{:03} s)", self.promise, self.step, self.at / 1000, self.at % 1000)
@@ -42,6 +56,8 @@ pub(crate) struct Flight {
     pub(crate) errand: Errand,
     /// It has acted, or never will.
     pub(crate) is_over: bool,
+    /// It has acted half: what it does next is the rest of that.
+    pub(crate) is_begun: bool,
     /// It has acted already, and acts again if it comes to that.
     pub(crate) is_repeat: bool,
     /// How much later it acts if its caller goes away before it did.
@@ -77,6 +93,8 @@ pub(crate) struct State {
     pub(crate) lost: BTreeSet<AttachmentId>,
     /// What vanished, as it was.
     pub(crate) vanished: Vec<(Name, Object)>,
+    /// Those who wait for volumes to change, by number, and what each saw last.
+    pub(crate) watched: BTreeMap<u64, Watched>,
     /// The controller dies once more while it recovers.
     pub(crate) crashes_again: bool,
     pub(crate) losses: watch::Sender<u64>,
@@ -125,6 +143,7 @@ impl World {
             nobodys: BTreeSet::new(),
             lost: BTreeSet::new(),
             vanished: Vec::new(),
+            watched: BTreeMap::new(),
             crashes_again: false,
             losses: watch::Sender::new(0),
             outages: vec![None; pools],
@@ -336,11 +355,12 @@ impl State {
             self.note("fenced", errand.volume.0.as_u128(), errand.token.counter);
             return None;
         }
+        let is_rest = extent == Extent::Full && self.flights.get(&flight).is_some_and(|held| held.is_begun);
+        let extent = if is_rest { Extent::Rest } else { extent };
         let acted = self.truth.act(errand.pool, errand.volume, errand.attachment, &errand.deed, extent);
         self.note(errand.word(), errand.volume.0.as_u128(), u64::from(acted.is_ok()));
-        if extent == Extent::Full || acted.is_err() {
-            self.flights.entry(flight).and_modify(|held| held.is_over = true);
-        }
+        let is_half = extent == Extent::Half && acted.is_ok();
+        self.flights.entry(flight).and_modify(|held| (held.is_begun, held.is_over) = (is_half, held.is_over || !is_half));
         self.check(errand.volume);
         Some(acted)
     }

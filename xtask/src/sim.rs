@@ -1,0 +1,43 @@
+//! Plays the simulation, optimised, with whatever `simulate` understands: see `cargo xtask sim --help` and docs/reliability.md.
+//!
+//! Not here: what is played and how failures are made small (`crates/sim`).
+
+use super::{Tally, step};
+use anyhow::Result;
+use std::process::Command;
+
+/// How long every run of everything plays: about 40 million simulated operations on two cores.
+const MINUTES: &str = "3";
+
+/// What is handed on to `simulate`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// For example `--seed 7`, `--minutes 3`, `--seeds 1000 --from 1`; `--help` tells all.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+impl Options {
+    pub(crate) fn run(&self) -> Result<()> {
+        step("simulation", simulate().args(&self.args))
+    }
+}
+
+fn simulate() -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["run", "--quiet", "--release", "--package", "sim", "--bin", "simulate", "--"]);
+    command
+}
+
+/// Plays for some minutes from a seed that differs each time; a failure prints the line that replays it.
+pub(crate) fn test() -> Tally {
+    let mut tally = Tally::default();
+    match step("simulation", simulate().args(["--minutes", MINUTES])) {
+        Ok(()) => tally.passed += 1,
+        Err(why) => {
+            println!("{why:#}");
+            tally.failed += 1;
+        }
+    }
+    tally
+}
