@@ -147,7 +147,10 @@ impl Volume {
             Change::Size(size) => self.size = *size,
             Change::Seen(seen) => {
                 self.seen = *seen;
-                self.seen_at = Some(now);
+                // What is not known any more was not seen either.
+                if seen.is_known() {
+                    self.seen_at = Some(now);
+                }
             }
             Change::Stranger(reason) => self.stranger.clone_from(reason),
             Change::Recover(since) => self.recover = *since,

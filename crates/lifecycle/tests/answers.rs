@@ -137,6 +137,28 @@ fn a_stranger_is_noted_once_and_let_go_of() {
 }
 
 #[test]
+fn a_stranger_that_lets_go_of_a_damaged_volume_is_forgotten() {
+    let with = |who: Option<&str>, volume| Input::Drift(Look { volume, stranger: who.map(str::to_owned), ..Look::default() });
+    let used = hear(&available(), &with(Some("x"), WHOLE));
+    let damaged = hear(&used, &with(Some("x"), Seen::Absent));
+    assert_eq!(damaged.reason(Subject::Volume(ID)).map(|reason| reason.code), Some(ReasonCode::BackendMissing));
+    let context = Context { now: Timestamp(7), capabilities: Capabilities::default(), retired: false };
+    let delete = |volume: &Volume| volume.decide(&Input::Command(Command::Delete { cascade: false }), &context).is_ok();
+    assert!(!delete(&damaged), "somebody may write to it");
+    assert!(delete(&hear(&damaged, &with(None, Seen::Absent))));
+}
+
+#[test]
+fn what_is_not_known_any_more_was_not_seen_now() {
+    let (_, before) = available().seen();
+    let lost = hear_later(
+        &hear(&available(), &Input::Command(Command::Extend { size: Bytes(2 * SIZE.0) })),
+        &Input::Deadline(Work::Extend { target: Bytes(2 * SIZE.0) }),
+    );
+    assert_eq!(lost.seen(), (Seen::Unknown, before));
+}
+
+#[test]
 fn while_it_is_attached_nobody_is_called_a_stranger() {
     let with = |who: Option<&str>| Input::Drift(Look { volume: WHOLE, stranger: who.map(str::to_owned), ..Look::default() });
     for held in [attaching(), attached(), detaching(false)] {

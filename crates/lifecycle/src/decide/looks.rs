@@ -145,7 +145,10 @@ impl Volume {
     pub(super) fn drift(&self, look: &Look, now: Timestamp) -> Vec<Change> {
         let mut changes = match &self.phase {
             VolumePhase::Ready if self.recover.is_none() => self.ready_drifted(look, now),
-            VolumePhase::ErrorExtending { target, .. } if self.recover.is_none() => self.stuck_drifted(*target, look.volume, now),
+            VolumePhase::ErrorExtending { target, .. } if self.recover.is_none() => self.stuck_drifted(*target, look, now),
+            VolumePhase::Error { .. } | VolumePhase::ErrorDeleting { .. } if self.recover.is_none() => {
+                self.stranger_looked(look, now).into_iter().collect()
+            }
             VolumePhase::Ready | VolumePhase::Creating(_) | VolumePhase::Extending { .. } | VolumePhase::Deleting => vec![],
             VolumePhase::Error { .. } | VolumePhase::ErrorExtending { .. } => vec![],
             VolumePhase::ErrorDeleting { .. } | VolumePhase::Gone { .. } => vec![],
@@ -159,12 +162,14 @@ impl Volume {
     /// `errorExtending` promises that the data is intact. No call of ours takes data away there, so that a passing look which finds
     /// it gone, or not whole, is to be believed; and so is one that finds more than any extend could have made.
     /// Source: the simulation's counterexample `a_volume_that_vanishes_while_error_extending_is_missing`.
-    fn stuck_drifted(&self, target: Bytes, seen: Seen, now: Timestamp) -> Vec<Change> {
-        let phase = match seen.whole() {
+    fn stuck_drifted(&self, target: Bytes, look: &Look, now: Timestamp) -> Vec<Change> {
+        let phase = match look.volume.whole() {
             Some(size) if size >= self.size && size <= target.max(self.size) => None,
-            Some(_) | None => self.judge(seen, None, now),
+            Some(_) | None => self.judge(look.volume, None, now),
         };
-        phase.map_or_else(Vec::new, |phase| vec![Change::Seen(seen), Change::Volume(phase)])
+        let mut changes = phase.map_or_else(Vec::new, |phase| vec![Change::Seen(look.volume), Change::Volume(phase)]);
+        changes.extend(self.stranger_looked(look, now));
+        changes
     }
 
     fn ready_drifted(&self, look: &Look, now: Timestamp) -> Vec<Change> {
