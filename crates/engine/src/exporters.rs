@@ -1,6 +1,7 @@
 //! Several exporters as the engine sees them: each is asked about the attachments that speak its protocol, so that one that
 //! hangs keeps no other's work waiting.
 
+use crate::patience::within;
 use crate::ports::{Client, Exporter};
 use crate::records::VolumeRecord;
 use lifecycle::{AttachmentId, AttachmentPhase, Connection, ExportSeen};
@@ -55,7 +56,7 @@ impl Exporters {
     pub(crate) async fn served(&self, patience: Duration) -> Served {
         let mut served = Vec::with_capacity(self.0.len());
         for exporter in &self.0 {
-            served.push(tokio::time::timeout(patience, exporter.list()).await.ok().and_then(Result::ok));
+            served.push(within(patience, exporter.list()).await.ok().and_then(Result::ok));
         }
         Served(served)
     }
@@ -96,7 +97,7 @@ impl Exporters {
             // What was listed has aged. Where it differs from the record the exporter is asked once more.
             let seen = match listed.get(id).filter(|listed| known == Some(*listed)) {
                 Some(connection) => ExportSeen::Serving(connection.clone()),
-                None => match tokio::time::timeout(patience, exporter.inspect(*id, None)).await {
+                None => match within(patience, exporter.inspect(*id, None)).await {
                     Ok(Ok(seen)) => seen,
                     Ok(Err(_)) | Err(_) => ExportSeen::Unknown,
                 },

@@ -22,6 +22,7 @@ mod drift;
 mod engine;
 mod exporters;
 mod ids;
+mod patience;
 mod places;
 mod points;
 pub mod ports;

@@ -5,6 +5,7 @@
 
 use crate::change::{Cause, Step};
 use crate::exporters::Served;
+use crate::patience::within;
 use crate::points::{RECOVER_OWED, RECOVER_STRAYS};
 use crate::requests::VolumeNow;
 use crate::shared::{STALE_RETRIES, Shared, lock, successor};
@@ -58,10 +59,10 @@ pub(crate) async fn end_strays(shared: &Shared, served: &Served) {
         }
         tracing::warn!(%attachment, "an export is served that no record names; ending it");
         let ended = exporter.unexport(token, attachment, true);
-        let trouble = match tokio::time::timeout(shared.settings.export_deadline, ended).await {
+        let trouble = match within(shared.settings.export_deadline, ended).await {
             Ok(Outcome::Done(_)) => continue,
             Ok(Outcome::Refused(message) | Outcome::Failed(message) | Outcome::Unknown(message)) => message,
-            Err(_) => "ending it was not answered in time".to_owned(),
+            Err(unheard) => format!("ending it {unheard}"),
         };
         tracing::error!(%attachment, trouble, "an export that no record names could not be ended");
         left.insert(attachment, trouble);

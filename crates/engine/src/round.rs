@@ -10,6 +10,7 @@
 use crate::change::Cause;
 use crate::drift::{Pace, asked_within};
 use crate::exporters::Served;
+use crate::patience::{Unheard, within};
 use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::recovery::{export_again, note};
@@ -46,10 +47,9 @@ pub(crate) async fn see(shared: Arc<Shared>, id: PoolId, mut pace: Pace) -> (Res
 
 async fn look(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Shown, String> {
     answers(pool)?;
-    let listing = tokio::time::timeout(shared.settings.shape_deadline, pool.setup.driver.list());
+    let listing = within(shared.settings.shape_deadline, pool.setup.driver.list());
     let (listed, served) = tokio::join!(listing, shared.exporters.served(EXPORTERS_PATIENCE));
-    let listed =
-        listed.map_err(|_| "the backend did not list what it has in time".to_owned())?.map_err(|error| error.to_string())?;
+    let listed = listed.map_err(|unheard| format!("listing what the backend has {unheard}"))?.map_err(|error| error.to_string())?;
     let used = listed.iter().filter(|of| of.is_used && of.snapshot.is_none()).map(|of| of.volume).collect();
     let objects = listed.iter().map(|of| ((of.volume, of.snapshot), of.seen)).collect();
     let mut round = Round { shared, pool, served, objects, used, silence: 0, shown: Shown::default() };
@@ -252,14 +252,14 @@ impl Round<'_> {
     }
 
     async fn inspect(&mut self, id: VolumeId) -> Result<Look, String> {
-        match tokio::time::timeout(self.patience(), self.pool.setup.driver.inspect(id, None)).await {
+        match within(self.patience(), self.pool.setup.driver.inspect(id, None)).await {
             Ok(answer) => {
                 self.silence = 0;
                 answer.map_err(|error| error.to_string())
             }
-            Err(_) => {
-                self.silence += 1;
-                Err("looking at it was not answered in time".into())
+            Err(unheard) => {
+                self.silence += u32::from(unheard == Unheard::Late);
+                Err(format!("looking at it {unheard}"))
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::admission::WhenDown;
 use crate::change::{Cause, Difference, Step};
 use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
+use crate::patience::within;
 use crate::places::Places;
 use crate::points::{INTENT, OUTCOME};
 use crate::ports::{Capacity, Clock, Driver};
@@ -146,7 +147,7 @@ impl Shared {
             }
             held.0 = Some(Instant::now());
         }
-        let asked = tokio::time::timeout(self.settings.capacity_timeout, pool.setup.driver.capacity()).await;
+        let asked = within(self.settings.capacity_timeout, pool.setup.driver.capacity()).await;
         let mut held = lock(&pool.capacity);
         held.0 = Some(Instant::now());
         match asked {

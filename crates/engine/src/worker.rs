@@ -10,6 +10,7 @@
 use crate::admission::needs_backend;
 use crate::calls::{self, Message, Running, Told};
 use crate::change::Cause;
+use crate::patience::within;
 use crate::records::VolumeRecord;
 use crate::requests::Live;
 use crate::settings::work_word;
@@ -127,7 +128,7 @@ impl Worker {
             return;
         }
         let looking = pool.setup.driver.inspect(self.id, Some(self.shared.token()));
-        if let Ok(Ok(look)) = tokio::time::timeout(self.shared.deadline(now.record.pool, Work::Look), looking).await {
+        if let Ok(Ok(look)) = within(self.shared.deadline(now.record.pool, Work::Look), looking).await {
             let input = Input::Report { work: Work::Look, outcome: Outcome::Done(Facts::Look(look)) };
             self.decide(&input, "look").await;
         }

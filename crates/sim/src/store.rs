@@ -25,12 +25,18 @@ struct State {
     revision: u64,
     incarnation: u64,
     refusals: Vec<CommitError>,
+    loses_answer: bool,
 }
 
 impl MemStore {
     /// The next commit fails like this, and nothing of it happens.
     pub fn refuse_next(&self, error: CommitError) {
         self.lock().refusals.push(error);
+    }
+
+    /// The next commit is made, and nobody knows.
+    pub fn lose_next_answer(&self) {
+        self.lock().loses_answer = true;
     }
 
     /// Where a counter stands.
@@ -293,7 +299,11 @@ impl Store for MemStore {
             return Err(error);
         }
         state.check(&commit)?;
-        Ok(Committed { revision: state.write(commit) })
+        let revision = state.write(commit);
+        if std::mem::take(&mut state.loses_answer) {
+            return Err(CommitError::Unknown("its answer was lost".into()));
+        }
+        Ok(Committed { revision })
     }
 
     async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {

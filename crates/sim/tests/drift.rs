@@ -194,6 +194,17 @@ async fn an_export_for_nobody_is_ended_and_one_that_cannot_be_is_told() {
     assert!(world.engine.diagnose(&world.admin).await.expect("told").findings.is_empty(), "it was tried again");
 }
 
+/// A panic while an unknown export was ended took the whole look at exports with it, for as long as the controller lived.
+#[tokio::test(start_paused = true)]
+async fn an_exporter_that_panics_ends_no_look() {
+    let world = World::new().await;
+    let stray = AttachmentId(Uuid::from_u128(7));
+    world.exporter.meddle(stray, Some(Connection::default()));
+    world.exporter.script.next("unexport", Fault::Panic);
+    tokio::time::sleep(Settings::default().look_interval * 3).await;
+    assert!(world.exporter.exports().is_empty(), "it was tried again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_no_record_names_is_told_and_removed_on_demand_alone() {
     let world = World::new().await;

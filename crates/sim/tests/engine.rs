@@ -573,3 +573,16 @@ async fn what_runs_on_a_part_of_a_forgotten_volume_ends_in_its_journal() {
     assert_eq!((last.from.as_deref(), last.to.as_str()), (Some("creating"), "forgotten, may have left data"));
     assert_eq!(last.ended, Some((OperationKind::Create, Ending::Superseded)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_answer_was_lost_is_told_to_who_waits() {
+    let world = World::new().await;
+    let id = world.create(1).await;
+    world.until(id, "available").await;
+    let mut waiter = world.engine.wait(id);
+    world.store.lose_next_answer();
+    let answered = world.command(id, Command::Delete { cascade: false }).await;
+    assert!(matches!(answered, Err(Refusal::Unavailable(_))), "{answered:?}");
+    tokio::time::timeout(Duration::from_secs(1), waiter.changed()).await.expect("told at once, as no later commit may tell");
+    assert_eq!(word(&world.engine.volume(&world.caller, id).await.expect("there").record), "deleting");
+}

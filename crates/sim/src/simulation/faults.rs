@@ -174,9 +174,9 @@ pub const EXPECTED: &[(Place, &[Fault])] = &[
             F::Slow,
         ],
     ),
-    (P::Look, &[F::Unanswered, F::HangsBefore, F::Slow, F::TellsOddFacts]),
-    (P::Probe, &[F::Unanswered, F::HangsBefore, F::Slow]),
-    (P::ExportLook, &[F::Unanswered, F::HangsBefore, F::Slow, F::TellsOddFacts]),
+    (P::Look, &[F::Unanswered, F::HangsBefore, F::Slow, F::TellsOddFacts, F::Panics]),
+    (P::Probe, &[F::Unanswered, F::HangsBefore, F::Slow, F::Panics]),
+    (P::ExportLook, &[F::Unanswered, F::HangsBefore, F::Slow, F::TellsOddFacts, F::Panics]),
     (P::Commit, &[F::Unanswered, F::DiskFull, F::UnknownDone, F::UnknownNotDone, F::Slow, F::CrashesBefore, F::CrashesAfter]),
     (P::Read, &[F::Unanswered, F::Slow]),
     (

@@ -111,6 +111,7 @@ impl Game {
     }
 
     async fn start(&mut self) -> Option<Engine> {
+        self.world.lock().note("starts", 0, 0);
         let store = SimStore { world: self.world.clone(), inner: self.store.clone() };
         store.compare();
         for pool in &mut self.pools {

@@ -16,4 +16,5 @@ pub const KEPT: &[Kept] = &[
     Kept { seed: 103, steps: 40, found: "a creation that was accepted answered 404, as somebody had deleted its volume meanwhile" },
     Kept { seed: 43, steps: 40, found: "a snapshot that was being taken ended without a word as its volume was forgotten" },
     Kept { seed: 105, steps: 400, found: "an errorExtending volume vanished, the slow look saw it, and its status said nothing" },
+    Kept { seed: 526, steps: 400, found: "an exporter's panic ended recovery, the slow look and the sweep for good" },
 ];

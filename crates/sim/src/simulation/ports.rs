@@ -51,6 +51,8 @@ async fn ask<T>(world: &World, place: Place, pool: Option<usize>, answer: impl F
     let pause = match fault {
         Some(Fault::Unanswered) => return Err(Unanswered("no answer".into())),
         Some(Fault::HangsBefore) => std::future::pending().await,
+        // Without the hook that prints: it is expected.
+        Some(Fault::Panics) => std::panic::resume_unwind(Box::new("a question that panics")),
         Some(Fault::Slow) => 1000 * world.lock().dice.between(1, 60),
         Some(_) | None if world.lock().dice.chance(300) => world.lock().dice.between(1, 200),
         Some(_) | None => 0,
@@ -125,6 +127,7 @@ impl Driver for SimDriver {
 
     async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
         let list = |state: &mut State, is_odd: bool| {
+            state.note("list", 0, self.pool as u64);
             let own = state.truth.objects.iter().filter(|(_, object)| object.pool == self.pool);
             let listed = own.map(|((volume, snapshot), object)| {
                 let seen = if is_odd { unsure(object.seen()) } else { object.seen() };
