@@ -1,9 +1,11 @@
 //! Pools on file systems that hang for real, by `fsfreeze`: writers wait where no signal reaches them.
 
-use crate::server::{Answer, Server, run};
+use crate::plane::status;
+use crate::server::{Answer, Server, run, uri};
 use ground::{Frozen, Ground, Kind, wait_until};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -23,9 +25,9 @@ impl Place {
         Some(Self { folder, ground })
     }
 
-    fn config(&self, of_slow: &str) -> PathBuf {
+    fn config(&self, times: &str, of_slow: &str) -> PathBuf {
         let (path, slow) = (self.folder.path().join("berth.toml"), self.ground.root().join("pool"));
-        let times = "[times]\ndown-after = 4\nprobe-interval = 1\ncall-timeout = 1\n";
+        let times = format!("[times]\ndown-after = 4\nprobe-interval = 1\ncall-timeout = 1\n{times}");
         let pools = "[[pool]]\nname = \"default\"\nreserved = 0\n[[pool]]\nname = \"slow\"\nreserved = 0\novercommit = 100.0\n";
         std::fs::write(&path, format!("{times}{pools}folder = {slow:?}\n{of_slow}\n")).expect("room");
         path
@@ -36,7 +38,12 @@ impl Place {
     }
 
     fn start(&self, of_slow: &str) -> Server {
-        Server::start(&self.data(), &["--config", self.config(of_slow).to_str().expect("UTF-8")])
+        self.start_with("", of_slow)
+    }
+
+    /// With more of its times.
+    fn start_with(&self, times: &str, of_slow: &str) -> Server {
+        Server::start(&self.data(), &["--config", self.config(times, of_slow).to_str().expect("UTF-8")])
     }
 }
 
@@ -134,6 +141,52 @@ fn a_frozen_pool_is_told_and_harms_nobody() {
     wait_until("all is looked at anew", || server.get(&path(&kept)).body["health"]["state"] == "ok");
     made(&server, "slow");
     assert!(server.terminate().success());
+}
+
+/// A client with a write that hangs in the frozen file system.
+struct Stuck(Child);
+
+impl Stuck {
+    fn new(place: &Place, attached: &Value) -> Self {
+        let mut client = Command::new("qemu-io");
+        client.args(["-f", "raw", "-c", "write -P 7 0 64k", "-c", "flush", &uri(attached)]);
+        let client = client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        wait_until("its write hangs", || {
+            let exports = status(&place.data())["exports"].as_array().expect("a list").clone();
+            exports.iter().flat_map(|export| export["clients"].as_array().expect("a list")).any(|one| one["in_flight"] != 0)
+        });
+        Self(client)
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_forced_detach_that_hung_is_finished_when_the_file_system_thaws() {
+    let Some(place) = Place::new() else { return };
+    let server = place.start_with("detach-grace = 1\nexport-deadline = 3\n", "");
+    let volume = made(&server, "slow");
+    let (attachment, attached) = server.attach(&volume, &server.host("h"));
+    let attachment = format!("/block/attachments/{attachment}");
+    let frozen = place.ground.freeze();
+    let client = Stuck::new(&place, &attached);
+    server.delete(&attachment).expect(202);
+    server.until(&attachment, "errorDetaching");
+    server.delete(&format!("{attachment}?force=true")).expect(202);
+    let told = server.until(&attachment, "errorDetaching");
+    assert_eq!(told["statusReason"]["code"], "outcomeUnknown", "{told}");
+    assert_eq!(status(&place.data())["exports"][0]["is_fenced"], true);
+    drop(frozen);
+    server.until(&attachment, "detached");
+    server.until(&path(&volume), "available");
+    assert_eq!(status(&place.data())["exports"], json!([]));
+    drop(client);
+    server.attach(&volume, &server.host("other"));
 }
 
 #[test]

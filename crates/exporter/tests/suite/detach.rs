@@ -2,7 +2,7 @@
 
 use crate::served::{STAYS, Served, Staying, connection, fails, run, token, word};
 use engine::ports::Exporter;
-use ground::wait_until;
+use ground::{Ground, Kind, wait_until};
 use lifecycle::{AttachmentId, ExportSeen, Facts, Mode, Outcome};
 use std::time::Duration;
 use uuid::Uuid;
@@ -44,6 +44,40 @@ fn force_cuts_a_writer_and_nothing_comes_after() {
     // The client would have written thousands of times by now.
     drop(client);
     assert!(all() == then, "something was written after the export had ended");
+}
+
+#[test]
+fn an_end_by_force_that_nobody_waits_for_ends_when_its_backing_does() {
+    let Some(ground) = Ground::new(Kind::Ext4, 128) else { return };
+    let served = Served::inside(ground.root(), exporter::Options::default());
+    let (id, connection) = served.export(Mode::ReadWrite);
+    let frozen = ground.freeze();
+    let client = Staying::new(&served, id, &word(&connection, "uri"), WRITES);
+    wait_until("a write hangs", || served.who(id).iter().any(|client| client.in_flight > 0));
+    for counter in [2, 3] {
+        served.run(async {
+            let ending = served.exporter.unexport(token(counter), id, true);
+            assert!(tokio::time::timeout(Duration::from_millis(200), ending).await.is_err(), "it waits for the write");
+        });
+        let told = served.run(served.exporter.inspect(id, None)).unwrap_err().0;
+        assert!(told.contains("being ended"), "{told}");
+    }
+    let begun = served.exporter.unexport(token(4), id, false);
+    drop(frozen);
+    assert_gone(&served.run(begun));
+    assert_eq!(served.run(served.exporter.inspect(id, None)), Ok(ExportSeen::Absent));
+    drop(client);
+
+    let (id, connection) = served.export(Mode::ReadWrite);
+    let frozen = ground.freeze();
+    let _client = Staying::new(&served, id, &word(&connection, "uri"), WRITES);
+    wait_until("a write hangs", || served.who(id).iter().any(|client| client.in_flight > 0));
+    served.run(async {
+        let ending = served.exporter.unexport(token(2), id, true);
+        assert!(tokio::time::timeout(Duration::from_millis(200), ending).await.is_err(), "it waits for the write");
+    });
+    drop(frozen);
+    wait_until("it is gone though nobody asked again", || served.run(served.exporter.inspect(id, None)) == Ok(ExportSeen::Absent));
 }
 
 #[test]
