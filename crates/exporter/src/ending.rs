@@ -44,7 +44,7 @@ pub(crate) async fn by_force(shared: &Arc<Shared>, occupied: &Occupied, export: 
 }
 
 /// Fences the export, and leaves the rest to a task; only the first call for an export does.
-fn begin(shared: &Arc<Shared>, occupied: &Occupied, export: &Arc<Export>) {
+pub(crate) fn begin(shared: &Arc<Shared>, occupied: &Occupied, export: &Arc<Export>) {
     let is_first = export.stage.send_if_modified(|stage| {
         let is_first = *stage == Stage::Served;
         if is_first {

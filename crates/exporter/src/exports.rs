@@ -10,7 +10,7 @@ use crate::peer::Peer;
 use crate::plane::ExportStatus;
 use crate::socket::Socket;
 use crate::storage::Storage;
-use engine::ports::{Client, ExportSpec};
+use engine::ports::{Backing, Client, ExportSpec};
 use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection, Mode, Timestamp};
 use std::collections::BTreeMap;
@@ -225,6 +225,12 @@ impl Export {
     /// Cuts every client's connection.
     pub(crate) fn cut(&self) {
         lock(&self.state).sessions.values().for_each(|connected| connected.socket.cut());
+    }
+
+    /// Whether its path leads to what is served still. May block as long as the file system does.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let Backing::File(path) = &self.spec.backing;
+        self.storage.is_at(path)
     }
 
     /// What it is, for people.

@@ -8,6 +8,7 @@ use crate::occupied::{Busy, Occupied};
 use crate::plane::ExportStatus;
 use crate::points::{EXPORT, UNEXPORT};
 use crate::protocol::request::Errno;
+use crate::replaced;
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
 use crate::socket_file::SocketFile;
 use crate::storage::Storage;
@@ -131,7 +132,9 @@ impl NbdExporter {
         if let Some(unix) = unix {
             listen(shared.clone(), unix, accept_unix).map_err(failed("the unix socket".into()))?;
         }
-        Ok(Self { shared, address, options, socket_file, looking: Arc::default(), occupied: Occupied::default() })
+        let occupied = Occupied::default();
+        tokio::spawn(replaced::watch(Arc::downgrade(&shared), occupied.clone()));
+        Ok(Self { shared, address, options, socket_file, looking: Arc::default(), occupied })
     }
 
     /// What it was started with.
@@ -240,6 +243,39 @@ impl NbdExporter {
         Ok(Export::new(spec.clone(), address, storage, self.connection(spec)))
     }
 
+    /// What is exported already as this is to be, when a call for it begins.
+    fn former(&self, token: Token, spec: &ExportSpec) -> Result<Option<Arc<Export>>, Outcome> {
+        let mut state = self.shared.registry.lock();
+        state.tokens.see(spec.attachment, token).map_err(superseded)?;
+        match state.exports.get(&spec.attachment) {
+            Some(export) if export.is_fenced() => Err(Outcome::Failed("its former export is still being ended".into())),
+            Some(export) if export.spec == *spec => Ok(Some(export.clone())),
+            Some(_) => Err(Outcome::Refused("it is exported already, with another mode or host".into())),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether it goes on as it is; if not, it is absent then: another file has taken the place of the one that it serves.
+    async fn again(&self, token: Token, export: &Arc<Export>) -> Result<bool, Outcome> {
+        let busy = self.occupy(export.spec.attachment)?;
+        let looked_at = export.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let _busy = busy;
+            looked_at.is_in_place()
+        });
+        let is_in_place = looked.await.map_err(|error| Outcome::Failed(error.to_string()))?;
+        if !self.shared.registry.lock().tokens.is_newest(export.spec.attachment, token) {
+            return Err(Outcome::Refused("superseded by a newer call".into()));
+        }
+        if is_in_place && !export.is_fenced() {
+            return Ok(true);
+        }
+        replaced::end(&self.shared, &self.occupied, export);
+        let ended = ending::by_force(&self.shared, &self.occupied, export).await;
+        ended.map_err(|why| Outcome::Failed(format!("its former export is still being ended: {why}")))?;
+        Ok(false)
+    }
+
     /// Begins to serve what was opened, if that is still wanted.
     fn serve(&self, token: Token, opened: Arc<Export>) -> Outcome {
         let attachment = opened.spec.attachment;
@@ -340,17 +376,14 @@ impl Exporter for NbdExporter {
     }
 
     async fn export(&self, token: Token, spec: ExportSpec) -> Outcome {
-        {
-            let mut state = self.shared.registry.lock();
-            if let Err(newer) = state.tokens.see(spec.attachment, token) {
-                return superseded(newer);
-            }
-            match state.exports.get(&spec.attachment) {
-                Some(export) if export.is_fenced() => return Outcome::Failed("its former export is still being ended".into()),
-                Some(export) if export.spec == spec => return serving(export),
-                Some(_) => return Outcome::Refused("it is exported already, with another mode or host".into()),
-                None => {}
-            }
+        match self.former(token, &spec) {
+            Ok(Some(export)) => match self.again(token, &export).await {
+                Ok(true) => return serving(&export),
+                Ok(false) => {}
+                Err(outcome) => return outcome,
+            },
+            Ok(None) => {}
+            Err(outcome) => return outcome,
         }
         let opened = match self.open(&spec).await {
             Ok(opened) => Arc::new(opened),
