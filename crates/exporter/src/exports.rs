@@ -4,12 +4,13 @@
 //! further one begins, and when the last has ended nothing can be written any more, however long its client lives.
 
 use crate::account::Account;
+use crate::ending::Stage;
 use crate::names::Names;
 use crate::peer::Peer;
 use crate::plane::ExportStatus;
 use crate::socket::Socket;
 use crate::storage::Storage;
-use engine::ports::{Client, ExportSpec};
+use engine::ports::{Backing, Client, ExportSpec};
 use engine::tokens::Tokens;
 use lifecycle::{AttachmentId, Connection, Mode, Timestamp};
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub(crate) struct Export {
     left: Condvar,
     /// How many changes are in flight.
     pub(crate) changes: watch::Sender<usize>,
+    /// How far its end by force is.
+    pub(crate) stage: watch::Sender<Stage>,
 }
 
 #[derive(Default)]
@@ -131,10 +134,21 @@ impl Registry {
     }
 }
 
+impl State {
+    /// Takes the export off, unless another has its place already.
+    pub(crate) fn remove(&mut self, export: &Arc<Export>) {
+        let attachment = export.spec.attachment;
+        if self.exports.get(&attachment).is_some_and(|held| Arc::ptr_eq(held, export)) {
+            self.exports.remove(&attachment);
+        }
+    }
+}
+
 impl Export {
     pub(crate) fn new(spec: ExportSpec, address: IpAddr, storage: Storage, connection: Connection) -> Self {
         let (sessions, changes) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { spec, address, storage, connection, state: Mutex::default(), sessions, left: Condvar::new(), changes }
+        let (state, left, stage) = (Mutex::default(), Condvar::new(), watch::Sender::default());
+        Self { spec, address, storage, connection, state, sessions, left, changes, stage }
     }
 
     /// What it is, for people.
@@ -211,6 +225,12 @@ impl Export {
     /// Cuts every client's connection.
     pub(crate) fn cut(&self) {
         lock(&self.state).sessions.values().for_each(|connected| connected.socket.cut());
+    }
+
+    /// Whether its path leads to what is served still. May block as long as the file system does.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let Backing::File(path) = &self.spec.backing;
+        self.storage.is_at(path)
     }
 
     /// What it is, for people.

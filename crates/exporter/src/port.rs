@@ -1,11 +1,14 @@
 //! The engine's Exporter port on the server.
 
+use crate::ending::{self, DRAIN, Stage, until_none};
 use crate::exports::{Export, Registry};
 use crate::limits::{Complaint, Limits};
 use crate::names::{NameKey, Names};
+use crate::occupied::{Busy, Occupied};
 use crate::plane::ExportStatus;
-use crate::points::{CUT, EXPORT, FENCE, UNEXPORT};
+use crate::points::{EXPORT, UNEXPORT};
 use crate::protocol::request::Errno;
+use crate::replaced;
 use crate::server::{Shared, accept_tcp, accept_unix, listen};
 use crate::socket_file::SocketFile;
 use crate::storage::Storage;
@@ -13,19 +16,17 @@ use crate::tls::{Tls, TlsError, TlsOptions};
 use async_trait::async_trait;
 use engine::ports::{Backing, Client, ExportSpec, Exporter, Unanswered};
 use engine::tokens::Tokens;
+use folder_lock::Former;
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Token};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// How long a graceful end waits for clients to leave. Source: the design of detach.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a forced end waits for writes in flight, and for cut sessions to be gone: a healthy disk needs milliseconds.
-const DRAIN: Duration = Duration::from_secs(10);
 /// How many connections there may be: well under the usual limit of 20,000 files a process.
 const CONNECTIONS_MAX: usize = 4096;
 /// How many connections one export may have: multi-conn clients use up to 16.
@@ -50,6 +51,8 @@ pub struct Options {
     pub key: NameKey,
     /// How TLS is spoken; none: it is not.
     pub tls: Option<TlsOptions>,
+    /// Data planes that were here before, and may not have left the kernel yet.
+    pub former: Former,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Default for Options {
             max_connections_per_export: SESSIONS_MAX,
             key: NameKey::random(),
             tls: None,
+            former: Former::default(),
         }
     }
 }
@@ -101,8 +105,7 @@ pub struct NbdExporter {
     socket_file: Option<SocketFile>,
     /// Held by the thread that looks at all backings.
     looking: Arc<tokio::sync::Mutex<()>>,
-    /// The attachments on whose backings a thread works.
-    busy: Arc<Mutex<BTreeSet<AttachmentId>>>,
+    occupied: Occupied,
 }
 
 impl NbdExporter {
@@ -133,7 +136,9 @@ impl NbdExporter {
         if let Some(unix) = unix {
             listen(shared.clone(), unix, accept_unix).map_err(failed("the unix socket".into()))?;
         }
-        Ok(Self { shared, address, options, socket_file, looking: Arc::default(), busy: Arc::default() })
+        let occupied = Occupied::default();
+        tokio::spawn(replaced::watch(Arc::downgrade(&shared), occupied.clone()));
+        Ok(Self { shared, address, options, socket_file, looking: Arc::default(), occupied })
     }
 
     /// What it was started with.
@@ -232,14 +237,54 @@ impl NbdExporter {
             .map_err(|_| Outcome::Refused(format!("the host's address {:?} is no IP address", spec.address)))?;
         let Backing::File(path) = spec.backing.clone();
         let read_only = spec.mode == Mode::ReadOnly;
+        let former = self.options.former.clone();
         let busy = self.occupy(spec.attachment)?;
         let opened = tokio::task::spawn_blocking(move || {
             let _busy = busy;
-            Storage::open(&path, read_only)
+            let storage = Storage::open(&path, read_only).map_err(|error| unopened(&error))?;
+            match storage.at_work(&former) {
+                None => Ok(storage),
+                Some(pid) => Err(Outcome::Failed(format!(
+                    "the former data plane (process {pid}) was killed in the middle of a write to it, which hangs in the kernel; it is \
+                     exported when its file system answers"
+                ))),
+            }
         });
-        let opened = opened.await;
-        let storage = opened.map_err(|error| Outcome::Failed(error.to_string()))?.map_err(|error| unopened(&error))?;
+        let storage = opened.await.map_err(|error| Outcome::Failed(error.to_string()))??;
         Ok(Export::new(spec.clone(), address, storage, self.connection(spec)))
+    }
+
+    /// What is exported already as this is to be, when a call for it begins.
+    fn former(&self, token: Token, spec: &ExportSpec) -> Result<Option<Arc<Export>>, Outcome> {
+        let mut state = self.shared.registry.lock();
+        state.tokens.see(spec.attachment, token).map_err(superseded)?;
+        match state.exports.get(&spec.attachment) {
+            Some(export) if export.is_fenced() => Err(Outcome::Failed("its former export is still being ended".into())),
+            Some(export) if export.spec == *spec => Ok(Some(export.clone())),
+            Some(_) => Err(Outcome::Refused("it is exported already, with another mode or host".into())),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether it goes on as it is; if not, it is absent then: another file has taken the place of the one that it serves.
+    async fn again(&self, token: Token, export: &Arc<Export>) -> Result<bool, Outcome> {
+        let busy = self.occupy(export.spec.attachment)?;
+        let looked_at = export.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let _busy = busy;
+            looked_at.is_in_place()
+        });
+        let is_in_place = looked.await.map_err(|error| Outcome::Failed(error.to_string()))?;
+        if !self.shared.registry.lock().tokens.is_newest(export.spec.attachment, token) {
+            return Err(Outcome::Refused("superseded by a newer call".into()));
+        }
+        if is_in_place && !export.is_fenced() {
+            return Ok(true);
+        }
+        replaced::end(&self.shared, &self.occupied, export);
+        let ended = ending::by_force(&self.shared, &self.occupied, export).await;
+        ended.map_err(|why| Outcome::Failed(format!("its former export is still being ended: {why}")))?;
+        Ok(false)
     }
 
     /// Begins to serve what was opened, if that is still wanted.
@@ -255,43 +300,35 @@ impl NbdExporter {
         serving(state.exports.entry(attachment).or_insert(opened))
     }
 
-    async fn end_gracefully(&self, export: &Arc<Export>) -> Result<(), Outcome> {
+    /// Waits for the clients to leave, and ends the export then.
+    async fn end_gracefully(&self, token: Token, export: &Arc<Export>) -> Result<(), Outcome> {
         let _closing = export.close();
         let mut sessions = export.sessions.subscribe();
         let left = until_none(&mut sessions, self.options.grace).await;
         let clients = export.clients();
-        if left || clients.is_empty() {
-            // Before the fence: if it cannot be flushed the export is to be as it was.
-            self.flush(export).await?.map_err(|_| {
-                let why = "what was written could not be flushed, and ending the export would give it up; see to its disk, or detach \
-                           with force";
-                Outcome::Refused(why.into())
-            })?;
+        if !left && !clients.is_empty() {
+            let words: Vec<_> = clients
+                .iter()
+                .map(|client| format!("client {} is still connected since {}", client.address, client.since))
+                .collect();
+            return Err(Outcome::Refused(format!("{}; disconnect it or detach with force", words.join(", "))));
+        }
+        // Before the fence: if it cannot be flushed the export is to be as it was.
+        self.flush(export).await?.map_err(|_| {
+            let why = "what was written could not be flushed, and ending the export would give it up; see to its disk, or detach \
+                       with force";
+            Outcome::Refused(why.into())
+        })?;
+        UNEXPORT.before.pass();
+        {
+            let mut state = self.shared.registry.lock();
+            if !state.tokens.is_newest(export.spec.attachment, token) {
+                return Err(Outcome::Refused("superseded by a newer call".into()));
+            }
             export.fence();
-            return Ok(());
+            state.remove(export);
         }
-        let words: Vec<_> =
-            clients.iter().map(|client| format!("client {} is still connected since {}", client.address, client.since)).collect();
-        Err(Outcome::Refused(format!("{}; disconnect it or detach with force", words.join(", "))))
-    }
-
-    async fn end_by_force(&self, export: &Arc<Export>) -> Result<(), Outcome> {
-        FENCE.before.pass();
-        export.fence();
-        FENCE.after.pass();
-        let drained = until_none(&mut export.changes.subscribe(), DRAIN).await;
-        CUT.before.pass();
-        export.cut();
-        CUT.after.pass();
-        if !drained {
-            return Err(Outcome::Unknown("writes in flight do not end: the backing hangs".into()));
-        }
-        if !until_none(&mut export.sessions.subscribe(), DRAIN).await {
-            return Err(Outcome::Unknown("a client that was cut is not gone yet".into()));
-        }
-        if self.flush(export).await?.is_err() {
-            tracing::error!(attachment = %export.spec.attachment, "detached with force; what was written last could not be flushed");
-        }
+        UNEXPORT.after.pass();
         Ok(())
     }
 
@@ -310,29 +347,11 @@ impl NbdExporter {
         }
     }
 
-    /// Takes a thread for a call on the attachment's backing, one at a time: tries on a disk that hangs must not take them all.
+    /// Takes the attachment's thread for a call on its backing.
     fn occupy(&self, attachment: AttachmentId) -> Result<Busy, Outcome> {
-        if lock(&self.busy).insert(attachment) {
-            return Ok(Busy { all: self.busy.clone(), attachment });
-        }
-        Err(Outcome::Failed("a former try still waits for its backing, which hangs".into()))
+        let hangs = || Outcome::Failed("a former try still waits for its backing, which hangs".into());
+        self.occupied.try_take(attachment).ok_or_else(hangs)
     }
-}
-
-/// A thread that works on an attachment's backing, until dropped.
-struct Busy {
-    all: Arc<Mutex<BTreeSet<AttachmentId>>>,
-    attachment: AttachmentId,
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        lock(&self.all).remove(&self.attachment);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a backing that cannot be opened means: for now, if the process or the system has run out of something.
@@ -345,12 +364,16 @@ fn unopened(error: &std::io::Error) -> Outcome {
     }
 }
 
-async fn until_none(count: &mut watch::Receiver<usize>, patience: Duration) -> bool {
-    tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await.is_ok_and(|reached| reached.is_ok())
-}
-
 fn serving(export: &Export) -> Outcome {
     Outcome::Done(Facts::Export(ExportSeen::Serving(export.connection.clone())))
+}
+
+/// How far an end is, for whoever asks meanwhile.
+fn being_ended(export: &Export) -> String {
+    match *export.stage.borrow() {
+        Stage::Late(why) => format!("it is being ended, which takes long: {why}"),
+        Stage::Served | Stage::Ending | Stage::Ended => "it is being ended".into(),
+    }
 }
 
 fn superseded(newer: Token) -> Outcome {
@@ -364,17 +387,14 @@ impl Exporter for NbdExporter {
     }
 
     async fn export(&self, token: Token, spec: ExportSpec) -> Outcome {
-        {
-            let mut state = self.shared.registry.lock();
-            if let Err(newer) = state.tokens.see(spec.attachment, token) {
-                return superseded(newer);
-            }
-            match state.exports.get(&spec.attachment) {
-                Some(export) if export.is_fenced() => return Outcome::Failed("its former export is still being ended".into()),
-                Some(export) if export.spec == spec => return serving(export),
-                Some(_) => return Outcome::Refused("it is exported already, with another mode or host".into()),
-                None => {}
-            }
+        match self.former(token, &spec) {
+            Ok(Some(export)) => match self.again(token, &export).await {
+                Ok(true) => return serving(&export),
+                Ok(false) => {}
+                Err(outcome) => return outcome,
+            },
+            Ok(None) => {}
+            Err(outcome) => return outcome,
         }
         let opened = match self.open(&spec).await {
             Ok(opened) => Arc::new(opened),
@@ -398,20 +418,13 @@ impl Exporter for NbdExporter {
                 None => return absent,
             }
         };
-        let ended = if force { self.end_by_force(&export).await } else { self.end_gracefully(&export).await };
-        if let Err(outcome) = ended {
-            return outcome;
-        }
-        UNEXPORT.before.pass();
-        {
-            let mut state = self.shared.registry.lock();
-            if !state.tokens.is_newest(attachment, token) {
-                return Outcome::Refused("superseded by a newer call".into());
-            }
-            state.exports.remove(&attachment);
-        }
-        UNEXPORT.after.pass();
-        absent
+        // An end by force that has begun cannot be taken back: whoever asks for an end joins it.
+        let ended = if force || export.is_fenced() {
+            ending::by_force(&self.shared, &self.occupied, &export).await.map_err(|why| Outcome::Unknown(why.into()))
+        } else {
+            self.end_gracefully(token, &export).await
+        };
+        ended.err().unwrap_or(absent)
     }
 
     async fn inspect(&self, attachment: AttachmentId, fence: Option<Token>) -> Result<ExportSeen, Unanswered> {
@@ -421,7 +434,7 @@ impl Exporter for NbdExporter {
         }
         match state.exports.get(&attachment) {
             // Neither served any more nor proven to be gone.
-            Some(export) if export.is_fenced() => Err(Unanswered("it is being ended, and its backing does not let it end".into())),
+            Some(export) if export.is_fenced() => Err(Unanswered(being_ended(export))),
             Some(export) => Ok(ExportSeen::Serving(export.connection.clone())),
             None => Ok(ExportSeen::Absent),
         }

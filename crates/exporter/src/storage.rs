@@ -12,12 +12,13 @@
 use crate::points::{FLUSH, WRITE};
 use crate::protocol::request::{Errno, Extent};
 use crate::seldom::Seldom;
+use folder_lock::Former;
 use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::ReadWriteFlags;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -34,20 +35,56 @@ pub(crate) const PAGE: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct Storage {
     file: File,
+    identity: Identity,
     read_only: bool,
     /// A flush has failed: see the module's invariants.
     is_broken: AtomicBool,
 }
 
+/// What makes a backing the same one, whatever its name. A file's number is not given to another while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    File { device: u64, inode: u64 },
+    Device(u64),
+}
+
+impl Identity {
+    /// Nothing if it can be no backing.
+    fn of(facts: &Metadata) -> Option<Self> {
+        let kind = facts.file_type();
+        if kind.is_block_device() {
+            return Some(Self::Device(facts.rdev()));
+        }
+        kind.is_file().then(|| Self::File { device: facts.dev(), inode: facts.ino() })
+    }
+}
+
 impl Storage {
     /// Opens the backing. Neither follows it through a FIFO that nobody writes (it would hang) nor makes it.
     pub(crate) fn open(path: &Path, read_only: bool) -> io::Result<Self> {
-        let kind = std::fs::metadata(path)?.file_type();
-        if !(kind.is_file() || std::os::unix::fs::FileTypeExt::is_block_device(&kind)) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a block device"));
-        }
+        let unfit = || io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a block device");
+        Identity::of(&std::fs::metadata(path)?).ok_or_else(unfit)?;
         let file = File::options().read(true).write(!read_only).open(path)?;
-        Ok(Self { file, read_only, is_broken: AtomicBool::new(false) })
+        let identity = Identity::of(&file.metadata()?).ok_or_else(unfit)?;
+        Ok(Self { file, identity, read_only, is_broken: AtomicBool::new(false) })
+    }
+
+    /// Whether the path leads to this backing. True when in doubt: where nothing is that can be served, nothing has replaced it.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        let there = std::fs::metadata(path).ok().and_then(|facts| Identity::of(&facts));
+        there.is_none_or(|there| there == self.identity)
+    }
+
+    /// Which dead process has a system call on it under way: a write may come from it still.
+    pub(crate) fn at_work(&self, former: &Former) -> Option<u32> {
+        former.at_work_on(&self.file)
+    }
+
+    /// The number of the device that it is on, or is.
+    pub(crate) const fn device(&self) -> u64 {
+        match self.identity {
+            Identity::File { device, .. } | Identity::Device(device) => device,
+        }
     }
 
     /// Whether it was opened for reading only.
@@ -273,6 +310,19 @@ mod tests {
         storage.broken();
         assert_eq!(storage.flush(), Err(Errno::Io));
         assert_eq!(storage.write(0, &[1], true), Err(Errno::Io));
+    }
+
+    #[test]
+    fn a_file_that_another_was_put_in_the_place_of_is_known() {
+        let (file, storage) = storage(4096);
+        let aside = file.path().with_extension("aside");
+        assert!(storage.is_at(file.path()));
+        std::fs::rename(file.path(), &aside).expect("the same folder");
+        assert!(storage.is_at(&aside) && storage.is_at(file.path()), "nothing has taken its place");
+        std::fs::copy(&aside, file.path()).expect("room");
+        assert!(storage.is_at(&aside) && !storage.is_at(file.path()));
+        std::fs::rename(&aside, file.path()).expect("the same folder");
+        assert!(storage.is_at(file.path()), "it is back");
     }
 
     #[test]

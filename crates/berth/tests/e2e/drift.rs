@@ -1,9 +1,10 @@
 //! What somebody does to the files behind the controller's back is seen while it runs, and `berth doctor` says what mends it.
 
 use crate::data::config;
-use crate::server::Server;
+use crate::server::{Server, run, uri};
 use serde_json::json;
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -105,4 +106,34 @@ fn a_volume_that_somebody_maps_by_hand_is_in_use_until_they_let_go() {
     assert!(berth(&server, &["doctor", "--look"]).0);
     server.delete(&path).expect(202);
     server.until(&path, "gone");
+}
+
+#[test]
+fn a_file_that_is_replaced_under_an_attached_volume_is_what_is_served_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[look]\ninterval = 1\n");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    let volume = server.volume(1);
+    let (attachment, attached) = server.attach(&volume, &server.host("h"));
+    let path = format!("/block/attachments/{attachment}");
+    run("qemu-io", &["-f", "raw", "-c", "write -P 1 0 64k", "-c", "flush", &uri(&attached)]);
+
+    fs::rename(file(&data, &volume), folder.path().join("aside")).unwrap();
+    fs::File::create(file(&data, &volume)).unwrap().set_len(1 << 30).unwrap();
+    let told = |entry: &serde_json::Value| entry["to"] == "attaching" && entry["reason"]["code"] == "notExported";
+    ground::wait_until("it is exported anew, and the journal tells", || {
+        server.get(&format!("{path}/journal")).body.as_array().unwrap().iter().any(told)
+    });
+    let again = server.until(&path, "attached");
+    assert_eq!(uri(&again), uri(&attached));
+    run("qemu-io", &["-f", "raw", "-c", "read -P 0 0 64k", "-c", "write -P 2 0 64k", "-c", "flush", &uri(&again)]);
+    let byte = |path: PathBuf| {
+        let mut byte = [0; 1];
+        fs::File::open(path).unwrap().read_exact_at(&mut byte, 0).unwrap();
+        byte[0]
+    };
+    assert_eq!((byte(file(&data, &volume)), byte(folder.path().join("aside"))), (2, 1));
+    server.delete(&path).expect(202);
+    server.until(&path, "detached");
 }

@@ -1,9 +1,11 @@
 //! Pools on file systems that hang for real, by `fsfreeze`: writers wait where no signal reaches them.
 
-use crate::server::{Answer, Server, run};
+use crate::plane::{pid, status};
+use crate::server::{Answer, Server, data_plane, refuses, run, uri};
 use ground::{Frozen, Ground, Kind, wait_until};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -23,9 +25,9 @@ impl Place {
         Some(Self { folder, ground })
     }
 
-    fn config(&self, of_slow: &str) -> PathBuf {
+    fn config(&self, times: &str, of_slow: &str) -> PathBuf {
         let (path, slow) = (self.folder.path().join("berth.toml"), self.ground.root().join("pool"));
-        let times = "[times]\ndown-after = 4\nprobe-interval = 1\ncall-timeout = 1\n";
+        let times = format!("[times]\ndown-after = 4\nprobe-interval = 1\ncall-timeout = 1\n{times}");
         let pools = "[[pool]]\nname = \"default\"\nreserved = 0\n[[pool]]\nname = \"slow\"\nreserved = 0\novercommit = 100.0\n";
         std::fs::write(&path, format!("{times}{pools}folder = {slow:?}\n{of_slow}\n")).expect("room");
         path
@@ -36,7 +38,12 @@ impl Place {
     }
 
     fn start(&self, of_slow: &str) -> Server {
-        Server::start(&self.data(), &["--config", self.config(of_slow).to_str().expect("UTF-8")])
+        self.start_with("", of_slow)
+    }
+
+    /// With more of its times.
+    fn start_with(&self, times: &str, of_slow: &str) -> Server {
+        Server::start(&self.data(), &["--config", self.config(times, of_slow).to_str().expect("UTF-8")])
     }
 }
 
@@ -136,6 +143,52 @@ fn a_frozen_pool_is_told_and_harms_nobody() {
     assert!(server.terminate().success());
 }
 
+/// A client with a write that hangs in the frozen file system.
+struct Stuck(Child);
+
+impl Stuck {
+    fn new(place: &Place, attached: &Value) -> Self {
+        let mut client = Command::new("qemu-io");
+        client.args(["-f", "raw", "-c", "write -P 7 0 64k", "-c", "flush", &uri(attached)]);
+        let client = client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        wait_until("its write hangs", || {
+            let exports = status(&place.data())["exports"].as_array().expect("a list").clone();
+            exports.iter().flat_map(|export| export["clients"].as_array().expect("a list")).any(|one| one["in_flight"] != 0)
+        });
+        Self(client)
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_forced_detach_that_hung_is_finished_when_the_file_system_thaws() {
+    let Some(place) = Place::new() else { return };
+    let server = place.start_with("detach-grace = 1\nexport-deadline = 3\n", "");
+    let volume = made(&server, "slow");
+    let (attachment, attached) = server.attach(&volume, &server.host("h"));
+    let attachment = format!("/block/attachments/{attachment}");
+    let frozen = place.ground.freeze();
+    let client = Stuck::new(&place, &attached);
+    server.delete(&attachment).expect(202);
+    server.until(&attachment, "errorDetaching");
+    server.delete(&format!("{attachment}?force=true")).expect(202);
+    let told = server.until(&attachment, "errorDetaching");
+    assert_eq!(told["statusReason"]["code"], "outcomeUnknown", "{told}");
+    assert_eq!(status(&place.data())["exports"][0]["is_fenced"], true);
+    drop(frozen);
+    server.until(&attachment, "detached");
+    server.until(&path(&volume), "available");
+    assert_eq!(status(&place.data())["exports"], json!([]));
+    drop(client);
+    server.attach(&volume, &server.host("other"));
+}
+
 #[test]
 fn told_to_stop_while_a_pool_is_frozen_it_stops_and_another_starts() {
     let Some(place) = Place::new() else { return };
@@ -166,6 +219,58 @@ fn told_to_stop_while_a_pool_is_frozen_it_stops_and_another_starts() {
     wait_until("the pool is up", || is(&server, "slow", "up"));
     server.until(&path(&creating), "available");
     server.until(&path(&kept), "gone");
+}
+
+#[test]
+fn a_controller_killed_while_a_pool_hangs_is_followed_by_another_at_once() {
+    let Some(place) = Place::new() else { return };
+    // Dropped after what thaws the file system: before, it could not be reaped.
+    let (old, server);
+    old = place.start("");
+    wait_until("both answer", || ["default", "slow"].iter().all(|name| is(&old, name, "up")));
+    let frozen = place.ground.freeze();
+    let creating = create(&old, "slow").expect(202).id();
+    wait_until("the call hangs", || old.get(&path(&creating)).body["operation"]["waitingFor"] == "driver file of pool slow");
+    old.kill_now();
+    wait_until("it is dead, but for a thread in the kernel", || has_ended(old.pid()));
+
+    server = place.start("");
+    wait_until("the other pool answers", || is(&server, "default", "up"));
+    timed("another pool", || drop(made(&server, "default")));
+    let told = refuses(&place.data(), &[]);
+    assert!(told.contains(&format!("process {}", server.pid())), "it is locked as ever: {told}");
+    drop(frozen);
+    server.until(&path(&creating), "available");
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_data_plane_killed_while_a_pool_hangs_keeps_nothing_of_another_pool_from_being_served() {
+    let Some(place) = Place::new() else { return };
+    let server = place.start("");
+    wait_until("both answer", || ["default", "slow"].iter().all(|name| is(&server, name, "up")));
+    let (slow, healthy, host) = (made(&server, "slow"), made(&server, "default"), server.host("h"));
+    let (_, stuck) = server.attach(&slow, &host);
+    let (attachment, attached) = server.attach(&healthy, &host);
+    let frozen = place.ground.freeze();
+    let client = Stuck::new(&place, &stuck);
+    let dead = pid(&place.data());
+    run("kill", &["-KILL", &dead.to_string()]);
+    wait_until("another serves", || data_plane(&place.data(), &["status"]).is_some() && pid(&place.data()) != dead);
+    assert!(has_ended(u32::try_from(dead).expect("a process")), "the dead one is stuck still");
+    let again = server.until(&format!("/block/attachments/{attachment}"), "attached");
+    assert_eq!(uri(&again), uri(&attached), "on the same port");
+    run("qemu-io", &["-f", "raw", "-c", "write -P 2 0 64k", "-c", "flush", &uri(&again)]);
+    let in_slow = format!("/block/attachments/{}", stuck["id"].as_str().expect("an id"));
+    server.until(&in_slow, "attaching");
+    wait_until("it says what it waits for", || {
+        let operation = server.get(&in_slow).body["operation"].clone();
+        operation["lastError"].as_str().is_some_and(|told| told.contains(&format!("process {dead}")))
+    });
+    drop(frozen);
+    drop(client);
+    let stuck = server.until(&in_slow, "attached");
+    run("qemu-io", &["-f", "raw", "-c", "write -P 3 0 64k", "-c", "flush", "-c", "read -P 3 0 64k", &uri(&stuck)]);
 }
 
 #[test]

@@ -2,12 +2,23 @@
 
 use crate::served::{STAYS, Served, Staying, connection, fails, run, token, word};
 use engine::ports::Exporter;
-use ground::wait_until;
+use ground::{Ground, Kind, wait_until};
 use lifecycle::{AttachmentId, ExportSeen, Facts, Mode, Outcome};
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const WRITES: &str = "n=0\nwhile True:\n    n+=1\n    h.pwrite(n.to_bytes(8,'big')*512, (n%4096)*4096)";
+
+/// Waits until a client has had a request in flight for a while: it is in the file system's hands then.
+fn until_a_write_hangs(served: &Served, id: AttachmentId) {
+    let since = Cell::new(None);
+    wait_until("a write hangs", || {
+        let hangs = served.who(id).iter().any(|client| client.in_flight > 0);
+        since.set(hangs.then(|| since.get().unwrap_or_else(Instant::now)));
+        since.get().is_some_and(|since| since.elapsed() > Duration::from_millis(300))
+    });
+}
 
 #[track_caller]
 fn assert_gone(outcome: &Outcome) {
@@ -47,6 +58,40 @@ fn force_cuts_a_writer_and_nothing_comes_after() {
 }
 
 #[test]
+fn an_end_by_force_that_nobody_waits_for_ends_when_its_backing_does() {
+    let Some(ground) = Ground::new(Kind::Ext4, 128) else { return };
+    let served = Served::inside(ground.root(), exporter::Options::default());
+    let (id, connection) = served.export(Mode::ReadWrite);
+    let frozen = ground.freeze();
+    let client = Staying::new(&served, id, &word(&connection, "uri"), WRITES);
+    until_a_write_hangs(&served, id);
+    for counter in [2, 3] {
+        served.run(async {
+            let ending = served.exporter.unexport(token(counter), id, true);
+            assert!(tokio::time::timeout(Duration::from_millis(200), ending).await.is_err(), "it waits for the write");
+        });
+        let told = served.run(served.exporter.inspect(id, None)).unwrap_err().0;
+        assert!(told.contains("being ended"), "{told}");
+    }
+    let begun = served.exporter.unexport(token(4), id, false);
+    drop(frozen);
+    assert_gone(&served.run(begun));
+    assert_eq!(served.run(served.exporter.inspect(id, None)), Ok(ExportSeen::Absent));
+    drop(client);
+
+    let (id, connection) = served.export(Mode::ReadWrite);
+    let frozen = ground.freeze();
+    let _client = Staying::new(&served, id, &word(&connection, "uri"), WRITES);
+    until_a_write_hangs(&served, id);
+    served.run(async {
+        let ending = served.exporter.unexport(token(2), id, true);
+        assert!(tokio::time::timeout(Duration::from_millis(200), ending).await.is_err(), "it waits for the write");
+    });
+    drop(frozen);
+    wait_until("it is gone though nobody asked again", || served.run(served.exporter.inspect(id, None)) == Ok(ExportSeen::Absent));
+}
+
+#[test]
 fn an_abandoned_end_lets_clients_in_again() {
     let served = Served::with(exporter::Options { grace: Duration::from_secs(60), ..Default::default() });
     let (id, connection) = served.export(Mode::ReadWrite);
@@ -57,6 +102,34 @@ fn an_abandoned_end_lets_clients_in_again() {
         assert!(tokio::time::timeout(Duration::from_millis(200), ending).await.is_err(), "it waits for the client");
     });
     run("nbdinfo", &["--size", &uri]);
+}
+
+#[test]
+fn a_file_that_was_replaced_is_served_no_longer() {
+    let served = Served::new();
+    let (id, first) = served.export(Mode::ReadWrite);
+    let uri = word(&first, "uri");
+    let replace = |aside: &str| {
+        std::fs::rename(served.path("volume"), served.path(aside)).unwrap();
+        std::fs::File::create(served.path("volume")).unwrap().set_len(1 << 20).unwrap();
+    };
+    // Asked for once more before anybody has looked, or just after.
+    let client = Staying::new(&served, id, &uri, STAYS);
+    replace("aside");
+    wait_until("what is there now is served", || {
+        let again = served.try_export(2, served.spec(id, Mode::ReadWrite));
+        matches!(again, Outcome::Done(Facts::Export(ExportSeen::Serving(again))) if again == first)
+    });
+    assert_eq!(served.clients(id), 0, "the client of the former file was cut");
+    drop(client);
+    assert_eq!(run("nbdinfo", &["--size", &uri]).trim(), (1 << 20).to_string());
+
+    // By looking alone.
+    let client = Staying::new(&served, id, &uri, STAYS);
+    replace("aside too");
+    wait_until("it is absent", || served.run(served.exporter.inspect(id, None)) == Ok(ExportSeen::Absent));
+    assert!(served.run(served.exporter.list()).unwrap().is_empty());
+    drop(client);
 }
 
 #[test]
