@@ -4,7 +4,7 @@
 //! Nothing in the server calls them. A broken promise is a panic.
 
 use crate::body::{METADATA_MAX, NAME_MAX, Object, Parsed, TEXT_MAX, is_json};
-use crate::caller::{Asking, WORD_MAX, request_id};
+use crate::caller::{Asking, WORD_MAX, is_tenant, request_id};
 use crate::error::ApiError;
 use crate::lists::{id, located, tagged};
 use crate::query::{LIMIT_MAX, OFFSET_MAX, Query, WAIT_MAX, wait_words};
@@ -235,7 +235,8 @@ fn tag(headers: &HeaderMap) {
 
 fn asked(asking: Asking, headers: &HeaderMap) -> bool {
     let Asking { caller, path, .. } = &asking;
-    assert!((1..=WORD_MAX).contains(&caller.tenant.len()) && (1..=WORD_MAX).contains(&caller.request_id.len()));
+    assert!(is_tenant(&caller.tenant), "{:?} was taken for a tenant", caller.tenant);
+    assert!((1..=WORD_MAX).contains(&caller.request_id.len()));
     assert!(HeaderValue::from_str(&caller.request_id).is_ok(), "{:?} is no header", caller.request_id);
     located(StatusCode::OK.into_response(), path, "id");
     let only = |name: &str| {
