@@ -5,7 +5,7 @@
 
 use crate::drift::look_at_exports;
 use crate::engine::Engine;
-use crate::ports::{Call, Progress};
+use crate::ports::{Call, Progress, Unanswered};
 use crate::reach::Reach;
 use crate::records::{Key, TenantId, VolumeRecord};
 use crate::requests::{Caller, Refusal, Unseen};
@@ -17,6 +17,7 @@ use lifecycle::{
     AttachmentId, AttachmentStatus, CommandKind, Outcome, PoolId, ReasonCode, Seen, SnapshotId, SnapshotStatus, Subject, Timestamp,
     VolumeId, VolumeStatus, Work,
 };
+use std::time::Duration;
 
 /// How many findings of a kind are told; more than anybody reads.
 const TOLD_MAX: usize = 1000;
@@ -417,10 +418,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes an object that no record names. Done again, or not there: done.
+    /// Removes an object that no record names. Done again: done.
     ///
     /// # Errors
-    /// [`Refusal::Forbidden`] for others than administrators; [`Refusal::NotFound`] for an unknown pool;
+    /// [`Refusal::Forbidden`] for others than administrators; [`Refusal::NotFound`] for an unknown pool, or an object that neither the
+    /// looks have shown nor the backend shows now;
     /// [`Refusal::Conflict`] if a record names it, or the backend refuses; [`Refusal::Unavailable`] if there is no answer.
     pub async fn remove_object(
         &self,
@@ -440,6 +442,10 @@ impl Engine {
         }
         if lock(&self.shared.workers).contains_key(&volume) {
             return Err(Refusal::Conflict(format!("something runs on volume {volume}; wait for that to end, then try again")));
+        }
+        if !is_there(held, volume, snapshot, self.shared.deadline(pool, Work::Look)).await? {
+            let id = snapshot.map_or_else(|| volume.to_string(), |snapshot| format!("{volume}@{snapshot}"));
+            return Err(Refusal::NotFound { kind: "object", id });
         }
         let call = Call { token, progress: Progress::ignored() };
         let removing = async {
@@ -502,6 +508,23 @@ fn troubled() -> [(Kind, Vec<String>); 3] {
 
 fn resource(record: &VolumeRecord, subject: Subject) -> Target {
     Target::Resource { subject, tenant: record.tenant.clone(), status: record.state.word(subject) }
+}
+
+/// Whether a pool has an object, or had it until it was removed on demand. What the backend does not tell of may be there.
+async fn is_there(pool: &Pool, volume: VolumeId, snapshot: Option<SnapshotId>, patience: Duration) -> Result<bool, Refusal> {
+    let name = (volume, snapshot);
+    if pool.survey.knows(name) || pool.survey.has_removed(name) {
+        return Ok(true);
+    }
+    let unknown = |why: String| Refusal::Unavailable(format!("it is not known whether the object is there: {why}"));
+    match tokio::time::timeout(patience, pool.setup.driver.inspect(volume, None)).await {
+        Ok(Ok(look)) => Ok(match snapshot {
+            None => look.volume != Seen::Absent,
+            Some(id) => look.snapshots.get(&id).map_or(!look.volume.is_known(), |seen| *seen != Seen::Absent),
+        }),
+        Ok(Err(Unanswered(why))) => Err(unknown(why)),
+        Err(_) => Err(unknown("the backend did not answer in time".into())),
+    }
 }
 
 const fn word(snapshot: Option<SnapshotId>) -> &'static str {
