@@ -220,7 +220,7 @@ pub fn head(input: &[u8]) -> bool {
 
 fn identified(text: &str, sent: usize) {
     match id::<VolumeId>("volume", text) {
-        Ok(id) => assert!(text.eq_ignore_ascii_case(&id.to_string()), "{text:?} was taken for {id}"),
+        Ok(id) => assert_eq!(text, id.to_string(), "{text:?} was taken for {id}"),
         Err(error) => drop(refused(&error, sent)),
     }
 }

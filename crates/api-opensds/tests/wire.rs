@@ -192,6 +192,20 @@ async fn tenants_see_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_is_read_as_it_is_written_alone() {
+    let app = app(AttachmentWords::Seed).await;
+    let (_, made) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1})).await;
+    let id = made["id"].as_str().expect("an id");
+    assert_eq!(get(&app, &format!("/block/volumes/{id}")).await.0, 200);
+    for other in [id.to_uppercase(), id.replace('-', ""), format!("urn:uuid:{id}"), format!("%7B{id}%7D")] {
+        assert_eq!(get(&app, &format!("/block/volumes/{other}")).await.0, 404, "{other}");
+        assert_eq!(get(&app, &format!("/block/volumes?marker={other}")).await.0, 400, "{other}");
+    }
+    let snapshot = json!({"name": "s", "volumeId": id.to_uppercase()});
+    assert_eq!(post(&app, "/block/snapshots", &snapshot).await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tenant_is_a_word_that_nothing_reads_otherwise() {
     let app = app(AttachmentWords::Seed).await;
     let longest = "f".repeat(64);
