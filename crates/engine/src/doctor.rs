@@ -534,3 +534,27 @@ const fn word(snapshot: Option<SnapshotId>) -> &'static str {
 fn administrator(caller: &Caller) -> Result<(), Refusal> {
     if caller.is_admin { Ok(()) } else { Err(Refusal::Forbidden("looking at every tenant's resources")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CommandKind::{Detach, Recover, Retry};
+
+    #[test]
+    fn what_would_change_nothing_is_not_told_first() {
+        let rows = [
+            (ReasonCode::ProvenAbsent, "error", Retry),
+            (ReasonCode::Refused, "error", Retry),
+            (ReasonCode::Refused, "errorExtending", Recover),
+            (ReasonCode::ProvenPresent, "error", Recover),
+            (ReasonCode::BackendMissing, "error", Recover),
+            (ReasonCode::ClientsConnected, "errorDetaching", Detach),
+        ];
+        for (code, status, first) in rows {
+            let order = best_first(code, status);
+            assert_eq!(order[0], first, "{code:?} of {status}");
+            assert!(MENDING.iter().all(|kind| order.contains(kind)), "{code:?} of {status} leaves something out");
+        }
+        assert_eq!(best_first(ReasonCode::ClientsConnected, "errorDetaching").last(), Some(&Recover));
+    }
+}
