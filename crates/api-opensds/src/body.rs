@@ -4,6 +4,7 @@
 //! size that exists. Every text and every list has a bound of its own, below that of the body.
 
 use crate::error::ApiError;
+use crate::lists::as_written;
 use axum::body::Bytes as Raw;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,6 +13,7 @@ use engine::requests::{HostFields, NewAttachment, NewSnapshot, NewVolume, Profil
 use lifecycle::{Bytes, HostId, Mode, PoolId, ProfileId, SnapshotId, VolumeId};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
@@ -108,10 +110,10 @@ impl Object {
         value.ok_or_else(|| ApiError::bad(format!("{field} is missing")))
     }
 
-    fn id<T: FromStr>(&self, field: &str) -> Parsed<Option<T>> {
+    fn id<T: FromStr + Display>(&self, field: &str) -> Parsed<Option<T>> {
         match self.text(field)?.filter(|text| !text.is_empty()) {
             None => Ok(None),
-            Some(text) => text.parse().map(Some).or_else(|_| wrong(field, "an id (a UUID)")),
+            Some(text) => as_written(&text).map_or_else(|| wrong(field, "an id (a UUID in lower case)"), |id| Ok(Some(id))),
         }
     }
 

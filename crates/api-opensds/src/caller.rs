@@ -12,8 +12,10 @@ use engine::requests::Caller;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// The longest request id, idempotency key or tenant that is taken.
+/// The longest request id or idempotency key that is taken.
 pub(crate) const WORD_MAX: usize = 255;
+/// The longest tenant's id. Keystone's are 32 digits; its own column has room for 64 characters.
+pub(crate) const TENANT_MAX: usize = 64;
 /// The longest path with its query string that is read. The HTTP library refuses what is longer than 64 KiB by itself, with the same
 /// status and no body.
 const URI_MAX: usize = 16 << 10;
@@ -101,6 +103,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
     }
 }
 
+/// What a tenant may be called: words that no shell, path, table or log reads otherwise. [`TENANT_PATTERN`] says the same.
+pub(crate) fn is_tenant(text: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | ':');
+    (1..=TENANT_MAX).contains(&text.len()) && text.chars().all(fine) && !text.starts_with(['-', '.'])
+}
+
+/// [`is_tenant`] for the API document.
+pub(crate) const TENANT_PATTERN: &str = "^[A-Za-z0-9_@:][A-Za-z0-9_.@:-]{0,63}$";
+
 fn revision(given: &str) -> Result<u64, ApiError> {
     let tag = given.strip_prefix("W/").unwrap_or(given);
     let bare = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(given);
@@ -115,8 +126,11 @@ fn revision(given: &str) -> Result<u64, ApiError> {
 impl Asking {
     /// Who asks, by the path's tenant and the request's headers.
     pub(crate) fn of(tenant: String, path: String, request_id: String, headers: &HeaderMap) -> Result<Self, ApiError> {
-        if tenant.is_empty() || tenant.len() > WORD_MAX {
-            return Err(ApiError::bad(format!("a tenant is 1 to {WORD_MAX} bytes")));
+        if !is_tenant(&tenant) {
+            let message = format!(
+                "a tenant is 1 to {TENANT_MAX} of letters, digits, - _ . @ and :, and begins with neither - nor . (not {tenant:?})"
+            );
+            return Err(ApiError::bad(message));
         }
         let is_admin = tenant == DEFAULT_TENANT;
         let if_match = match word(headers, "if-match")? {

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use engine::doctor::{Diagnosis, Finding, FindingKind, Mend, PoolLook, Target};
-use lifecycle::{PoolId, SnapshotId, Subject, VolumeId};
+use lifecycle::{AttachmentStatus, PoolId, SnapshotId, Subject, VolumeId};
 use serde_json::{Value, json as value};
 use std::time::Duration;
 
@@ -28,14 +28,20 @@ type Answer = Result<Response, ApiError>;
 const LOOK_WAIT: Duration = Duration::from_secs(20);
 
 async fn doctor(State(api): State<Api>, asking: Asking) -> Answer {
-    Ok(json(StatusCode::OK, &diagnosis(&api.engine.diagnose(&asking.caller).await?)))
+    Ok(json(StatusCode::OK, &api.diagnosis(&api.engine.diagnose(&asking.caller).await?)))
 }
 
 async fn look(State(api): State<Api>, asking: Asking) -> Answer {
     let ended = tokio::time::timeout(LOOK_WAIT, api.engine.look(&asking.caller)).await;
-    let status = if ended.is_ok() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let is_over = ended.is_ok();
     ended.unwrap_or(Ok(()))?;
-    Ok(json(status, &diagnosis(&api.engine.diagnose(&asking.caller).await?)))
+    let mut body = api.diagnosis(&api.engine.diagnose(&asking.caller).await?);
+    if is_over {
+        return Ok(json(StatusCode::OK, &body));
+    }
+    // What follows is as of the looks before, which must not be taken for what this one has shown.
+    body["looking"] = true.into();
+    Ok(json(StatusCode::ACCEPTED, &body))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path((_, pool, name)): Path<(String, String, String)>) -> Answer {
@@ -54,12 +60,26 @@ fn object(name: &str) -> Result<(VolumeId, Option<SnapshotId>), ApiError> {
     }
 }
 
-fn diagnosis(diagnosis: &Diagnosis) -> Value {
-    value!({
-        "pools": diagnosis.pools.iter().map(pool).collect::<Vec<_>>(),
-        "findings": diagnosis.findings.iter().map(finding).collect::<Vec<_>>(),
-        "more": diagnosis.more,
-    })
+impl Api {
+    fn diagnosis(&self, diagnosis: &Diagnosis) -> Value {
+        value!({
+            "pools": diagnosis.pools.iter().map(pool).collect::<Vec<_>>(),
+            "findings": diagnosis.findings.iter().map(|told| self.finding(told)).collect::<Vec<_>>(),
+            "more": diagnosis.more,
+        })
+    }
+
+    fn finding(&self, told: &Finding) -> Value {
+        let mut body = finding(told);
+        if let Target::Resource { subject: Subject::Attachment(_), status, .. } = told.about
+            && let Some(status) = AttachmentStatus::from_word(status)
+        {
+            // What fails on one that is attached can only be its detach.
+            let detaching = told.kind == FindingKind::Struggling && status == AttachmentStatus::Attached;
+            body["resource"]["status"] = self.attachment_word(status, detaching).into();
+        }
+        body
+    }
 }
 
 fn pool(look: &PoolLook) -> Value {
@@ -80,6 +100,9 @@ fn finding(finding: &Finding) -> Value {
         "means": finding.kind.means(),
         "mend": finding.mend.iter().map(mend).collect::<Vec<_>>(),
     });
+    if !finding.detachable.is_empty() {
+        body["attachments"] = finding.detachable.iter().map(ToString::to_string).collect::<Vec<_>>().into();
+    }
     if let FindingKind::Status(code) = finding.kind {
         body["code"] = reason_code(code).into();
     }

@@ -4,7 +4,7 @@
 //! Nothing in the server calls them. A broken promise is a panic.
 
 use crate::body::{METADATA_MAX, NAME_MAX, Object, Parsed, TEXT_MAX, is_json};
-use crate::caller::{Asking, WORD_MAX, request_id};
+use crate::caller::{Asking, WORD_MAX, is_tenant, request_id};
 use crate::error::ApiError;
 use crate::lists::{id, located, tagged};
 use crate::query::{LIMIT_MAX, OFFSET_MAX, Query, WAIT_MAX, wait_words};
@@ -220,7 +220,7 @@ pub fn head(input: &[u8]) -> bool {
 
 fn identified(text: &str, sent: usize) {
     match id::<VolumeId>("volume", text) {
-        Ok(id) => assert!(text.eq_ignore_ascii_case(&id.to_string()), "{text:?} was taken for {id}"),
+        Ok(id) => assert_eq!(text, id.to_string(), "{text:?} was taken for {id}"),
         Err(error) => drop(refused(&error, sent)),
     }
 }
@@ -235,7 +235,8 @@ fn tag(headers: &HeaderMap) {
 
 fn asked(asking: Asking, headers: &HeaderMap) -> bool {
     let Asking { caller, path, .. } = &asking;
-    assert!((1..=WORD_MAX).contains(&caller.tenant.len()) && (1..=WORD_MAX).contains(&caller.request_id.len()));
+    assert!(is_tenant(&caller.tenant), "{:?} was taken for a tenant", caller.tenant);
+    assert!((1..=WORD_MAX).contains(&caller.request_id.len()));
     assert!(HeaderValue::from_str(&caller.request_id).is_ok(), "{:?} is no header", caller.request_id);
     located(StatusCode::OK.into_response(), path, "id");
     let only = |name: &str| {

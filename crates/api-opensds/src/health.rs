@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 pub(crate) const HEALTH_WORDS: [&str; 3] = ["ok", "unknown", "error"];
 /// See [`HEALTH_WORDS`].
 pub(crate) const AVAILABILITY_WORDS: [&str; 3] = ["up", "down", "unknown"];
-/// What `health.code` may be: the backend does not answer at all, or could not be looked at.
-pub(crate) const DOUBTS: [&str; 2] = [UNREACHABLE, UNSEEN];
+/// What `health.code` may be: the backend does not answer at all, or could not be looked at; or whoever serves an attachment does not.
+pub(crate) const DOUBTS: [&str; 3] = [UNREACHABLE, UNSEEN, SILENT];
 const UNREACHABLE: &str = "backendUnreachable";
 const UNSEEN: &str = "backendUnseen";
+const SILENT: &str = "exporterSilent";
 
 /// How the backend was last seen.
 #[derive(Serialize)]
@@ -38,7 +39,9 @@ pub(crate) struct Health {
 struct Doubt {
     code: &'static str,
     message: String,
-    since: String,
+    /// Nothing where nobody knows since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
 }
 
 impl Health {
@@ -51,18 +54,11 @@ impl Health {
 impl Api {
     /// The health of a volume, or of one of its parts whose status has this reason.
     pub(crate) fn health(&self, record: &VolumeRecord, subject: Subject, status_reason: Option<ReasonCode>) -> Health {
-        let doubt = if is_tombstone(record, subject) { None } else { self.doubt(record) };
+        let doubt = if is_tombstone(record, subject) { None } else { self.doubt(record).or_else(|| self.silence(record, subject)) };
         let state = &record.state;
-        let answers = match subject {
-            Subject::Attachment(id) => {
-                let exported = state.attachments().get(&id).is_some_and(|held| held.phase.is_live());
-                !exported || self.engine.exporter_answers(record, id)
-            }
-            Subject::Volume(_) | Subject::Snapshot(_) => true,
-        };
         let word = if state.word(subject).starts_with("error") || status_reason == Some(ReasonCode::NotExported) {
             "error"
-        } else if state.seen().0.is_known() && answers && doubt.is_none() {
+        } else if state.seen().0.is_known() && doubt.is_none() {
             "ok"
         } else {
             "unknown"
@@ -73,10 +69,23 @@ impl Api {
     fn doubt(&self, record: &VolumeRecord) -> Option<Doubt> {
         if let Reach::Down { since, because } = self.engine.reach(record.pool) {
             let message = format!("the backend of its pool does not answer: {because}");
-            return Some(Doubt { code: UNREACHABLE, message, since: time(since) });
+            return Some(Doubt { code: UNREACHABLE, message, since: Some(time(since)) });
         }
         let Unseen { since, message } = self.engine.unseen(record)?;
-        Some(Doubt { code: UNSEEN, message, since: time(since) })
+        Some(Doubt { code: UNSEEN, message, since: Some(time(since)) })
+    }
+
+    /// Why nothing is known of an attachment's export, if so.
+    fn silence(&self, record: &VolumeRecord, subject: Subject) -> Option<Doubt> {
+        let Subject::Attachment(id) = subject else { return None };
+        let is_exported = record.state.attachments().get(&id).is_some_and(|held| held.phase.is_live());
+        if !is_exported || self.engine.exporter_answers(record, id) {
+            return None;
+        }
+        let protocol = record.attachments.get(&id).map_or("", |about| &about.protocol);
+        let message =
+            format!("whoever serves {protocol} does not answer, or was not asked yet; the attachment is as it was last known");
+        Some(Doubt { code: SILENT, message, since: None })
     }
 }
 

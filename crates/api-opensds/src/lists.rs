@@ -15,6 +15,7 @@ use engine::store::{Field, Item, Kind, ListQuery, StoreError};
 use lifecycle::{AttachmentId, AttachmentStatus, SnapshotStatus, Subject, VolumeId};
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -43,8 +44,13 @@ impl Query {
 }
 
 /// An id from the path. One that is no UUID names nothing.
-pub(crate) fn id<T: FromStr>(kind: &str, text: &str) -> Result<T, ApiError> {
-    text.parse().map_err(|_| ApiError::not_found(format!("{kind} {text} does not exist")))
+pub(crate) fn id<T: FromStr + Display>(kind: &str, text: &str) -> Result<T, ApiError> {
+    as_written(text).ok_or_else(|| ApiError::not_found(format!("{kind} {text} does not exist")))
+}
+
+/// An id as it is written and no other way: in capitals it would be a second name of the same thing, which no list shows.
+pub(crate) fn as_written<T: FromStr + Display>(text: &str) -> Option<T> {
+    text.parse::<T>().ok().filter(|id| id.to_string() == text)
 }
 
 /// A JSON answer.

@@ -5,6 +5,7 @@
 
 mod schemas;
 
+use crate::caller::TENANT_PATTERN;
 use crate::query::filters;
 use engine::store::Kind;
 use serde_json::{Map, Value, json};
@@ -214,7 +215,7 @@ fn described(operation: &Operation, path: &str) -> Value {
     let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let text = json!({"type": "string"});
     let mut parameters: Vec<Value> = in_path
-        .map(|name| json!({"name": name, "in": "path", "required": true, "description": about(name), "schema": {"type": "string"}}))
+        .map(|name| json!({"name": name, "in": "path", "required": true, "description": about(name), "schema": in_path_as(name)}))
         .collect();
     parameters.extend(
         operation.query.iter().map(|name| json!({"name": name, "in": "query", "description": about(name), "schema": query(name)})),
@@ -337,6 +338,13 @@ fn about(name: &str) -> &'static str {
         "If-Match" => "only if the resource still has this revision",
         "If-None-Match" => "304 if the resource still has this revision",
         _ => "names the request in the log and the journal; made up if it is not given, and always answered",
+    }
+}
+
+fn in_path_as(name: &str) -> Value {
+    match name {
+        "tenant" => json!({"type": "string", "pattern": TENANT_PATTERN}),
+        _ => json!({"type": "string"}),
     }
 }
 

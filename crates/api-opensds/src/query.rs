@@ -4,6 +4,7 @@
 //! taken as the default. Source: OpenSDS wire page, section 5.
 
 use crate::error::ApiError;
+use crate::lists::as_written;
 use crate::wire;
 use axum::http::StatusCode;
 use engine::store::{Field, Filter, Kind, ListQuery, Sort};
@@ -82,7 +83,7 @@ impl Query {
             return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "offset-too-deep", message));
         }
         let marker = match self.one("marker") {
-            Some(text) => Some(text.parse().map_err(|_| ApiError::bad(format!("marker must be an id, not {text:?}")))?),
+            Some(text) => Some(as_written(text).ok_or_else(|| ApiError::bad(format!("marker must be an id, not {text:?}")))?),
             None => None,
         };
         let filter = |(key, values): (&String, &Vec<String>)| {

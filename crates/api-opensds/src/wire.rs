@@ -299,7 +299,7 @@ impl Api {
     }
 
     /// Source: lifecycle page, "Words on the wire".
-    fn attachment_word(&self, status: AttachmentStatus, detaching: bool) -> &'static str {
+    pub(crate) fn attachment_word(&self, status: AttachmentStatus, detaching: bool) -> &'static str {
         match (self.settings.attachment_words, status) {
             (AttachmentWords::Seed, status) => status.word(),
             (AttachmentWords::Legacy, _) if detaching => "deleting",

@@ -192,6 +192,35 @@ async fn tenants_see_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_is_read_as_it_is_written_alone() {
+    let app = app(AttachmentWords::Seed).await;
+    let (_, made) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1})).await;
+    let id = made["id"].as_str().expect("an id");
+    assert_eq!(get(&app, &format!("/block/volumes/{id}")).await.0, 200);
+    for other in [id.to_uppercase(), id.replace('-', ""), format!("urn:uuid:{id}"), format!("%7B{id}%7D")] {
+        assert_eq!(get(&app, &format!("/block/volumes/{other}")).await.0, 404, "{other}");
+        assert_eq!(get(&app, &format!("/block/volumes?marker={other}")).await.0, 400, "{other}");
+    }
+    let snapshot = json!({"name": "s", "volumeId": id.to_uppercase()});
+    assert_eq!(post(&app, "/block/snapshots", &snapshot).await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_is_a_word_that_nothing_reads_otherwise() {
+    let app = app(AttachmentWords::Seed).await;
+    let longest = "f".repeat(64);
+    for tenant in ["a", "T_1", "7f3a7f3a-7f3a-4f3a-8f3a-7f3a7f3a7f3a", "me@example.org", "a:b", &longest] {
+        assert_eq!(send(&app, "GET", &format!("/v1beta/{tenant}/block/volumes"), &[], "").await.0, 200, "{tenant}");
+    }
+    let longer = "f".repeat(65);
+    for tenant in ["x;%20touch%20p;%20echo", "a%20b", "-x", ".", "..a", "a%27b", "%24(id)", "%C3%BC", "a%0Ab", "a%2Fb", &longer] {
+        let (code, told) = send(&app, "GET", &format!("/v1beta/{tenant}/block/volumes"), &[], "").await;
+        let message = told["message"].as_str().unwrap_or_default();
+        assert!(code == 400 && message.contains("letters, digits"), "{tenant}: {code} {told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_tenant_can_do_nothing_and_learns_nothing() {
     let app = app(AttachmentWords::Seed).await;
     let mine = async |method: &str, path: &str, body: Value| {

@@ -2,7 +2,7 @@
 //!
 //! Flags win over the file. Without a file there is one pool, `default`, in the data folder.
 
-use crate::deadlines::DeadlineTimes;
+use crate::deadlines::{self, DeadlineTimes};
 use anyhow::{Context, Result, bail};
 use engine::{Settings, WhenDown};
 use exporter::TlsProof;
@@ -336,10 +336,10 @@ impl Config {
 
     /// Whether every time is one that a clock can be added.
     fn check_times(&self) -> Result<()> {
-        // Without any time to be done in, nothing is ever done; other times may be none.
+        deadlines::check("shape-deadline", self.times.shape_deadline)?;
+        deadlines::check("export-deadline", self.times.export_deadline)?;
+        // Without any time to be sent in, nothing is ever sent; other times may be none.
         let times = [
-            ("shape-deadline", self.times.shape_deadline, 1),
-            ("export-deadline", self.times.export_deadline, 1),
             ("call-timeout", self.times.call_timeout, 0),
             ("tombstone-life", self.times.tombstone_life, 0),
             ("detach-grace", self.times.detach_grace, 0),
@@ -447,6 +447,9 @@ mod tests {
             ("[times]\ndown-after = 0", "down-after must be 1 to"),
             ("[times]\nprobe-interval = 3601", "probe-interval must be 1 to"),
             ("[times]\nshape-deadline = 9223372036854775807", "shape-deadline"),
+            ("[times]\nshape-deadline = 604801", "shape-deadline must be 1 to 604800 seconds (a week)"),
+            ("[times]\nexport-deadline = 604801", "export-deadline must be 1 to"),
+            ("[times]\nexport-deadline = 0", "export-deadline must be 1 to"),
             ("[times]\nrequest-header = 0", "request-header"),
             ("[nbd.tls]\ncertificate = \"c\"", "a key"),
             ("[nbd.tls]\nrequire-on = [\"udp\"]", "udp"),

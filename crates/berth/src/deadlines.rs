@@ -10,6 +10,17 @@ use std::time::Duration;
 /// The longest deadline, in seconds: a week without any progress is no operation any more.
 const DEADLINE_MAX: u64 = 7 * 24 * 60 * 60;
 
+/// Refuses a deadline that makes no sense; `name` is what it is called where it was said.
+///
+/// # Errors
+/// One of nothing, or one beyond [`DEADLINE_MAX`].
+pub(crate) fn check(name: &str, seconds: Option<u64>) -> Result<()> {
+    match seconds.filter(|seconds| !(1..=DEADLINE_MAX).contains(seconds)) {
+        Some(seconds) => bail!("{name} must be 1 to {DEADLINE_MAX} seconds (a week), not {seconds}"),
+        None => Ok(()),
+    }
+}
+
 /// How long operations of each kind may go without progress, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -39,9 +50,7 @@ impl DeadlineTimes {
             ("look", self.look),
         ];
         for (kind, seconds) in all {
-            if let Some(seconds) = seconds.filter(|seconds| !(1..=DEADLINE_MAX).contains(seconds)) {
-                bail!("{of}.{kind} must be 1 to {DEADLINE_MAX} seconds (a week), not {seconds}");
-            }
+            check(&format!("{of}.{kind}"), seconds)?;
         }
         Ok(())
     }

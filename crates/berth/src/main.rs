@@ -8,6 +8,7 @@ mod client;
 mod data;
 mod demo;
 mod fail_points;
+mod folders;
 mod http;
 mod kept;
 mod late;

@@ -66,6 +66,7 @@ impl Ready {
         guard_listener("--listen", args.listen, args.nbd.insecure_no_auth)?;
         guard_nbd(&args.nbd, config)?;
         let folder = data_folder(&args.nbd.data)?;
+        crate::folders::are_apart(config, &folder).await?;
         let store = SqliteStore::open(&folder, store_sqlite::Options::default())?;
         let pools = open_pools(config, &folder, args).await?;
         let local = open_local(&folder, config)?;

@@ -5,7 +5,7 @@
 
 use crate::drift::look_at_exports;
 use crate::engine::Engine;
-use crate::ports::{Call, Progress};
+use crate::ports::{Call, Progress, Unanswered};
 use crate::reach::Reach;
 use crate::records::{Key, TenantId, VolumeRecord};
 use crate::requests::{Caller, Refusal, Unseen};
@@ -14,13 +14,14 @@ use crate::shared::{Pool, lock, unavailable};
 use crate::store::{Field, Filter, Item, Kind, ListQuery, Sort};
 use crate::survey::{Held, Name, Orphan};
 use lifecycle::{
-    AttachmentStatus, CommandKind, Outcome, PoolId, ReasonCode, Seen, SnapshotId, SnapshotStatus, Subject, Timestamp, VolumeId,
-    VolumeStatus, Work,
+    AttachmentId, AttachmentStatus, CommandKind, Outcome, PoolId, ReasonCode, Seen, SnapshotId, SnapshotStatus, Subject, Timestamp,
+    VolumeId, VolumeStatus, Work,
 };
+use std::time::Duration;
 
 /// How many findings of a kind are told; more than anybody reads.
 const TOLD_MAX: usize = 1000;
-/// The commands that mend something, in the order in which they are best tried.
+/// The commands that mend something, in the order in which they are best tried; see [`best_first`].
 const MENDING: [CommandKind; 5] =
     [CommandKind::Recover, CommandKind::Retry, CommandKind::Detach, CommandKind::Delete, CommandKind::Forget];
 
@@ -63,6 +64,8 @@ pub struct Finding {
     pub message: String,
     /// What may be done about it, the best first.
     pub mend: Vec<Mend>,
+    /// The attachments that can be detached, where `mend` says so: a volume's own, or the attachment itself.
+    pub detachable: Vec<AttachmentId>,
 }
 
 /// What a finding is about.
@@ -155,16 +158,17 @@ impl FindingKind {
             }
             Self::UnknownExport => "somebody may still use a volume by an export that no record names; it is tried again and again",
             Self::Unseen => "the backend does not tell of this volume; its status is as it was last known",
-            Self::PoolUnseen => "the backend does not tell what it has; the statuses of its volumes are as they were last known",
+            Self::PoolUnseen => "nobody has seen what its backend has now; the statuses of its volumes are as they were last known",
             Self::PoolUnconfigured => {
                 "nothing is known of its volumes, and nothing can be done with them; put it back into the configuration under this name"
             }
             Self::RecordsDamaged => {
-                "nothing is known of what they describe, and nothing is done with it; what it has on the backend is left alone. Bring the                  records back from a copy"
+                "nothing is known of what they describe, and nothing is done with it; what it has on the backend is left alone. Bring the \
+                 records back from a copy"
             }
             Self::PoolDown => {
                 "see to its backend: meanwhile new work on it is refused or queued, and the statuses of its volumes are as they were last \
-                 known; when it answers, all goes on by itself"
+                 known; when it answers, all that is still owed is tried, and what had ended at its deadline says what it needs"
             }
             Self::ExporterSilent => {
                 "what is attached over it is as it was last known; nothing new is attached, and a detach ends as outcomeUnknown"
@@ -182,7 +186,9 @@ const fn of_code(code: ReasonCode) -> &'static str {
         ReasonCode::ProvenAbsent => "there was no answer in time, and a look has proven since that nothing is there",
         ReasonCode::BackendMissing => "its data was there and is gone. If you can bring it back, do, then recover; else delete it",
         ReasonCode::BackendDamaged => "its data is not whole any more. If you can bring it back, do, then recover; else delete it",
-        ReasonCode::SizeDiffers => "its data is whole, but not of the recorded size; recover takes the real size over",
+        ReasonCode::SizeDiffers => {
+            "it is larger than recorded; whether the bytes beyond are anybody's, nobody can tell here. recover takes the real size over"
+        }
         ReasonCode::LeftoversRemain => "it was never usable, and something of it is left on the backend; delete removes that",
         ReasonCode::StrayClient => {
             "somebody uses it past the controller: two writers destroy a file system. End that use; the next look sees it"
@@ -360,9 +366,17 @@ impl Engine {
         let Some(reason) = record.state.reason(subject) else { return };
         let context = self.shared.context(record.pool);
         let allowed = record.state.allowed(subject, &context);
-        let mend = MENDING.into_iter().filter(|kind| allowed.contains(kind)).map(Mend::Command).collect();
-        let kind = FindingKind::Status(reason.code);
-        diagnosis.add(kind, resource(record, subject), Some(reason.since), reason.message.clone(), mend);
+        let attached: Vec<_> = match subject {
+            Subject::Volume(_) => record.state.attachments().keys().copied().collect(),
+            Subject::Attachment(id) => vec![id],
+            Subject::Snapshot(_) => vec![],
+        };
+        let can_go = |id: &AttachmentId| record.state.allowed(Subject::Attachment(*id), &context).contains(&CommandKind::Detach);
+        let detachable: Vec<_> = attached.into_iter().filter(can_go).collect();
+        let is_of_use = |kind: &CommandKind| allowed.contains(kind) && (*kind != CommandKind::Detach || !detachable.is_empty());
+        let mend = best_first(reason.code, record.state.word(subject)).into_iter().filter(is_of_use).map(Mend::Command).collect();
+        let (kind, about) = (FindingKind::Status(reason.code), resource(record, subject));
+        diagnosis.tell(Finding { kind, about, since: Some(reason.since), message: reason.message.clone(), mend, detachable });
     }
 
     fn of_exporters(&self, diagnosis: &mut Diagnosis) {
@@ -395,16 +409,20 @@ impl Engine {
             let Some(now) = self.shared.read_volume(volume).await.map_err(unavailable)? else { continue };
             // What runs on a resource in an error status is the look that goes on; the status itself is told above.
             let Some(running) = now.record.state.operation(subject) else { continue };
-            let message = format!("{} was tried {attempt} times; the last time: {error}", running.kind.word());
+            let message = match attempt {
+                0 | 1 => format!("{} was tried once: {error}", running.kind.word()),
+                _ => format!("{} was tried {attempt} times; the last time: {error}", running.kind.word()),
+            };
             diagnosis.add(FindingKind::Struggling, resource(&now.record, subject), Some(running.since), message, vec![]);
         }
         Ok(())
     }
 
-    /// Removes an object that no record names. Done again, or not there: done.
+    /// Removes an object that no record names. Done again: done.
     ///
     /// # Errors
-    /// [`Refusal::Forbidden`] for others than administrators; [`Refusal::NotFound`] for an unknown pool;
+    /// [`Refusal::Forbidden`] for others than administrators; [`Refusal::NotFound`] for an unknown pool, or an object that neither the
+    /// looks have shown nor the backend shows now;
     /// [`Refusal::Conflict`] if a record names it, or the backend refuses; [`Refusal::Unavailable`] if there is no answer.
     pub async fn remove_object(
         &self,
@@ -424,6 +442,10 @@ impl Engine {
         }
         if lock(&self.shared.workers).contains_key(&volume) {
             return Err(Refusal::Conflict(format!("something runs on volume {volume}; wait for that to end, then try again")));
+        }
+        if !is_there(held, volume, snapshot, self.shared.deadline(pool, Work::Look)).await? {
+            let id = snapshot.map_or_else(|| volume.to_string(), |snapshot| format!("{volume}@{snapshot}"));
+            return Err(Refusal::NotFound { kind: "object", id });
         }
         let call = Call { token, progress: Progress::ignored() };
         let removing = async {
@@ -448,11 +470,29 @@ impl Engine {
 
 impl Diagnosis {
     fn add(&mut self, kind: FindingKind, about: Target, since: Option<Timestamp>, message: String, mend: Vec<Mend>) {
+        self.tell(Finding { kind, about, since, message, mend, detachable: vec![] });
+    }
+
+    fn tell(&mut self, finding: Finding) {
         if self.findings.len() >= TOLD_MAX {
             self.more += 1;
-        } else if !self.findings.iter().any(|finding| finding.kind == kind && finding.about == about) {
-            self.findings.push(Finding { kind, about, since, message, mend });
+        } else if !self.findings.iter().any(|told| told.kind == finding.kind && told.about == finding.about) {
+            self.findings.push(finding);
         }
+    }
+}
+
+/// The commands that mend something, where a resource has this status and reason: what would change nothing comes last.
+fn best_first(code: ReasonCode, status: &str) -> [CommandKind; 5] {
+    use CommandKind::{Delete, Detach, Forget, Recover, Retry};
+    match code {
+        // A look has shown it already: another one finds the same.
+        ReasonCode::ProvenAbsent | ReasonCode::Refused if status == VolumeStatus::Error.word() => {
+            [Retry, Recover, Detach, Delete, Forget]
+        }
+        // It is served on, so a look finds it attached: that takes back the detach.
+        ReasonCode::ClientsConnected => [Detach, Retry, Delete, Forget, Recover],
+        _ => MENDING,
     }
 }
 
@@ -470,10 +510,51 @@ fn resource(record: &VolumeRecord, subject: Subject) -> Target {
     Target::Resource { subject, tenant: record.tenant.clone(), status: record.state.word(subject) }
 }
 
+/// Whether a pool has an object, or had it until it was removed on demand. What the backend does not tell of may be there.
+async fn is_there(pool: &Pool, volume: VolumeId, snapshot: Option<SnapshotId>, patience: Duration) -> Result<bool, Refusal> {
+    let name = (volume, snapshot);
+    if pool.survey.knows(name) || pool.survey.has_removed(name) {
+        return Ok(true);
+    }
+    let unknown = |why: String| Refusal::Unavailable(format!("it is not known whether the object is there: {why}"));
+    match tokio::time::timeout(patience, pool.setup.driver.inspect(volume, None)).await {
+        Ok(Ok(look)) => Ok(match snapshot {
+            None => look.volume != Seen::Absent,
+            Some(id) => look.snapshots.get(&id).map_or(!look.volume.is_known(), |seen| *seen != Seen::Absent),
+        }),
+        Ok(Err(Unanswered(why))) => Err(unknown(why)),
+        Err(_) => Err(unknown("the backend did not answer in time".into())),
+    }
+}
+
 const fn word(snapshot: Option<SnapshotId>) -> &'static str {
     if snapshot.is_some() { "snapshot" } else { "volume" }
 }
 
 fn administrator(caller: &Caller) -> Result<(), Refusal> {
     if caller.is_admin { Ok(()) } else { Err(Refusal::Forbidden("looking at every tenant's resources")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CommandKind::{Detach, Recover, Retry};
+
+    #[test]
+    fn what_would_change_nothing_is_not_told_first() {
+        let rows = [
+            (ReasonCode::ProvenAbsent, "error", Retry),
+            (ReasonCode::Refused, "error", Retry),
+            (ReasonCode::Refused, "errorExtending", Recover),
+            (ReasonCode::ProvenPresent, "error", Recover),
+            (ReasonCode::BackendMissing, "error", Recover),
+            (ReasonCode::ClientsConnected, "errorDetaching", Detach),
+        ];
+        for (code, status, first) in rows {
+            let order = best_first(code, status);
+            assert_eq!(order[0], first, "{code:?} of {status}");
+            assert!(MENDING.iter().all(|kind| order.contains(kind)), "{code:?} of {status} leaves something out");
+        }
+        assert_eq!(best_first(ReasonCode::ClientsConnected, "errorDetaching").last(), Some(&Recover));
+    }
 }

@@ -5,11 +5,11 @@
 use crate::requests::Unseen;
 use crate::shared::lock;
 use lifecycle::{Seen, SnapshotId, Timestamp, VolumeId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use tokio::sync::{Notify, watch};
 
-/// How many objects without a record, and how many volumes that could not be looked at, are kept by name.
+/// How many objects without a record, volumes that could not be looked at, and objects that were removed are kept by name.
 pub(crate) const KEPT_MAX: usize = 1000;
 
 /// An object of a backend: a volume, or a snapshot of one.
@@ -46,6 +46,8 @@ pub(crate) struct Shown {
 #[derive(Default)]
 pub(crate) struct Survey {
     held: Mutex<Held>,
+    /// What was removed on demand, the last of it last.
+    removed: Mutex<VecDeque<Name>>,
     asked: Notify,
     rounds: watch::Sender<Rounds>,
 }
@@ -125,6 +127,18 @@ impl Survey {
     /// An object was taken away: it is not told of any more.
     pub(crate) fn forget(&self, name: Name) {
         lock(&self.held).orphans.remove(&name);
+        let mut removed = lock(&self.removed);
+        if !removed.contains(&name) {
+            removed.push_back(name);
+        }
+        if removed.len() > KEPT_MAX {
+            removed.pop_front();
+        }
+    }
+
+    /// Whether this object was taken away on demand: to ask for that again is no mistake.
+    pub(crate) fn has_removed(&self, name: Name) -> bool {
+        lock(&self.removed).contains(&name)
     }
 
     /// Whether this object is known to be nobody's already.
@@ -225,8 +239,11 @@ mod tests {
         survey.keep(Timestamp(10), shown(&[]));
         survey.keep(Timestamp(20), shown(&[]));
         assert_eq!(survey.held().orphans[&(volume(9), None)].since, Timestamp(10));
-        survey.forget((volume(9), None));
-        assert!(survey.held().orphans.is_empty());
+        assert!(!survey.has_removed((volume(9), None)));
+        (0..=KEPT_MAX).for_each(|_| survey.forget((volume(9), None)));
+        assert!(survey.held().orphans.is_empty() && survey.has_removed((volume(9), None)));
+        (10..).take(KEPT_MAX).for_each(|number| survey.forget((volume(number), None)));
+        assert!(!survey.has_removed((volume(9), None)), "what is remembered is bounded");
     }
 
     #[tokio::test]

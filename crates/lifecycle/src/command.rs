@@ -244,7 +244,7 @@ impl fmt::Display for Obstacle {
                  file system with reflinks (XFS, btrfs)"
             ),
             Self::SizeUnproven => f.write_str("its size on the backend is not proven; recover it first"),
-            Self::Stranger(who) => write!(f, "{who} uses it, which is no attachment of ours; end that use, then recover the volume"),
+            Self::Stranger(who) => write!(f, "it is {who}, which is no attachment of ours; end that use, the next look sees it"),
             Self::Recovering => f.write_str("the backend is being asked what is true; wait for that to end"),
             Self::WouldReplaceData => {
                 f.write_str("its data is missing or damaged, and making it again would pass off something else as it; bring the data back and recover, or delete it")

@@ -283,12 +283,13 @@ fn doctor() -> Value {
         "Finding": object(&[
             ("kind", one_of(&kinds)), ("code?", reasons()), ("since?", time()), ("message", text()), ("means", text()),
             ("mend", json!({"type": "array", "items": text()})), ("resource?", resource), ("object?", object_of), ("poolId?", id()),
-            ("exporter?", text()),
+            ("exporter?", text()), ("attachments?", json!({"type": "array", "items": id()})),
         ]),
         "Diagnosis": object(&[
             ("pools", json!({"type": "array", "items": reference("PoolLook")})),
             ("findings", json!({"type": "array", "items": reference("Finding")})),
             ("more", number()),
+            ("looking?", json!({"type": "boolean", "description": "the look that was asked for goes on: this is as of those before"})),
         ]),
     })
 }

@@ -213,16 +213,71 @@ async fn diagnosis() {
     wire.driver.meddle((unknown, None), Some(sim::Object { size: Bytes(1 << 30), whole: true }));
     let found = wire.send("POST", "/doctor/look", &json!(null)).await;
     let pool = found["pools"][0]["id"].as_str().unwrap().to_owned();
-    for object in [volume.as_str(), "not-an-object", &unknown.to_string()] {
+    let never = "00000000-0000-4000-8000-00000000000b";
+    let never_of_it = format!("{volume}@{never}");
+    // Asked for once more, as a client does whose answer was lost: done.
+    for object in [volume.as_str(), "not-an-object", never, &never_of_it, &unknown.to_string(), &unknown.to_string()] {
         wire.send("DELETE", &format!("/pools/{pool}/objects/{object}"), &json!(null)).await;
     }
     wire.get(&path).await;
     wire.driver.script.next("list", Fault::Fail);
     wire.send("POST", "/doctor/look", &json!(null)).await;
+    wire.driver.script.next("list", Fault::Hang);
+    wire.send("POST", "/doctor/look", &json!(null)).await;
     wire.tenant = "another".into();
     wire.get("/doctor").await;
     wire.send("POST", "/doctor/look", &json!(null)).await;
     wire.done();
+}
+
+/// What mends it: the best first, and of a volume only its attachments are detached.
+async fn what_mends_in(name: &str, words: AttachmentWords, attached: &str, stays: &str) {
+    let mut wire = Wire::new(name, words).await;
+    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+    let host = wire.make("/host/hosts", &host).await;
+    let mut both = Vec::new();
+    for name in ["lost", "used"] {
+        let volume = wire.make("/block/volumes", &json!({"name": name, "size": 1})).await;
+        wire.until(&format!("/block/volumes/{volume}"), "available").await;
+        let attachment = wire.make("/block/attachments", &json!({"volumeId": volume, "hostId": host})).await;
+        wire.until(&format!("/block/attachments/{attachment}"), attached).await;
+        both.push((volume, attachment));
+    }
+    wire.driver.meddle((both[0].0.parse().unwrap(), None), None);
+    wire.exporter.script.next("unexport", Fault::Refuse);
+    wire.send("DELETE", &format!("/block/attachments/{}", both[1].1), &json!(null)).await;
+    wire.until(&format!("/block/attachments/{}", both[1].1), stays).await;
+    let found = wire.send("POST", "/doctor/look", &json!(null)).await;
+    let of = |id: &str| {
+        let mut findings = found["findings"].as_array().unwrap().iter();
+        findings.find(|finding| finding["resource"]["id"] == id).unwrap_or_else(|| panic!("no {id} in {found}")).clone()
+    };
+    let lost = of(&both[0].0);
+    assert_eq!((&lost["mend"], &lost["attachments"]), (&json!(["recover", "detach"]), &json!([both[0].1])));
+    let used = of(&both[1].1);
+    assert_eq!((&used["mend"], &used["attachments"]), (&json!(["detach", "retry", "recover"]), &json!([both[1].1])));
+    assert_eq!(used["resource"]["status"], stays);
+    // What is told must do it; and of two volumes nobody knows which is told first.
+    wire.send("DELETE", &format!("/block/attachments/{}", both[0].1), &json!(null)).await;
+    wire.get(&format!("/block/attachments/{}?waitFor=deleted&timeout=5", both[0].1)).await;
+    wire.send("DELETE", &format!("/block/volumes/{}", both[0].0), &json!(null)).await;
+    wire.get(&format!("/block/volumes/{}?waitFor=deleted&timeout=5", both[0].0)).await;
+    wire.driver.script.next("create", Fault::Refuse);
+    let refused = wire.make("/block/volumes", &json!({"name": "refused", "size": 1})).await;
+    wire.until(&format!("/block/volumes/{refused}"), "error").await;
+    let found = wire.get("/doctor").await;
+    assert_eq!(found["findings"][0]["mend"], json!(["retry", "recover", "delete"]), "{found}");
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_mends() {
+    what_mends_in("what-mends", AttachmentWords::Seed, "attached", "errorDetaching").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_mends_in_legacy_words() {
+    what_mends_in("what-mends-legacy", AttachmentWords::Legacy, "available", "errorDeleting").await;
 }
 
 #[tokio::test(start_paused = true)]

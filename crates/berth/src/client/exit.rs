@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     NotAllowed = 5,
     /// What was waited for ended in an error status.
     ErrorStatus = 6,
+    /// What was asked for goes on, and nobody waits for it any more; what was told is of before.
+    Unfinished = 7,
     /// The server is in trouble or overloaded; asking later may help.
     Server = 10,
     /// No server answers there.

@@ -353,6 +353,8 @@ fn one_that_hangs_is_told_as_unknown_and_holds_nobody_else_up() {
     server.volume(1);
     assert_eq!(server.get(&path).body["status"], "attached");
     ground::wait_until("that it does not answer is shown", || server.get(&path).body["health"]["state"] == "unknown");
+    let health = &server.get(&path).body["health"];
+    assert!(health["code"] == "exporterSilent" && health["message"].as_str().unwrap().contains("nbd"), "{health}");
     server.delete(&path).expect(202);
     let held = server.until(&path, "errorDetaching");
     assert_eq!(held["statusReason"]["code"], "outcomeUnknown", "{held}");

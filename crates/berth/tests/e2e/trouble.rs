@@ -62,6 +62,16 @@ fn a_configuration_that_is_not_understood_is_named() {
 }
 
 #[test]
+fn pools_that_share_a_folder_are_refused_before_anything_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[[pool]]\nname = \"one\"\nfolder = \"x\"\n[[pool]]\nname = \"two\"\nfolder = \"./x\"\n");
+    let data = folder.path().join("data");
+    let told = refuses(&data, &["--config", config.to_str().unwrap()]);
+    assert!(told.contains("pools one and two have the same folder"), "{told}");
+    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "something was opened");
+}
+
+#[test]
 fn a_client_that_dribbles_is_cut_off_and_others_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "[times]\nrequest-header = 1\n");

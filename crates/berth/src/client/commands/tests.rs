@@ -30,6 +30,20 @@ fn check(fake: &Fake, line: &str) -> Done {
     Done { code, out: text(out), messages: text(messages) }
 }
 
+#[test]
+fn a_look_that_goes_on_is_not_told_as_one_that_has_ended() {
+    let told = json!({"pools": [{"id": "p", "name": "default", "volumes": 1, "lookedAt": "T"}], "findings": [], "more": 0});
+    let mut unfinished = told.clone();
+    unfinished["looking"] = json!(true);
+    let fake = Fake::new().on("POST", "/doctor/look", 202, unfinished).on("GET", "/doctor", 200, told);
+    let done = check(&fake, "berth doctor --look");
+    assert!(done.code == 7 && done.out.starts_with("the look has not ended") && !done.out.contains("agrees"), "{}", done.out);
+    assert!(done.messages.contains("goes on"), "{}", done.messages);
+    assert_eq!(check(&fake, "berth -o json doctor --look").code, 7);
+    let done = check(&fake, "berth doctor");
+    assert!(done.code == 0 && done.out.contains("everything agrees"), "{}", done.out);
+}
+
 fn volume(status: &str) -> Value {
     json!({"id": V, "name": "data", "size": 10, "status": status})
 }
