@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::process::Command;
 
 /// How long every run of everything plays: about 40 million simulated operations on two cores.
-const MINUTES: &str = "3";
+const MINUTES: u64 = 3;
 
 /// What is handed on to `simulate`.
 #[derive(clap::Args)]
@@ -29,10 +29,18 @@ fn simulate() -> Command {
     command
 }
 
-/// Plays for some minutes from a seed that differs each time; a failure prints the line that replays it.
+/// Plays for some minutes from a seed that differs each time.
+///
+/// # Errors
+/// A promise was broken; the line that replays it is printed.
+pub(crate) fn play(minutes: u64) -> Result<()> {
+    step("simulation", simulate().args(["--minutes", &minutes.to_string()]))
+}
+
+/// The bounded run of `cargo xtask test`.
 pub(crate) fn test() -> Tally {
     let mut tally = Tally::default();
-    match step("simulation", simulate().args(["--minutes", MINUTES])) {
+    match play(MINUTES) {
         Ok(()) => tally.passed += 1,
         Err(why) => {
             println!("{why:#}");

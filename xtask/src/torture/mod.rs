@@ -65,6 +65,9 @@ pub(crate) struct Soak {
     /// What is chosen from; another one each time if it is left out.
     #[arg(long)]
     seed: Option<u64>,
+    /// For how many minutes the simulation is played afterwards.
+    #[arg(long, default_value_t = 10)]
+    sim_minutes: u64,
     /// For how many seconds each fuzz target runs afterwards; needs a nightly toolchain and cargo-fuzz.
     #[arg(long, default_value_t = 0)]
     fuzz_seconds: u64,
@@ -74,6 +77,9 @@ impl Soak {
     /// Runs its parts one after the other: each is measured alone.
     pub(crate) fn run(self) -> Result<()> {
         Options { minutes: self.minutes, seed: self.seed, points: String::new() }.run()?;
+        if self.sim_minutes > 0 {
+            crate::sim::play(self.sim_minutes)?;
+        }
         if self.fuzz_seconds > 0 {
             crate::fuzz::Fuzz::each_for(self.fuzz_seconds).run()?;
         }
