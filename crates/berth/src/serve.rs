@@ -69,7 +69,7 @@ impl Ready {
         let store = SqliteStore::open(&folder, store_sqlite::Options::default())?;
         let pools = open_pools(config, &folder, args).await?;
         let local = open_local(&folder, config)?;
-        let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+        let listener = TcpListener::bind(args.listen).await.with_context(|| cannot_listen(args.listen))?;
         let address = listener.local_addr().context("cannot tell where it listens")?;
         let data_plane = Arc::new(open_data_plane(&folder, args, config).await?);
         let exporters: Vec<Arc<dyn Exporter>> = [data_plane.clone() as Arc<dyn Exporter>].into_iter().chain(local).collect();
@@ -124,6 +124,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     // A hung backend's thread must not hold the process: what it owes is in the records.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+fn cannot_listen(address: SocketAddr) -> String {
+    format!(
+        "cannot listen on {address}; if a former server was killed while a file system hangs, it may keep the address until that thaws: \
+         see to the file system, or name another address with --listen"
+    )
 }
 
 /// What this process makes is for its own user alone: records hold the secrets by which exports are reached.

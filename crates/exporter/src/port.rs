@@ -16,6 +16,7 @@ use crate::tls::{Tls, TlsError, TlsOptions};
 use async_trait::async_trait;
 use engine::ports::{Backing, Client, ExportSpec, Exporter, Unanswered};
 use engine::tokens::Tokens;
+use folder_lock::Former;
 use lifecycle::{AttachmentId, Connection, ExportSeen, Facts, Mode, Outcome, Token};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -50,6 +51,8 @@ pub struct Options {
     pub key: NameKey,
     /// How TLS is spoken; none: it is not.
     pub tls: Option<TlsOptions>,
+    /// Data planes that were here before, and may not have left the kernel yet.
+    pub former: Former,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Default for Options {
             max_connections_per_export: SESSIONS_MAX,
             key: NameKey::random(),
             tls: None,
+            former: Former::default(),
         }
     }
 }
@@ -233,13 +237,20 @@ impl NbdExporter {
             .map_err(|_| Outcome::Refused(format!("the host's address {:?} is no IP address", spec.address)))?;
         let Backing::File(path) = spec.backing.clone();
         let read_only = spec.mode == Mode::ReadOnly;
+        let former = self.options.former.clone();
         let busy = self.occupy(spec.attachment)?;
         let opened = tokio::task::spawn_blocking(move || {
             let _busy = busy;
-            Storage::open(&path, read_only)
+            let storage = Storage::open(&path, read_only).map_err(|error| unopened(&error))?;
+            match storage.at_work(&former) {
+                None => Ok(storage),
+                Some(pid) => Err(Outcome::Failed(format!(
+                    "the former data plane (process {pid}) was killed in the middle of a write to it, which hangs in the kernel; it is \
+                     exported when its file system answers"
+                ))),
+            }
         });
-        let opened = opened.await;
-        let storage = opened.map_err(|error| Outcome::Failed(error.to_string()))?.map_err(|error| unopened(&error))?;
+        let storage = opened.await.map_err(|error| Outcome::Failed(error.to_string()))??;
         Ok(Export::new(spec.clone(), address, storage, self.connection(spec)))
     }
 

@@ -12,6 +12,7 @@
 use crate::points::{FLUSH, WRITE};
 use crate::protocol::request::{Errno, Extent};
 use crate::seldom::Seldom;
+use folder_lock::Former;
 use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::ReadWriteFlags;
 use std::fs::{File, Metadata};
@@ -72,6 +73,11 @@ impl Storage {
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         let there = std::fs::metadata(path).ok().and_then(|facts| Identity::of(&facts));
         there.is_none_or(|there| there == self.identity)
+    }
+
+    /// Which dead process has a system call on it under way: a write may come from it still.
+    pub(crate) fn at_work(&self, former: &Former) -> Option<u32> {
+        former.at_work_on(&self.file)
     }
 
     /// The number of the device that it is on, or is.

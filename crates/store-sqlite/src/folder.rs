@@ -1,29 +1,24 @@
 //! The data folder's other files: the lock that keeps a second process out, and the ballast that is let go of when the disk is full.
 //!
 //! Not here: the database itself. Invariants:
-//! - who holds the lock is known by the kernel, not by the file's content: a lock file left by a dead process locks nobody out,
-//!   and its content only tells people who it is;
+//! - the lock is nobody's who is dead, also of one killed while its threads hang in a file system: see the crate `folder-lock`;
 //! - the ballast has real blocks or does not exist: a sparse one would free nothing.
 
 use crate::OpenError;
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+use folder_lock::{Lock, LockError};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LOCK_NAME: &str = "lock";
 const BALLAST_NAME: &str = "ballast";
 
-/// How much of a lock file is read for the holder's name; ours are much shorter.
-const LOCK_BYTES_READ: u64 = 256;
-
 /// How long a lock is waited for: a process that was killed while it started another leaves it to that one, until that runs its own
 /// program, which is a moment even on a busy machine.
 const INHERITED_FOR: Duration = Duration::from_secs(1);
-/// How soon it is looked at again.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// The ballast is made again when this many times its size is free, so that it does not itself fill the disk, be let go of, and so on.
 const ROOM_FOR_BALLAST: u64 = 2;
@@ -31,39 +26,13 @@ const ROOM_FOR_BALLAST: u64 = 2;
 /// The piece in which a ballast is written where the file system cannot preallocate.
 const BALLAST_PIECE: usize = 1 << 20;
 
-/// The exclusive lock on a data folder, held until dropped.
-#[derive(Debug)]
-pub(crate) struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
-
-impl FolderLock {
-    /// Locks `folder`. Errors: [`OpenError::Locked`] naming the holder, [`OpenError::ReadOnly`], or what the system said.
-    pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
-        let path = folder.join(LOCK_NAME);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = opened.map_err(|error| OpenError::from_io("open", &path, error))?;
-        let begun = Instant::now();
-        while let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            match errno {
-                Errno::WOULDBLOCK if begun.elapsed() < INHERITED_FOR => std::thread::sleep(LOOK_AGAIN_AFTER),
-                Errno::WOULDBLOCK => return Err(OpenError::Locked { folder: folder.to_owned(), holder: holder(&file) }),
-                errno => return Err(OpenError::from_io("lock", &path, errno.into())),
-            }
-        }
-        let named = file.set_len(0).and_then(|()| file.rewind());
-        let named = named.and_then(|()| writeln!(file, "{} berth store: held by the process of this number", std::process::id()));
-        // The name is a courtesy to people: on a full disk the lock holds without it.
-        if let Err(error) = named {
-            tracing::debug!(%error, path = %path.display(), "the lock is held, but its file does not say by whom");
-        }
-        Ok(Self(file))
-    }
-}
-
-/// The process number in a lock file, if it says one.
-fn holder(file: &File) -> Option<u32> {
-    let mut text = String::new();
-    file.take(LOCK_BYTES_READ).read_to_string(&mut text).ok()?;
-    text.split_whitespace().next()?.parse().ok()
+/// Locks `folder`. Errors: [`OpenError::Locked`] naming the holder, [`OpenError::ReadOnly`], or what the system said.
+pub(crate) fn lock(folder: &Path) -> Result<Lock, OpenError> {
+    let path = folder.join(LOCK_NAME);
+    folder_lock::take(&path, "berth store: held by the process of this number", INHERITED_FOR).map_err(|error| match error {
+        LockError::Held(holder) => OpenError::Locked { folder: folder.to_owned(), holder },
+        LockError::Io(error) => OpenError::from_io("lock", &path, error),
+    })
 }
 
 /// The preallocated file that is let go of when the disk is full, so that work which frees space can still be recorded.

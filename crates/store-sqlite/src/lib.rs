@@ -139,7 +139,7 @@ pub struct SqliteStore {
     file: PathBuf,
     writer: writer::Writer,
     readers: Arc<Readers>,
-    _lock: folder::FolderLock,
+    _lock: folder_lock::Lock,
 }
 
 /// Connections that read, handed out one at a time each.
@@ -155,7 +155,7 @@ impl SqliteStore {
     /// [`OpenError`]; the folder is as it was, but for an empty lock file.
     pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
         schema::check_library()?;
-        let lock = folder::FolderLock::take(folder)?;
+        let lock = folder::lock(folder)?;
         let file = folder.join(DATABASE);
         if file.exists() {
             schema::prepare(&file)?;

@@ -1,7 +1,7 @@
 //! Pools on file systems that hang for real, by `fsfreeze`: writers wait where no signal reaches them.
 
-use crate::plane::status;
-use crate::server::{Answer, Server, run, uri};
+use crate::plane::{pid, status};
+use crate::server::{Answer, Server, data_plane, refuses, run, uri};
 use ground::{Frozen, Ground, Kind, wait_until};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -219,6 +219,58 @@ fn told_to_stop_while_a_pool_is_frozen_it_stops_and_another_starts() {
     wait_until("the pool is up", || is(&server, "slow", "up"));
     server.until(&path(&creating), "available");
     server.until(&path(&kept), "gone");
+}
+
+#[test]
+fn a_controller_killed_while_a_pool_hangs_is_followed_by_another_at_once() {
+    let Some(place) = Place::new() else { return };
+    // Dropped after what thaws the file system: before, it could not be reaped.
+    let (old, server);
+    old = place.start("");
+    wait_until("both answer", || ["default", "slow"].iter().all(|name| is(&old, name, "up")));
+    let frozen = place.ground.freeze();
+    let creating = create(&old, "slow").expect(202).id();
+    wait_until("the call hangs", || old.get(&path(&creating)).body["operation"]["waitingFor"] == "driver file of pool slow");
+    old.kill_now();
+    wait_until("it is dead, but for a thread in the kernel", || has_ended(old.pid()));
+
+    server = place.start("");
+    wait_until("the other pool answers", || is(&server, "default", "up"));
+    timed("another pool", || drop(made(&server, "default")));
+    let told = refuses(&place.data(), &[]);
+    assert!(told.contains(&format!("process {}", server.pid())), "it is locked as ever: {told}");
+    drop(frozen);
+    server.until(&path(&creating), "available");
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_data_plane_killed_while_a_pool_hangs_keeps_nothing_of_another_pool_from_being_served() {
+    let Some(place) = Place::new() else { return };
+    let server = place.start("");
+    wait_until("both answer", || ["default", "slow"].iter().all(|name| is(&server, name, "up")));
+    let (slow, healthy, host) = (made(&server, "slow"), made(&server, "default"), server.host("h"));
+    let (_, stuck) = server.attach(&slow, &host);
+    let (attachment, attached) = server.attach(&healthy, &host);
+    let frozen = place.ground.freeze();
+    let client = Stuck::new(&place, &stuck);
+    let dead = pid(&place.data());
+    run("kill", &["-KILL", &dead.to_string()]);
+    wait_until("another serves", || data_plane(&place.data(), &["status"]).is_some() && pid(&place.data()) != dead);
+    assert!(has_ended(u32::try_from(dead).expect("a process")), "the dead one is stuck still");
+    let again = server.until(&format!("/block/attachments/{attachment}"), "attached");
+    assert_eq!(uri(&again), uri(&attached), "on the same port");
+    run("qemu-io", &["-f", "raw", "-c", "write -P 2 0 64k", "-c", "flush", &uri(&again)]);
+    let in_slow = format!("/block/attachments/{}", stuck["id"].as_str().expect("an id"));
+    server.until(&in_slow, "attaching");
+    wait_until("it says what it waits for", || {
+        let operation = server.get(&in_slow).body["operation"].clone();
+        operation["lastError"].as_str().is_some_and(|told| told.contains(&format!("process {dead}")))
+    });
+    drop(frozen);
+    drop(client);
+    let stuck = server.until(&in_slow, "attached");
+    run("qemu-io", &["-f", "raw", "-c", "write -P 3 0 64k", "-c", "flush", "-c", "read -P 3 0 64k", &uri(&stuck)]);
 }
 
 #[test]

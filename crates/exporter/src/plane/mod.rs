@@ -11,9 +11,9 @@ mod place;
 mod remote;
 mod server;
 
+pub use folder_lock::Lock;
 pub use launch::Launch;
 pub use message::{ClientWord, ExportStatus, Status};
 pub use operator::{OperatorError, Stopped, status, stop};
-pub use place::Lock;
 pub use remote::RemoteExporter;
 pub use server::{DataPlane, PlaneError};

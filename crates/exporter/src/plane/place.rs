@@ -3,31 +3,24 @@
 //! Invariants:
 //! - a data plane holds the lock from before its first export to its end, and the kernel lets go of it when the process ends, however
 //!   it ends. So a lock that can be taken proves that no data plane of this folder serves anything;
+//! - so does a lock whose holder is dead but for threads that wait in the kernel for a file system that hangs: nothing of it is
+//!   accepted or answered any more. Each of those threads may still complete the one write that it is in. Its client was not told
+//!   that it is done, and so may find it done or not, as after any lost connection; but nothing that the client writes later may be
+//!   overtaken by it, so the volume that it is on is not exported before it is through ([`folder_lock::Former`]);
 //! - whoever only wants to know takes the lock shared and for no longer than the question.
 
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use folder_lock::{Lock, LockError};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a starting data plane waits for the lock: somebody may be asking whether it is held, or the former process is just ending.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-/// Between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The data folder as a data plane and its controller see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     folder: PathBuf,
-}
-
-/// The lock of a data plane, held until dropped.
-#[derive(Debug)]
-pub struct Lock {
-    file: File,
-    path: PathBuf,
 }
 
 impl Place {
@@ -55,50 +48,20 @@ impl Place {
 
     /// Takes the lock. Errors with [`io::ErrorKind::WouldBlock`] if another process holds it; its message names that process.
     pub(crate) fn lock(&self) -> io::Result<Lock> {
-        let path = self.lock_path();
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        let begun = Instant::now();
-        while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK || begun.elapsed() > LOCK_PATIENCE {
-                let holder = holder(&mut file).unwrap_or_else(|| "another process".into());
+        folder_lock::take(&self.lock_path(), "berth data plane", LOCK_PATIENCE).map_err(|error| match error {
+            LockError::Io(error) => error,
+            LockError::Held(holder) => {
+                let holder = holder.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
                 let words = format!("{holder} is the data plane of {} already", self.folder.display());
-                return Err(io::Error::new(io::Error::from(error).kind(), words));
+                io::Error::new(io::ErrorKind::WouldBlock, words)
             }
-            std::thread::sleep(LOCK_PAUSE);
-        }
-        file.set_len(0)?;
-        writeln!(file, "{} berth data plane", std::process::id())?;
-        Ok(Lock { file, path })
+        })
     }
 
-    /// Whether it is proven that no data plane of this folder runs. False when in doubt.
+    /// Whether it is proven that no data plane of this folder serves. False when in doubt.
     pub(crate) fn is_vacant(&self) -> bool {
-        match File::open(self.lock_path()) {
-            Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_ok(),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        }
+        folder_lock::is_free(&self.lock_path())
     }
-}
-
-impl Lock {
-    /// Whether the folder is still there with this lock in it: if not, nobody will ever find this data plane again.
-    pub(crate) fn is_in_place(&self) -> bool {
-        let held = self.file.metadata().map(|held| (held.dev(), held.ino()));
-        let there = std::fs::metadata(&self.path).map(|there| (there.dev(), there.ino()));
-        match (held, there) {
-            (Ok(held), Ok(there)) => held == there,
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => false,
-            // A folder that cannot be looked at now is not one that is gone.
-            (Err(_), _) | (_, Err(_)) => true,
-        }
-    }
-}
-
-fn holder(file: &mut File) -> Option<String> {
-    let mut text = String::new();
-    file.take(256).read_to_string(&mut text).ok()?;
-    let pid: u32 = text.split_whitespace().next()?.parse().ok()?;
-    Some(format!("process {pid}"))
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ impl Shared {
         }
     }
 
-    /// Returns once the connection is lost; meanwhile notes whether the data plane answers.
+    /// Returns once the connection is lost, or is one to a dead process; meanwhile notes whether the data plane answers.
     async fn watch(&self, link: &Link) {
         loop {
             let beat = async {
@@ -173,6 +173,10 @@ impl Shared {
                 answers = beat => {
                     if self.answers.swap(answers, Ordering::AcqRel) != answers {
                         tracing::warn!(answers, "whether the data plane answers has changed");
+                    }
+                    // One that was killed while its threads hang in a file system keeps its end of the connection.
+                    if !answers && self.place.is_vacant() {
+                        return;
                     }
                 }
             }
@@ -210,6 +214,10 @@ impl Shared {
     /// Connects to the data plane that runs, or starts one. Errors in words.
     async fn connect(&self) -> Result<Link, String> {
         let socket = self.place.socket();
+        // A dead process may still have the socket, and would be waited for.
+        if let Some(launch) = self.launch.as_ref().filter(|_| self.place.is_vacant()) {
+            return self.start(launch).await;
+        }
         match (Link::open(&socket, Role::Controller).await, &self.launch) {
             (Ok(link), _) => Ok(link),
             (Err(_), Some(launch)) if self.place.is_vacant() => self.start(launch).await,

@@ -15,11 +15,12 @@ use super::message::{
     ANSWER_MAX, ASK_MAX, Answer, Answered, Ask, Asked, Hello, OutcomeWord, PROTOCOL, Role, SeenWord, Status, Welcome, frame, read,
     write,
 };
-use super::place::{Lock, Place};
+use super::place::Place;
 use crate::points::{ANSWER, WELCOME};
 use crate::port::{NbdExporter, Options, StartError};
 use crate::socket_file::SocketFile;
 use engine::ports::Exporter;
+use folder_lock::Lock;
 use lifecycle::AttachmentId;
 use std::collections::HashMap;
 use std::io;
@@ -95,7 +96,7 @@ impl DataPlane {
     pub async fn start(folder: &Path, options: Options) -> Result<Self, PlaneError> {
         let place = Place::new(folder);
         let lock = place.lock().map_err(|source| PlaneError::Lock { folder: folder.to_owned(), source })?;
-        let exporter = listen(options).await?;
+        let exporter = listen(Options { former: lock.former(), ..options }).await?;
         let socket = place.socket();
         let (listener, socket) = bind(&socket).map_err(|source| PlaneError::Control { socket, source })?;
         let (stop, stopped) = oneshot::channel();
