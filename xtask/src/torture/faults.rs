@@ -68,17 +68,24 @@ pub(super) struct Arena {
     /// The file system of its data folder; none where mounting is not permitted.
     pub(super) ground: Option<Ground>,
     pub(super) points: Vec<Point>,
+    /// Whether its file system may be aborted under those who write.
+    pub(super) breaks_disk: bool,
 }
 
 impl Fault {
     /// One at random, of those that can be had.
-    pub(super) fn choose(dice: &mut Dice, has_disk: bool) -> Self {
+    pub(super) fn choose(dice: &mut Dice, has_disk: bool, breaks_disk: bool) -> Self {
         loop {
             let all: usize = CHANCES.iter().map(|(_, chance)| chance).sum();
             let mut at = dice.below(all);
             for (fault, chance) in CHANCES {
                 if at < *chance {
-                    if has_disk || !fault.needs_disk() {
+                    let is_had = match fault {
+                        Self::BreakDisk => has_disk && breaks_disk,
+                        Self::FillDisk => has_disk,
+                        _ => true,
+                    };
+                    if is_had {
                         return *fault;
                     }
                     break;
@@ -86,10 +93,6 @@ impl Fault {
                 at -= chance;
             }
         }
-    }
-
-    const fn needs_disk(self) -> bool {
-        matches!(self, Self::FillDisk | Self::BreakDisk)
     }
 
     /// Whether only processes fail, so that nothing may end in an error.

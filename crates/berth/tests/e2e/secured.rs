@@ -40,7 +40,8 @@ fn a_host_that_proves_its_name_gets_in_from_anywhere_and_nobody_else_does() {
     // Other than loopback addresses need no --insecure-no-auth: every client proves a name.
     let more = ["--config", config.to_str().unwrap(), "--nbd-listen", "0.0.0.0:0"];
     let server = Server::start(&folder.path().join("data"), &more);
-    server.post("/block/volumes", &json!({"name": "data", "size": 1})).expect(202);
+    let volume = server.post("/block/volumes", &json!({"name": "data", "size": 1})).expect(202).id();
+    server.until(&format!("/block/volumes/{volume}"), "available");
     let (made, asks) = commands[1].rsplit_once("$ nbdinfo").unwrap();
     shell(made, folder.path(), server.base(), "");
     let attached = server.get("/block/attachments").body[0].clone();

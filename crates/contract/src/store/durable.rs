@@ -111,7 +111,8 @@ pub(super) async fn a_commit_that_nobody_waits_for_is_all_or_nothing(subject: &d
 
 /// A crash in a commit is an unknown outcome: all of it or nothing is there afterwards, and the same request can be made again.
 pub(super) async fn a_commit_cut_off_at_any_step_is_all_or_nothing(subject: &dyn super::Subject) {
-    let Some(cuts) = subject.cuts() else { return super::skipped("the store tells none of its steps") };
+    // A store that tells no steps has tests of its own that kill it: nothing is left out for want of something on this machine.
+    let Some(cuts) = subject.cuts() else { return };
     for at in 0..STEPS_MAX {
         let round = at as u128;
         let store = subject.open().await;

@@ -13,7 +13,7 @@ use journal::*;
 use lists::*;
 use versions::*;
 
-use crate::{Cuts, Trial, skipped};
+use crate::{Cuts, Trial};
 use async_trait::async_trait;
 use engine::store::Store;
 use std::sync::Arc;

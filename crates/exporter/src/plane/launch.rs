@@ -34,7 +34,14 @@ impl Launch {
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
             .kill_on_drop(false);
-        LAUNCH.take(|| command.spawn())
+        LAUNCH.before.try_pass()?;
+        let mut child = command.spawn()?;
+        if let Err(error) = LAUNCH.after.try_pass() {
+            // Who is told that it was not started will start another one.
+            child.start_kill()?;
+            return Err(error);
+        }
+        Ok(child)
     }
 }
 
