@@ -193,6 +193,9 @@ impl Round<'_> {
                 false => self.silent(id, "which of its exports are served could not be noted".into()),
             }
         }
+        // As of the look just taken, which may be the first to see somebody.
+        let now = if self.used.contains(&id) { self.shared.read_volume(id).await.ok().flatten() } else { None };
+        let state = now.as_ref().map_or(state, |now| &now.record.state);
         let is_strayed = state.reason(Subject::Volume(id)).is_some_and(|reason| reason.code == ReasonCode::StrayClient);
         if is_strayed && self.shown.strangers.len() < KEPT_MAX {
             self.shown.strangers.insert(id);

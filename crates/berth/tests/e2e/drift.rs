@@ -137,3 +137,17 @@ fn a_file_that_is_replaced_under_an_attached_volume_is_what_is_served_then() {
     server.delete(&path).expect(202);
     server.until(&path, "detached");
 }
+
+#[test]
+fn the_very_look_that_sees_a_stranger_tells_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[look]\ninterval = 600\n");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &["--config", config.to_str().unwrap()]);
+    let volume = server.volume(1);
+    let mapped = OpenOptions::new().write(true).open(file(&data, &volume)).unwrap();
+    let (agrees, told) = berth(&server, &["doctor", "--look"]);
+    assert!(!agrees && told.contains(&volume), "{told}");
+    drop(mapped);
+    assert!(berth(&server, &["doctor", "--look"]).0);
+}
