@@ -199,7 +199,7 @@ impl Worker {
             let held = self.tries.entry(*work).or_default();
             let held_back = held.is_held_back(*work, pool);
             if held_back && self.running.get(&slot).is_some_and(|(running, _)| running.work == *work) {
-                // It has no place yet, and would be called in vain if it got one.
+                // As far as was heard it has no place yet, and would be called in vain if it got one. If it has, its token is void.
                 self.running.remove(&slot);
             }
             let due = held.next.is_none_or(|next| next <= now) && !held_back;
@@ -294,11 +294,14 @@ impl Worker {
         self.running.remove(&work.slot());
     }
 
-    async fn decide(&self, input: &Input, what: &str) {
+    /// Returns whether what follows is committed.
+    async fn decide(&self, input: &Input, what: &str) -> bool {
         let cause = Cause { what: what.into(), ..Cause::default() };
-        if let Err(error) = self.shared.drive(self.id, input, &cause).await {
+        let decided = self.shared.drive(self.id, input, &cause).await;
+        if let Err(error) = &decided {
             tracing::warn!(volume = %self.id, %error, what, "cannot commit what happened; it will be asked for again");
         }
+        decided.is_ok()
     }
 
     /// Lets go of snapshots whose clone's creation has really ended.
@@ -309,8 +312,10 @@ impl Worker {
                 Ok(None) => true,
                 Err(_) => false,
             };
-            if ended && !lock(&self.shared.workers).contains_key(&clone) {
-                self.decide(&Input::Unpin { snapshot, clone }, "clone ended").await;
+            let may_let_go = ended && !lock(&self.shared.workers).contains_key(&clone);
+            // A store that takes no commit now takes none for the others either.
+            if may_let_go && !self.decide(&Input::Unpin { snapshot, clone }, "clone ended").await {
+                return;
             }
         }
     }
