@@ -2,6 +2,7 @@
 //!
 //! - `schema`: tables, migrations, what refuses to open; `record` and `form`: the stored form of the records;
 //! - `folder`: the lock and the ballast; `apply`: one commit inside a transaction; `writer`: the thread that groups them;
+//! - `keeper`: the thread that moves the log into the database; `witness`: whether a sync can be believed;
 //! - `read` and `list`: reading.
 //!
 //! Invariants:
@@ -20,11 +21,13 @@ mod form;
 pub mod fuzzing;
 #[cfg(test)]
 mod golden;
+mod keeper;
 mod list;
 mod points;
 mod read;
 mod record;
 mod schema;
+mod witness;
 mod writer;
 
 pub use points::FAIL_POINTS;
@@ -167,7 +170,7 @@ impl SqliteStore {
             tracing::warn!(%error, "there is no ballast: if the disk fills, deletes may not be recorded");
         }
         let sqlite = |error| OpenError::from_sqlite(&file, error);
-        let writer = writer::Writer::start(&file, ballast).map_err(sqlite)?;
+        let writer = writer::Writer::start(&file, ballast, witness::Witness::of(folder)?).map_err(sqlite)?;
         let idle = (0..READERS).map(|_| schema::connect(&file, schema::Role::Reader)).collect::<Result<_, _>>().map_err(sqlite)?;
         let readers = Arc::new(Readers { places: Semaphore::new(READERS), idle: Mutex::new(idle) });
         Ok(Self { file, writer, readers, _lock: lock })

@@ -9,9 +9,10 @@ pub(crate) const COMMIT: Step = step!("store: commit", Fails::IoOrFull);
 pub(crate) const ANSWER: Step = step!("store: answer", Fails::Never);
 pub(crate) const INCARNATION: Step = step!("store: begin incarnation", Fails::IoOrFull);
 pub(crate) const CHECKPOINT: Step = step!("store: checkpoint", Fails::Io);
+pub(crate) const WITNESS: Step = step!("store: witness", Fails::Io);
 
 /// Every step of the store that can be made to fail.
-pub const FAIL_POINTS: [Step; 5] = [BEGIN, COMMIT, ANSWER, INCARNATION, CHECKPOINT];
+pub const FAIL_POINTS: [Step; 6] = [BEGIN, COMMIT, ANSWER, INCARNATION, CHECKPOINT, WITNESS];
 
 /// An injected error as the database tells the system's own.
 pub(crate) fn injected(error: &io::Error) -> rusqlite::Error {

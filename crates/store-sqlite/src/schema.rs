@@ -160,6 +160,8 @@ pub(crate) fn connect(file: &Path, role: Role) -> rusqlite::Result<Connection> {
             connection.pragma_update(None, "wal_autocheckpoint", 0)?;
             connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
             connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+            // Or the last one closed would move the log and remove it, without asking the witness.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         }
         Role::Reader => connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?,
     }

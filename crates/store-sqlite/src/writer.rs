@@ -3,34 +3,29 @@
 //! - every waiting commit is answered after the transaction is on the disk, never before;
 //! - a full disk fails nothing that frees space: the ballast is let go of and those commits are tried again;
 //! - what is acknowledged was written to the file that is in its place: if that was removed or replaced meanwhile, the writer stops;
+//! - what is acknowledged was confirmed by the witness: a sync alone is not believed;
 //! - any other failure at the end of a transaction stops the writer: the disk may hold it or not, and a failed fsync is not retried.
 
 use crate::apply::{self, Failure};
 use crate::folder::Ballast;
-use crate::points::{ANSWER, BEGIN, CHECKPOINT, COMMIT, INCARNATION, injected};
+use crate::keeper::{self, Keeper};
+use crate::points::{ANSWER, BEGIN, COMMIT, INCARNATION, injected};
 use crate::read;
 use crate::schema::{Role, connect};
+use crate::witness::Witness;
 use engine::store::{Commit, CommitError, Committed, Expected};
 use rusqlite::{Connection, ErrorCode};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many commits may wait: some rounds of group commit; beyond it callers wait to be heard.
 const QUEUE: usize = 4096;
 /// How many commits share a transaction: beyond this the sync's share in each is small, and the first would wait too long.
 const GROUP_MAX: usize = 512;
-/// How often the log is moved into the database. Source: reliability page, "The embedded store".
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
-/// Above this size of the log the writer pauses, so that it begins anew.
-const LOG_MAX: u64 = 64 << 20;
-/// How often a full disk is looked at for room: whoever frees some waits for this.
-const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
-/// How often old keys and journal entries are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long idempotency keys are kept, in seconds.
 const KEY_LIFE_S: i64 = 24 * 3600;
 /// How long journal entries are kept, in milliseconds, and how many at the most.
@@ -57,27 +52,46 @@ pub(crate) struct Writer {
     state: Arc<State>,
 }
 
+/// What those who write share.
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     transactions: AtomicU64,
     full: AtomicBool,
+    /// Why nothing is written any more.
+    stopped: OnceLock<String>,
+}
+
+impl State {
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
+    }
+
+    /// Ends all writing, for good: whoever was first says why.
+    pub(crate) fn stop(&self, error: &rusqlite::Error) -> &str {
+        self.stopped.get_or_init(|| {
+            tracing::error!(%error, "the store stops writing");
+            format!("a write to its disk failed ({error}); nothing more is written until the server is started again")
+        })
+    }
 }
 
 impl Writer {
-    pub(crate) fn start(file: &Path, ballast: Ballast) -> rusqlite::Result<Self> {
+    pub(crate) fn start(file: &Path, ballast: Ballast, witness: Witness) -> rusqlite::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let state = Arc::new(State::default());
         let connection = connect(file, Role::Writer)?;
         let revision = read::meta(&connection, "revision")?.cast_unsigned();
         let identity = identity(file);
-        let thread = Thread { connection, ballast, state: state.clone(), revision, stopped: None, file: file.to_owned(), identity };
+        let witness = Arc::new(witness);
+        let keeper = Keeper::new(file, witness.clone(), state.clone())?;
+        let thread = Thread { connection, ballast, witness, state: state.clone(), revision, file: file.to_owned(), identity };
         std::thread::Builder::new().name("berth-writer".into()).spawn(move || thread.run(queue)).expect("a thread can be started");
-        let keeper = connect(file, Role::Keeper)?;
-        let (weak, log, shared) = (jobs.downgrade(), log_of(file), state.clone());
-        std::thread::Builder::new()
-            .name("berth-keeper".into())
-            .spawn(move || keep(&keeper, &log, &weak, &shared))
-            .expect("a thread can be started");
+        let weak = jobs.downgrade();
+        std::thread::Builder::new().name("berth-keeper".into()).spawn(move || keeper.run(&weak)).expect("a thread can be started");
         Ok(Self { jobs, state })
     }
 
@@ -96,7 +110,7 @@ impl Writer {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.state.full.load(Ordering::Relaxed)
+        self.state.is_full()
     }
 }
 
@@ -105,10 +119,9 @@ type Waiting = (Box<Commit>, oneshot::Sender<Result<Committed, CommitError>>);
 struct Thread {
     connection: Connection,
     ballast: Ballast,
+    witness: Arc<Witness>,
     state: Arc<State>,
     revision: u64,
-    /// Why nothing is written any more.
-    stopped: Option<String>,
     file: PathBuf,
     /// Which file was opened there.
     identity: Option<(u64, u64)>,
@@ -144,14 +157,10 @@ impl Thread {
                 }
                 let _ = answer.send(begun.map_err(|error| CommitError::Unavailable(error.to_string())));
             }
-            Job::Truncate if self.stopped.is_none() => {
-                if let Err(error) = move_log(&self.connection, "TRUNCATE") {
-                    tracing::warn!(%error, "the log could not be begun anew");
-                }
-            }
-            Job::LookForRoom if self.stopped.is_none() => self.look_for_room(),
-            Job::Sweep if self.stopped.is_none() => self.sweep(),
-            Job::Truncate | Job::LookForRoom | Job::Sweep => {}
+            Job::Truncate | Job::LookForRoom | Job::Sweep if self.state.stopped().is_some() => {}
+            Job::Truncate => keeper::begin_log_anew(&self.connection, &self.witness, &self.state),
+            Job::LookForRoom => self.look_for_room(),
+            Job::Sweep => self.sweep(),
         }
     }
 
@@ -160,6 +169,7 @@ impl Thread {
         INCARNATION.before.try_pass().map_err(|error| injected(&error))?;
         let begun = self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)?;
         INCARNATION.after.try_pass().map_err(|error| injected(&error))?;
+        self.witness.confirm().map_err(|error| not_confirmed(&error))?;
         Ok(begun)
     }
 
@@ -167,9 +177,9 @@ impl Thread {
         if group.is_empty() {
             return;
         }
-        if let Some(why) = &self.stopped {
+        if let Some(why) = self.state.stopped() {
             for (_, answer) in group {
-                let _ = answer.send(Err(CommitError::Unavailable(why.clone())));
+                let _ = answer.send(Err(CommitError::Unavailable(why.to_owned())));
             }
             return;
         }
@@ -262,20 +272,16 @@ impl Thread {
         COMMIT.before.try_pass().map_err(|error| (injected(&error), true))?;
         self.connection.execute_batch("COMMIT").map_err(|error| (error, true))?;
         COMMIT.after.try_pass().map_err(|error| (injected(&error), true))?;
+        self.witness.confirm().map_err(|error| (not_confirmed(&error), true))?;
         if identity(&self.file) != self.identity {
             return Err((lost(&self.file), true));
         }
         Ok(answers)
     }
 
-    fn fail(&mut self, group: Vec<Waiting>, error: &rusqlite::Error, at_commit: bool) {
+    fn fail(&self, group: Vec<Waiting>, error: &rusqlite::Error, at_commit: bool) {
         let io = matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt));
-        let mut why = error.to_string();
-        if io {
-            why = format!("a write to its disk failed ({error}); nothing more is written until the server is started again");
-            tracing::error!(%error, "the store stops writing");
-            self.stopped = Some(why.clone());
-        }
+        let why = if io { self.state.stop(error).to_owned() } else { error.to_string() };
         for (_, answer) in group {
             let why = why.clone();
             let _ = answer.send(Err(if io && at_commit { CommitError::Unknown(why) } else { CommitError::Unavailable(why) }));
@@ -312,6 +318,12 @@ fn lost(file: &Path) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), Some(message))
 }
 
+/// What a sync that the witness does not confirm amounts to: it failed.
+pub(crate) fn not_confirmed(error: &io::Error) -> rusqlite::Error {
+    let message = format!("its file system gave up while it was written to: {error}");
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC), Some(message))
+}
+
 fn is_disk_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
@@ -319,58 +331,4 @@ fn is_disk_full(error: &rusqlite::Error) -> bool {
 /// Whether a commit frees space in the end: it makes nothing new, and moves no counter up.
 fn frees(commit: &Commit) -> bool {
     commit.changes.iter().all(|change| change.expected != Expected::Absent) && commit.counters.iter().all(|counter| counter.by <= 0)
-}
-
-fn log_of(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
-}
-
-/// Moves the log into the database now and then, off the commit path, and reminds the writer of its chores.
-fn keep(connection: &Connection, log: &Path, jobs: &mpsc::WeakSender<Job>, state: &State) {
-    let (mut swept, mut looked) = (Instant::now(), Instant::now());
-    let (mut seen, mut is_stuck) = (0, false);
-    loop {
-        std::thread::sleep(CHECKPOINT_EVERY);
-        let Some(jobs) = jobs.upgrade() else { return };
-        let size = std::fs::metadata(log).map(|log| log.len()).unwrap_or(0);
-        let job = if size > LOG_MAX {
-            Some(Job::Truncate)
-        } else if state.full.load(Ordering::Relaxed) && looked.elapsed() >= LOOK_FOR_ROOM_EVERY {
-            looked = Instant::now();
-            Some(Job::LookForRoom)
-        } else if swept.elapsed() >= SWEEP_EVERY {
-            swept = Instant::now();
-            Some(Job::Sweep)
-        } else {
-            None
-        };
-        if size != seen || is_stuck {
-            let moved = checkpoint(connection);
-            if let Err(error) = &moved
-                && !is_stuck
-            {
-                tracing::warn!(%error, "what was committed is not moved out of the log, which grows until it is");
-            }
-            is_stuck = moved.is_err();
-        }
-        seen = size;
-        if let Some(job) = job {
-            // A full queue will have room at the next round.
-            let _ = jobs.try_send(job);
-        }
-    }
-}
-
-fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    CHECKPOINT.before.try_pass().map_err(|error| injected(&error))?;
-    move_log(connection, "PASSIVE")?;
-    CHECKPOINT.after.try_pass().map_err(|error| injected(&error))
-}
-
-/// Moves what the log holds into the database, as far as readers let it: what they hold up, the next time moves.
-fn move_log(connection: &Connection, how: &str) -> rusqlite::Result<()> {
-    // A query and no pragma of rusqlite's, which quotes what stands in brackets.
-    connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()))
 }

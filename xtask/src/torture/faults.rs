@@ -68,21 +68,18 @@ pub(super) struct Arena {
     /// The file system of its data folder; none where mounting is not permitted.
     pub(super) ground: Option<Ground>,
     pub(super) points: Vec<Point>,
-    /// Whether its file system may be aborted under those who write.
-    pub(super) breaks_disk: bool,
 }
 
 impl Fault {
     /// One at random, of those that can be had.
-    pub(super) fn choose(dice: &mut Dice, has_disk: bool, breaks_disk: bool) -> Self {
+    pub(super) fn choose(dice: &mut Dice, has_disk: bool) -> Self {
         loop {
             let all: usize = CHANCES.iter().map(|(_, chance)| chance).sum();
             let mut at = dice.below(all);
             for (fault, chance) in CHANCES {
                 if at < *chance {
                     let is_had = match fault {
-                        Self::BreakDisk => has_disk && breaks_disk,
-                        Self::FillDisk => has_disk,
+                        Self::BreakDisk | Self::FillDisk => has_disk,
                         _ => true,
                     };
                     if is_had {

@@ -44,9 +44,6 @@ pub(crate) struct Options {
     /// What is chosen from; another one each time if it is left out.
     #[arg(long)]
     seed: Option<u64>,
-    /// Also abort the file system under those who write, after which ext4 itself has been seen to have lost what it said was synced.
-    #[arg(long)]
-    break_disk: bool,
     /// Only the fail points whose names contain this; `none` leaves all out.
     #[arg(long, default_value = "")]
     points: String,
@@ -55,11 +52,7 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn run(&self) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        if tortured(&self.points, self.minutes, self.seed.unwrap_or(now), self.break_disk)? {
-            Ok(())
-        } else {
-            bail!("the torture found something")
-        }
+        if tortured(&self.points, self.minutes, self.seed.unwrap_or(now))? { Ok(()) } else { bail!("the torture found something") }
     }
 }
 
@@ -72,9 +65,6 @@ pub(crate) struct Soak {
     /// What is chosen from; another one each time if it is left out.
     #[arg(long)]
     seed: Option<u64>,
-    /// As of the torture.
-    #[arg(long)]
-    break_disk: bool,
     /// For how many minutes the simulation is played afterwards.
     #[arg(long, default_value_t = 10)]
     sim_minutes: u64,
@@ -86,7 +76,7 @@ pub(crate) struct Soak {
 impl Soak {
     /// Runs its parts one after the other: each is measured alone.
     pub(crate) fn run(self) -> Result<()> {
-        Options { minutes: self.minutes, seed: self.seed, points: String::new(), break_disk: self.break_disk }.run()?;
+        Options { minutes: self.minutes, seed: self.seed, points: String::new() }.run()?;
         if self.sim_minutes > 0 {
             crate::sim::play(self.sim_minutes)?;
         }
@@ -102,10 +92,10 @@ impl Soak {
 /// # Errors
 /// Why it could not be run.
 pub(crate) fn test() -> Result<bool> {
-    tortured("", TEST_MINUTES, TEST_SEED, false)
+    tortured("", TEST_MINUTES, TEST_SEED)
 }
 
-fn tortured(wanted: &str, minutes: u64, seed: u64, breaks_disk: bool) -> Result<bool> {
+fn tortured(wanted: &str, minutes: u64, seed: u64) -> Result<bool> {
     let built = Command::new("cargo").args(["build", "--release", "-p", "berth"]).status().context("cannot run cargo")?;
     anyhow::ensure!(built.success(), "the controller cannot be built");
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -122,7 +112,7 @@ fn tortured(wanted: &str, minutes: u64, seed: u64, breaks_disk: bool) -> Result<
     if minutes > 0 {
         println!("== torture: {minutes} min at random from seed {seed} (again: cargo xtask torture --seed {seed})");
         let until = Instant::now() + Duration::from_secs(minutes * 60);
-        let (sum, violations) = storm::torture(&folder.path().join("storm"), seed, until, &points, breaks_disk)?;
+        let (sum, violations) = storm::torture(&folder.path().join("storm"), seed, until, &points)?;
         totals += sum;
         found.extend(violations);
     }

@@ -31,13 +31,7 @@ const WRITERS: u64 = 2;
 
 /// Tortures from `seed` until `until`. A round with violations is told at once, and the next begins in an arena of its own: one
 /// finding does not end a night. Gives the figures and the violations.
-pub(super) fn torture(
-    folder: &Path,
-    seed: u64,
-    until: Instant,
-    points: &[Point],
-    breaks_disk: bool,
-) -> Result<(Totals, Vec<String>)> {
+pub(super) fn torture(folder: &Path, seed: u64, until: Instant, points: &[Point]) -> Result<(Totals, Vec<String>)> {
     let (mut totals, mut violations, mut told) = (Totals::default(), Vec::new(), Instant::now());
     let mut arena = None;
     for round in 0.. {
@@ -46,7 +40,7 @@ pub(super) fn torture(
         }
         let here = match arena.take() {
             Some(arena) => arena,
-            None => self::arena(&folder.join(format!("from-round-{round}")), points, breaks_disk)?,
+            None => self::arena(&folder.join(format!("from-round-{round}")), points)?,
         };
         // Where something could not even be asked, that is a finding too.
         let found = whole_round(&here, folder, seed, round, &mut totals).unwrap_or_else(|why| vec![format!("{why:#}")]);
@@ -68,10 +62,10 @@ pub(super) fn torture(
     Ok((totals, violations))
 }
 
-fn arena(folder: &Path, points: &[Point], breaks_disk: bool) -> Result<Arena> {
+fn arena(folder: &Path, points: &[Point]) -> Result<Arena> {
     let ground = ground(DISK_MIB);
     let data = ground.as_ref().map_or_else(|| folder.join("disk"), |ground| ground.root().to_owned()).join("data");
-    Ok(Arena { place: Place::new(folder, &data)?, ground, points: points.to_vec(), breaks_disk })
+    Ok(Arena { place: Place::new(folder, &data)?, ground, points: points.to_vec() })
 }
 
 /// A round, and now and then damage after it.
@@ -144,7 +138,7 @@ fn strikes(
     let mut faults = Vec::new();
     while Instant::now() < until {
         std::thread::sleep(Duration::from_millis(100 + dice.below(900) as u64));
-        let fault = Fault::choose(dice, arena.ground.is_some(), arena.breaks_disk);
+        let fault = Fault::choose(dice, arena.ground.is_some());
         faults.push(fault);
         controller = arena.strike(fault, controller, dice, totals)?;
     }

@@ -1,0 +1,226 @@
+//! The keeper: the thread that moves the log into the database, off the commit path, and reminds the writer of its chores.
+//!
+//! Invariant: the log is not begun anew before the witness has confirmed the sync of the database that its pages were moved to. Until
+//! then a reader, the guard, stands on the log: SQLite begins no log anew that is read. If the witness does not confirm, the guard
+//! stays, and all writing ends: at the next start the log is whole, and tells what was committed.
+
+use crate::points::{CHECKPOINT, injected};
+use crate::read;
+use crate::schema::{Role, connect};
+use crate::witness::Witness;
+use crate::writer::{Job, State, not_confirmed};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How often the log is moved into the database. Source: reliability page, "The embedded store".
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
+/// Above this size of the log the writer pauses, so that it begins anew.
+const LOG_MAX: u64 = 64 << 20;
+/// How often a full disk is looked at for room: whoever frees some waits for this.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
+/// How often old keys and journal entries are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// The connections of the thread.
+pub(crate) struct Keeper {
+    connection: Connection,
+    /// Reads while the log is moved.
+    guard: Connection,
+    witness: Arc<Witness>,
+    state: Arc<State>,
+    log: PathBuf,
+}
+
+impl Keeper {
+    pub(crate) fn new(file: &Path, witness: Arc<Witness>, state: Arc<State>) -> rusqlite::Result<Self> {
+        let (connection, guard) = (connect(file, Role::Keeper)?, connect(file, Role::Reader)?);
+        Ok(Self { connection, guard, witness, state, log: log_of(file) })
+    }
+
+    /// Works until the writer is gone.
+    pub(crate) fn run(self, jobs: &mpsc::WeakSender<Job>) {
+        let (mut swept, mut looked) = (Instant::now(), Instant::now());
+        let (mut seen, mut is_stuck) = (0, false);
+        loop {
+            std::thread::sleep(CHECKPOINT_EVERY);
+            let Some(jobs) = jobs.upgrade() else { return };
+            if self.state.stopped().is_some() {
+                continue;
+            }
+            let size = std::fs::metadata(&self.log).map(|log| log.len()).unwrap_or(0);
+            let job = if size > LOG_MAX {
+                Some(Job::Truncate)
+            } else if self.state.is_full() && looked.elapsed() >= LOOK_FOR_ROOM_EVERY {
+                looked = Instant::now();
+                Some(Job::LookForRoom)
+            } else if swept.elapsed() >= SWEEP_EVERY {
+                swept = Instant::now();
+                Some(Job::Sweep)
+            } else {
+                None
+            };
+            if size != seen || is_stuck {
+                let moved = self.checkpoint();
+                if let Err(error) = &moved
+                    && !is_stuck
+                {
+                    tracing::warn!(%error, "what was committed is not moved out of the log, which grows until it is");
+                }
+                is_stuck = moved.is_err();
+            }
+            seen = size;
+            if let Some(job) = job {
+                // A full queue will have room at the next round.
+                let _ = jobs.try_send(job);
+            }
+        }
+    }
+
+    /// Moves what the log holds into the database, under the guard. One that the witness does not confirm stops all writing.
+    fn checkpoint(&self) -> rusqlite::Result<()> {
+        CHECKPOINT.before.try_pass().map_err(|error| injected(&error))?;
+        self.guard.execute_batch("BEGIN")?;
+        let moved = read::meta(&self.guard, "revision").and_then(|_| move_log(&self.connection, "PASSIVE"));
+        if moved.is_ok()
+            && let Err(error) = self.witness.confirm()
+        {
+            self.state.stop(&not_confirmed(&error));
+            return Ok(());
+        }
+        self.guard.execute_batch("COMMIT")?;
+        moved?;
+        CHECKPOINT.after.try_pass().map_err(|error| injected(&error))
+    }
+}
+
+/// Has the log begin anew, which has grown large because commits came faster than it was moved. For the writer, who waits meanwhile.
+///
+/// Two steps, with the witness between them: the first leaves the log as it is. One that it does not confirm stops all writing, and so
+/// does a log that could not be cut.
+pub(crate) fn begin_log_anew(connection: &Connection, witness: &Witness, state: &State) {
+    match move_log(connection, "FULL") {
+        Ok(Moved::All) => {}
+        // Somebody reads it, for longer than was waited for: the next time, then.
+        Ok(Moved::Part) => return,
+        Err(error) => return tracing::warn!(%error, "the log could not be begun anew"),
+    }
+    if let Err(error) = witness.confirm() {
+        state.stop(&not_confirmed(&error));
+        return;
+    }
+    if let Err(error) = move_log(connection, "TRUNCATE") {
+        state.stop(&error);
+    }
+}
+
+/// How much of the log is in the database.
+#[derive(Debug, PartialEq, Eq)]
+enum Moved {
+    All,
+    /// Readers held some up.
+    Part,
+}
+
+/// Moves what the log holds into the database, as far as readers let it: what they hold up, the next time moves.
+fn move_log(connection: &Connection, how: &str) -> rusqlite::Result<Moved> {
+    // A query and no pragma of rusqlite's, which quotes what stands in brackets.
+    connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| {
+        let (is_busy, pages, moved) = (row.get::<_, bool>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
+        Ok(if !is_busy && pages == moved { Moved::All } else { Moved::Part })
+    })
+}
+
+fn log_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+
+    struct Bench {
+        folder: tempfile::TempDir,
+        writer: Connection,
+        state: Arc<State>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("berth.db");
+            schema::create(&file, "epoch").unwrap();
+            let writer = connect(&file, Role::Writer).unwrap();
+            Self { folder, writer, state: Arc::default() }
+        }
+
+        fn file(&self) -> PathBuf {
+            self.folder.path().join("berth.db")
+        }
+
+        fn keeper(&self, witness: Witness) -> Keeper {
+            Keeper::new(&self.file(), Arc::new(witness), self.state.clone()).unwrap()
+        }
+
+        fn witness(&self) -> Witness {
+            Witness::of(self.folder.path()).unwrap()
+        }
+
+        fn write(&self) {
+            self.writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'", []).unwrap();
+        }
+
+        /// What tells one beginning of the log from another: its salts.
+        fn beginning(&self) -> Vec<u8> {
+            std::fs::read(log_of(&self.file())).unwrap().get(16..24).map(<[u8]>::to_vec).unwrap_or_default()
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_moved_is_begun_anew() {
+        let bench = Bench::new();
+        let keeper = bench.keeper(bench.witness());
+        bench.write();
+        let first = bench.beginning();
+        keeper.checkpoint().unwrap();
+        bench.write();
+        assert_ne!(bench.beginning(), first);
+        assert_eq!(bench.state.stopped(), None);
+    }
+
+    #[test]
+    fn a_log_stays_whole_and_writing_ends_if_the_witness_does_not_confirm() {
+        let bench = Bench::new();
+        let keeper = bench.keeper(Witness::refusing());
+        bench.write();
+        let first = bench.beginning();
+        keeper.checkpoint().unwrap();
+        assert!(bench.state.stopped().is_some_and(|why| why.contains("started again")));
+        bench.write();
+        assert_eq!(bench.beginning(), first, "a commit that came before the writer knew is written behind the others");
+        let file = bench.file();
+        let Bench { folder, writer, .. } = bench;
+        drop((keeper, writer));
+        let found = log_of(&file);
+        assert_eq!(std::fs::read(found).unwrap().get(16..24), Some(first.as_slice()), "closing leaves it, too");
+        drop(folder);
+    }
+
+    #[test]
+    fn a_large_log_is_cut_only_if_the_witness_confirms() {
+        let bench = Bench::new();
+        bench.write();
+        let length = || std::fs::metadata(log_of(&bench.file())).unwrap().len();
+        let before = length();
+        begin_log_anew(&bench.writer, &Witness::refusing(), &bench.state);
+        assert_eq!(length(), before);
+        assert!(bench.state.stopped().is_some());
+        begin_log_anew(&bench.writer, &bench.witness(), &State::default());
+        assert_eq!(length(), 0);
+    }
+}
