@@ -29,7 +29,9 @@ mod volumes;
 mod wire;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::routing::{get, post};
 use engine::Engine;
 pub use openapi::openapi;
@@ -85,8 +87,23 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .fallback(system::unknown_route)
         .method_not_allowed_fallback(system::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(axum::middleware::from_fn(finish))
         .layer(axum::middleware::from_fn(caller::identify))
         .with_state(Api { engine, settings })
+}
+
+/// Does to its end what a request asks to be changed, whether or not its client is still there: what was committed is then worked on,
+/// and not left until somebody comes by. What only reads ends with its client.
+async fn finish(request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+        // The runtime ends, and this with it.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// The collection's routes, with and without a trailing slash, as OpenSDS answers both.
