@@ -15,7 +15,7 @@ use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolN
 use crate::settings::Settings;
 use crate::shared::{Pool, PoolSetup, Shared, lock, refusal, successor, unavailable};
 use crate::store::{
-    Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Sort, Store,
+    Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Mark, Sort, Store,
     StoreError, Touched,
 };
 use crate::survey::Survey;
@@ -259,7 +259,8 @@ impl Engine {
     /// [`Refusal::NotFound`] if the journal knows nothing of it that the caller may see.
     pub async fn journal(&self, caller: &Caller, subject: Subject, since: u64, limit: usize) -> Result<Vec<JournalEntry>, Refusal> {
         let tenant = (!caller.is_admin).then(|| caller.tenant.clone());
-        let query = |since, limit| JournalQuery { since, subject: Some(subject), tenant: tenant.clone(), limit };
+        let query =
+            |since, limit| JournalQuery { since: Mark::behind(since), subject: Some(subject), tenant: tenant.clone(), limit };
         let entries = self.shared.store.journal(query(since, limit)).await.map_err(unavailable)?;
         if entries.is_empty() && self.shared.store.journal(query(0, 1)).await.map_err(unavailable)?.is_empty() {
             return Err(Refusal::NotFound { kind: "resource", id: subject.to_string() });

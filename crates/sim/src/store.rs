@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{
     Change, Child, Commit, CommitError, Committed, Expected, Field, Filter, Head, Idempotent, Item, JournalEntry, JournalQuery,
-    Kind, ListQuery, Sort, Store, StoreError, Versioned,
+    Kind, ListQuery, Mark, Sort, Store, StoreError, Versioned,
 };
 use lifecycle::{AttachmentStatus, Mode, SnapshotStatus, VolumeId};
 use std::collections::BTreeMap;
@@ -120,7 +120,8 @@ impl State {
             let counted = self.counters.entry(counter.key).or_default();
             *counted = counted.saturating_add_signed(counter.by);
         }
-        self.journal.extend(commit.journal.into_iter().map(|entry| JournalEntry { revision, ..entry }));
+        let marked = |(seq, entry)| JournalEntry { mark: Mark { revision, seq }, ..entry };
+        self.journal.extend((0..).zip(commit.journal).map(marked));
         if let Some((tenant, key, used)) = commit.idempotent {
             self.idempotent.insert((tenant, key), used);
         }
@@ -349,7 +350,7 @@ impl Store for MemStore {
 
     async fn journal(&self, query: JournalQuery) -> Result<Vec<JournalEntry>, StoreError> {
         let wanted = |entry: &&JournalEntry| {
-            entry.revision > query.since
+            entry.mark > query.since
                 && query.subject.is_none_or(|subject| subject == entry.subject)
                 && query.tenant.as_ref().is_none_or(|tenant| *tenant == entry.tenant)
         };
@@ -361,7 +362,7 @@ impl Store for MemStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        Ok(Head { epoch: "memory".into(), revision: self.lock().revision })
+        Ok(Head { epoch: "memory".into(), revision: self.lock().revision, compacted: 0 })
     }
 
     async fn begin_incarnation(&self) -> Result<u64, CommitError> {

@@ -167,7 +167,7 @@ fn resources() -> Value {
         "JournalEntry": object(&[
             ("revision", number()), ("at", time()), ("kind", one_of(&["volume", "snapshot", "attachment"])), ("id", id()),
             ("volumeId", id()), ("from", or_null(text())), ("to", or_null(text())), ("cause", text()), ("actor", text()), ("requestId", text()),
-            ("ended", or_null(object(&[("operation", operations()), ("how", endings)]))),
+            ("ended", or_null(object(&[("operation", operations()), ("how", endings), ("durationMs", or_null(number()))]))),
             ("reason", json!({"anyOf": [reference("Reason"), {"type": "null"}]})),
         ]),
     })
