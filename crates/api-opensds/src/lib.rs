@@ -13,6 +13,7 @@ mod body;
 mod caller;
 mod doctor;
 mod error;
+mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -38,10 +39,21 @@ pub use openapi::openapi;
 use std::sync::Arc;
 
 /// How the dialect is spoken.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Which attachment words are spoken.
     pub attachment_words: AttachmentWords,
+    /// How many streams of events may be open at once.
+    pub streams: usize,
+}
+
+/// How many streams may be open where nobody says: each costs some 20 kB and a connection.
+pub const STREAMS: usize = 8000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { attachment_words: AttachmentWords::default(), streams: STREAMS }
+    }
 }
 
 /// Which attachment words are spoken. Source: lifecycle page, "Words on the wire".
@@ -59,6 +71,7 @@ pub enum AttachmentWords {
 pub(crate) struct Api {
     pub(crate) engine: Arc<Engine>,
     pub(crate) settings: Settings,
+    pub(crate) hub: Arc<events::Hub>,
 }
 
 /// The tenant that is the administrator. Source: OpenSDS wire page, section 1.
@@ -75,7 +88,9 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .merge(hosts::routes())
         .merge(profiles::routes())
         .merge(pools::routes())
-        .merge(doctor::routes());
+        .merge(doctor::routes())
+        .merge(events::routes());
+    let hub = Arc::new(events::Hub::new(settings.streams));
     Router::new()
         .route("/", get(system::versions))
         .route("/livez", get(system::live))
@@ -89,7 +104,7 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(axum::middleware::from_fn(finish))
         .layer(axum::middleware::from_fn(caller::identify))
-        .with_state(Api { engine, settings })
+        .with_state(Api { engine, settings, hub })
 }
 
 /// Does to its end what a request asks to be changed, whether or not its client is still there: what was committed is then worked on,

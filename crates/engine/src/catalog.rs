@@ -199,7 +199,11 @@ impl Engine {
     async fn put(&self, key: Key, expected: Expected, record: Option<Record>) -> Result<(), CommitError> {
         let unused = record.is_none();
         let change = Change { key, expected, record, touched: Touched::default(), unused };
-        self.shared.store.commit(Commit { changes: vec![change], ..Commit::default() }).await.map(drop)
+        let committed = self.shared.store.commit(Commit { changes: vec![change], ..Commit::default() }).await;
+        if matches!(key, Key::Host(_)) && matches!(committed, Ok(_) | Err(CommitError::Unknown(_))) {
+            self.shared.news.hosts_changed();
+        }
+        committed.map(drop)
     }
 }
 

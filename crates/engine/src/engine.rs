@@ -6,6 +6,7 @@
 use crate::change::{Cause, Step};
 use crate::exporters::Exporters;
 use crate::ids::Ids;
+use crate::news::News;
 use crate::places::Places;
 use crate::ports::{Client, Clock};
 use crate::probes::Watched;
@@ -104,6 +105,7 @@ impl Engine {
             workers: Mutex::default(),
             live: Mutex::default(),
             watchers: Mutex::new(HashMap::new()),
+            news: News::default(),
             recovering: AtomicBool::new(false),
             compared: watch::Sender::new(false),
             strays: Mutex::default(),

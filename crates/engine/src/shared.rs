@@ -6,6 +6,7 @@ use crate::admission::WhenDown;
 use crate::change::{Cause, Difference, Step};
 use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
+use crate::news::News;
 use crate::patience::within;
 use crate::places::Places;
 use crate::points::{INTENT, OUTCOME};
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) workers: Mutex<BTreeMap<VolumeId, Arc<Bell>>>,
     pub(crate) live: Mutex<BTreeMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
+    pub(crate) news: News,
     pub(crate) recovering: AtomicBool,
     /// When the engine started.
     pub(crate) begun: Timestamp,
@@ -162,8 +164,11 @@ impl Shared {
         let now = self.clock.now();
         let mut commit = extra;
         let mut touched = Vec::new();
+        let mut written = Vec::new();
+        let is_followed = self.news.is_followed();
         for step in steps {
             touched.push(step.after.state.id());
+            let record = is_followed.then(|| step.after.clone());
             let reservable = match self.pools.get(&step.after.pool) {
                 Some(pool) if cause.is_command && step.grows() => Some(self.reservable(pool).await.ok_or_else(|| {
                     CommitError::Unavailable(format!("pool {} does not tell its capacity; see to its backend", pool.setup.name))
@@ -171,6 +176,7 @@ impl Shared {
                 Some(_) | None => None,
             };
             let Difference { change, counters, journal } = step.difference(cause, reservable, now);
+            written.extend(record.map(|record| (record, change.touched.clone())));
             commit.changes.push(change);
             commit.counters.extend(counters);
             commit.journal.extend(journal);
@@ -181,6 +187,10 @@ impl Shared {
         point.after.pass();
         // What may have been committed is told too: who reads finds out, and no later commit might tell.
         if matches!(committed, Ok(_) | Err(CommitError::Unknown(_))) {
+            if let Ok(committed) = &committed {
+                self.news.keep(committed.revision, written);
+            }
+            self.news.committed();
             touched.into_iter().for_each(|id| self.tell(id));
         }
         committed.map(|committed| committed.revision)

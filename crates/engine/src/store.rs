@@ -109,6 +109,19 @@ pub struct Touched {
 }
 
 impl Touched {
+    /// Sets the revision of each on the record: what a store does as it commits.
+    pub fn stamp(&self, record: &mut VolumeRecord, revision: u64) {
+        if self.volume {
+            record.about.revision = revision;
+        }
+        for id in &self.snapshots {
+            record.snapshots.entry(*id).and_modify(|held| held.about.revision = revision);
+        }
+        for id in &self.attachments {
+            record.attachments.entry(*id).and_modify(|held| held.about.revision = revision);
+        }
+    }
+
     /// Whether this resource is one of them.
     #[must_use]
     pub fn has(&self, subject: Subject) -> bool {

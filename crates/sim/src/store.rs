@@ -167,17 +167,7 @@ fn unique_name(record: &Record) -> Option<(Kind, &str)> {
 
 fn stamp(record: &mut Record, change: &Change, revision: u64) {
     match record {
-        Record::Volume(volume) => {
-            if change.touched.volume {
-                volume.about.revision = revision;
-            }
-            for id in &change.touched.snapshots {
-                volume.snapshots.entry(*id).and_modify(|held| held.about.revision = revision);
-            }
-            for id in &change.touched.attachments {
-                volume.attachments.entry(*id).and_modify(|held| held.about.revision = revision);
-            }
-        }
+        Record::Volume(volume) => change.touched.stamp(volume, revision),
         Record::Host(host) => host.about.revision = revision,
         Record::Profile(profile) => profile.about.revision = revision,
         Record::Pool(pool) => pool.about.revision = revision,
