@@ -28,8 +28,9 @@ impl Engine {
             initiators: None,
         };
         fill_host(&mut record, fields);
-        self.put(Key::Host(id), Expected::Absent, Some(Record::Host(record))).await.map_err(refusal)?;
-        self.host(caller, id).await
+        record.about.revision =
+            self.put(Key::Host(id), Expected::Absent, Some(Record::Host(record.clone()))).await.map_err(refusal)?;
+        Ok(record)
     }
 
     /// A host.
@@ -62,8 +63,11 @@ impl Engine {
                 self.unattached(id).await?;
             }
             record.about.updated_at = Some(self.shared.clock.now());
-            match self.put(Key::Host(id), Expected::Version(version), Some(Record::Host(record))).await {
-                Ok(()) => return self.host(caller, id).await,
+            match self.put(Key::Host(id), Expected::Version(version), Some(Record::Host(record.clone()))).await {
+                Ok(revision) => {
+                    record.about.revision = revision;
+                    return Ok(record);
+                }
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
             }
@@ -87,7 +91,7 @@ impl Engine {
     /// [`Refusal::NotFound`], [`Refusal::Conflict`] while attachments name it.
     pub async fn delete_host(&self, caller: &Caller, id: HostId) -> Result<(), Refusal> {
         let found = self.host_version(caller, id).await?;
-        self.put(Key::Host(id), Expected::Version(found.version), None).await.map_err(refusal)
+        self.put(Key::Host(id), Expected::Version(found.version), None).await.map(drop).map_err(refusal)
     }
 
     /// Makes a profile.
@@ -97,16 +101,16 @@ impl Engine {
     pub async fn create_profile(&self, caller: &Caller, fields: ProfileFields) -> Result<ProfileRecord, Refusal> {
         administrator(caller)?;
         let id = ProfileId(self.shared.settings.ids.next());
-        self.insert_profile(id, fields).await.map_err(refusal)?;
-        self.profile(id).await
+        self.insert_profile(id, fields).await.map_err(refusal)
     }
 
-    async fn insert_profile(&self, id: ProfileId, fields: ProfileFields) -> Result<(), CommitError> {
+    async fn insert_profile(&self, id: ProfileId, fields: ProfileFields) -> Result<ProfileRecord, CommitError> {
         let about = About { created_at: self.shared.clock.now(), ..About::default() };
         let mut record =
             ProfileRecord { id, about, storage_type: "block".into(), properties: Default::default(), custom: Default::default() };
         fill_profile(&mut record, fields);
-        self.put(Key::Profile(id), Expected::Absent, Some(Record::Profile(record))).await
+        record.about.revision = self.put(Key::Profile(id), Expected::Absent, Some(Record::Profile(record.clone()))).await?;
+        Ok(record)
     }
 
     /// A profile.
@@ -137,8 +141,11 @@ impl Engine {
                 return Err(Refusal::BadReference(format!("at most {WORDS_MAX} custom properties are kept; remove some first")));
             }
             record.about.updated_at = Some(self.shared.clock.now());
-            match self.put(Key::Profile(id), Expected::Version(version), Some(Record::Profile(record))).await {
-                Ok(()) => return self.profile(id).await,
+            match self.put(Key::Profile(id), Expected::Version(version), Some(Record::Profile(record.clone()))).await {
+                Ok(revision) => {
+                    record.about.revision = revision;
+                    return Ok(record);
+                }
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
             }
@@ -153,7 +160,7 @@ impl Engine {
     pub async fn delete_profile(&self, caller: &Caller, id: ProfileId) -> Result<(), Refusal> {
         administrator(caller)?;
         let found = self.profile_version(id).await?;
-        self.put(Key::Profile(id), Expected::Version(found.version), None).await.map_err(refusal)
+        self.put(Key::Profile(id), Expected::Version(found.version), None).await.map(drop).map_err(refusal)
     }
 
     /// The block profile with this name.
@@ -191,19 +198,20 @@ impl Engine {
         };
         match self.insert_profile(ProfileId(self.shared.settings.ids.next()), fields).await {
             // An administrator gave the name to a profile of another storage type: theirs stands.
-            Ok(()) | Err(CommitError::NameTaken(_)) => Ok(()),
+            Ok(_) | Err(CommitError::NameTaken(_)) => Ok(()),
             Err(error) => Err(refusal(error)),
         }
     }
 
-    async fn put(&self, key: Key, expected: Expected, record: Option<Record>) -> Result<(), CommitError> {
+    /// Commits a record, or its end. The revision that it has then.
+    async fn put(&self, key: Key, expected: Expected, record: Option<Record>) -> Result<u64, CommitError> {
         let unused = record.is_none();
         let change = Change { key, expected, record, touched: Touched::default(), unused };
         let committed = self.shared.store.commit(Commit { changes: vec![change], ..Commit::default() }).await;
         if matches!(key, Key::Host(_)) && matches!(committed, Ok(_) | Err(CommitError::Unknown(_))) {
             self.shared.news.hosts_changed();
         }
-        committed.map(drop)
+        committed.map(|committed| committed.revision)
     }
 }
 

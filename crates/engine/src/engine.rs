@@ -565,10 +565,10 @@ impl Engine {
             let mut after = now.record.clone();
             rename(&mut after, subject, &relabel);
             bounded(subject, &after)?;
-            let id = after.state.id();
+            let accepted = after.clone();
             let step = Step { before: Some((&now.record, now.version)), after };
             match self.shared.commit(vec![step], Commit::default(), &cause(caller, "update")).await {
-                Ok(_) => return self.volume(caller, id).await,
+                Ok(revision) => return self.after(caller, accepted, revision).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
             }
