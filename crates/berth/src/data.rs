@@ -55,6 +55,15 @@ pub(crate) fn launch(folder: &Path, nbd: &NbdArgs) -> Result<Launch> {
     Ok(Launch { program, arguments })
 }
 
+/// Keeps the port, on the disk before anybody is told of it: another one after a power cut would be another address of every volume.
+fn keep_port(folder: &Path, port: &str) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(port.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(NBD_PORT_FILE))?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
 /// The address with the port that was chosen before, if any port does.
 fn kept_address(folder: &Path, mut address: SocketAddr) -> SocketAddr {
     if address.port() == 0
@@ -103,7 +112,7 @@ fn serve(args: &DataRunArgs) -> Result<()> {
         let plane = DataPlane::start(&folder, options).await?;
         if chooses_port {
             let port = plane.tcp_address().port().to_string();
-            std::fs::write(folder.join(NBD_PORT_FILE), port).context("cannot keep the NBD port in the data folder")?;
+            keep_port(&folder, &port).context("cannot keep the NBD port in the data folder")?;
         }
         tracing::info!(listen = %plane.tcp_address(), folder = %folder.display(), files, "the data plane serves");
         anyhow::Ok(plane.run(told_to_stop()?).await)

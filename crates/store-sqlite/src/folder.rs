@@ -36,7 +36,7 @@ pub(crate) fn lock(folder: &Path) -> Result<Lock, OpenError> {
 }
 
 /// The preallocated file that is let go of when the disk is full, so that work which frees space can still be recorded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ballast {
     path: PathBuf,
     bytes: u64,

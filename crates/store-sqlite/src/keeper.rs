@@ -1,8 +1,12 @@
 //! The keeper: the thread that moves the log into the database, off the commit path, and reminds the writer of its chores.
 //!
-//! Invariant: the log is not begun anew before the witness has confirmed the sync of the database that its pages were moved to. Until
-//! then a reader, the guard, stands on the log: SQLite begins no log anew that is read. If the witness does not confirm, the guard
-//! stays, and all writing ends: at the next start the log is whole, and tells what was committed.
+//! Invariants:
+//! - nothing is moved into the database before the witness has confirmed that it is in the log: else the database could hold pages of a commit
+//!   that the log has lost, which is neither the state before it nor the one after. A reader, the guard, begins before the witness is
+//!   asked: SQLite moves nothing that came after a reader;
+//! - the log is not begun anew before the witness has confirmed the sync of the database that its pages were moved to: SQLite begins no
+//!   log anew that the guard reads. If the witness does not confirm, the guard stays, and all writing ends: at the next start the log is
+//!   whole, and tells what was committed.
 
 use crate::points::{CHECKPOINT, injected};
 use crate::read;
@@ -10,6 +14,8 @@ use crate::schema::{Role, connect};
 use crate::witness::Witness;
 use crate::writer::{Job, State, not_confirmed};
 use rusqlite::Connection;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,24 +93,49 @@ impl Keeper {
             self.guard.execute_batch("ROLLBACK")?;
         }
         self.guard.execute_batch("BEGIN")?;
-        let moved = read::meta(&self.guard, "revision").and_then(|_| move_log(&self.connection, "PASSIVE"));
+        read::meta(&self.guard, "revision")?;
+        let moved = match self.witness.confirm() {
+            Ok(()) => move_log(&self.connection, "PASSIVE"),
+            Err(error) => {
+                self.give_up(&error);
+                return Ok(());
+            }
+        };
         if moved.is_ok()
             && let Err(error) = self.witness.confirm()
         {
-            self.state.stop(&not_confirmed(&error));
+            self.give_up(&error);
             return Ok(());
         }
         self.guard.execute_batch("COMMIT")?;
         moved?;
         CHECKPOINT.after.try_pass().map_err(|error| injected(&error))
     }
+
+    /// Ends all writing; the guard stays.
+    fn give_up(&self, error: &io::Error) {
+        self.state.stop(&not_confirmed(error));
+    }
+}
+
+/// Puts the log that a former process left on the disk, before anything of it is told or moved: it may have been killed before it did.
+pub(crate) fn sync_log(file: &Path, witness: &Witness) -> io::Result<()> {
+    match File::open(log_of(file)) {
+        Ok(log) => log.sync_all().and_then(|()| witness.confirm()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Has the log begin anew, which has grown large because commits came faster than it was moved. For the writer, who waits meanwhile.
 ///
-/// Two steps, with the witness between them: the first leaves the log as it is. One that it does not confirm stops all writing, and so
-/// does a log that could not be cut.
+/// Two steps, with the witness before, between and behind them: the first leaves the log as it is. What it does not confirm stops all writing,
+/// and so does a log that could not be cut.
 pub(crate) fn begin_log_anew(connection: &Connection, witness: &Witness, state: &State) {
+    if let Err(error) = witness.confirm() {
+        state.stop(&not_confirmed(&error));
+        return;
+    }
     match move_log(connection, "FULL") {
         Ok(Moved::All) => {}
         // Somebody reads it, for longer than was waited for: the next time, then.
@@ -200,7 +231,7 @@ mod tests {
     #[test]
     fn a_log_stays_whole_and_writing_ends_if_the_witness_does_not_confirm() {
         let bench = Bench::new();
-        let keeper = bench.keeper(Witness::refusing());
+        let keeper = bench.keeper(Witness::refusing_after(bench.folder.path(), 1));
         bench.write();
         let first = bench.beginning();
         keeper.checkpoint().unwrap();
@@ -216,14 +247,29 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_moved_that_may_not_be_in_the_log() {
+        let bench = Bench::new();
+        let keeper = bench.keeper(Witness::refusing_after(bench.folder.path(), 0));
+        bench.write();
+        let database = || std::fs::read(bench.file()).unwrap();
+        let before = database();
+        keeper.checkpoint().unwrap();
+        assert!(database() == before, "pages of a commit that may be lost are in the database");
+        assert!(bench.state.stopped().is_some());
+    }
+
+    #[test]
     fn a_large_log_is_cut_only_if_the_witness_confirms() {
         let bench = Bench::new();
         bench.write();
         let length = || std::fs::metadata(log_of(&bench.file())).unwrap().len();
         let before = length();
-        begin_log_anew(&bench.writer, &Witness::refusing(), &bench.state);
-        assert_eq!(length(), before);
-        assert!(bench.state.stopped().is_some());
+        for times in [0, 1] {
+            let state = State::default();
+            begin_log_anew(&bench.writer, &Witness::refusing_after(bench.folder.path(), times), &state);
+            assert_eq!(length(), before);
+            assert!(state.stopped().is_some());
+        }
         begin_log_anew(&bench.writer, &bench.witness(), &State::default());
         assert_eq!(length(), 0);
     }

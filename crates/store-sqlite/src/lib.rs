@@ -145,6 +145,18 @@ pub struct SqliteStore {
     _lock: folder_lock::Lock,
 }
 
+/// Looks at the store, or makes one, and begins to write to it.
+fn open_writer(file: &Path, ballast: &folder::Ballast, is_full: bool) -> Result<writer::Writer, OpenError> {
+    if file.exists() {
+        schema::prepare(file)?;
+    } else {
+        schema::create(file, &uuid::Uuid::new_v4().to_string())?;
+    }
+    let witness = witness::Witness::of(file.parent().unwrap_or(Path::new(".")))?;
+    keeper::sync_log(file, &witness).map_err(|error| OpenError::from_io("put on the disk the log of", file, error))?;
+    writer::Writer::start(file, ballast.clone(), witness, is_full).map_err(|error| OpenError::from_sqlite(file, error))
+}
+
 /// Connections that read, handed out one at a time each.
 struct Readers {
     places: Semaphore,
@@ -160,17 +172,21 @@ impl SqliteStore {
         schema::check_library()?;
         let lock = folder::lock(folder)?;
         let file = folder.join(DATABASE);
-        if file.exists() {
-            schema::prepare(&file)?;
-        } else {
-            schema::create(&file, &uuid::Uuid::new_v4().to_string())?;
-        }
         let ballast = folder::Ballast::of(folder, options.ballast);
-        if let Err(error) = ballast.make(false) {
+        let mut is_full = false;
+        let writer = match open_writer(&file, &ballast, is_full) {
+            // Also a start needs some room: what is let go of for it is taken again when there is more.
+            Err(OpenError::Full { .. }) if ballast.release().unwrap_or(false) => {
+                tracing::error!("the disk of the store is full; only deletes and detaches are committed until there is room");
+                is_full = true;
+                open_writer(&file, &ballast, is_full)?
+            }
+            other => other?,
+        };
+        if !is_full && let Err(error) = ballast.make(false) {
             tracing::warn!(%error, "there is no ballast: if the disk fills, deletes may not be recorded");
         }
         let sqlite = |error| OpenError::from_sqlite(&file, error);
-        let writer = writer::Writer::start(&file, ballast, witness::Witness::of(folder)?).map_err(sqlite)?;
         let idle = (0..READERS).map(|_| schema::connect(&file, schema::Role::Reader)).collect::<Result<_, _>>().map_err(sqlite)?;
         let readers = Arc::new(Readers { places: Semaphore::new(READERS), idle: Mutex::new(idle) });
         Ok(Self { file, writer, readers, _lock: lock })
@@ -195,6 +211,7 @@ impl SqliteStore {
         let place = self.readers.places.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let readers = self.readers.clone();
         let file = self.file.clone();
+        let state = self.writer.state().clone();
         let done = tokio::task::spawn_blocking(move || {
             let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match idle {
@@ -203,7 +220,8 @@ impl SqliteStore {
             };
             let answer = read(&connection);
             readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            answer
+            // Asked after it was read: what it read may be what came into doubt meanwhile.
+            if let Some(why) = state.doubt() { Err(StoreError::Unavailable(why.to_owned())) } else { answer }
         })
         .await;
         drop(place);
@@ -230,6 +248,9 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
+        if let Some(why) = self.writer.state().doubt() {
+            return Err(StoreError::Unavailable(why.to_owned()));
+        }
         let file = self.file.clone();
         let (sender, receiver) = mpsc::channel(2);
         // A list has a connection of its own: a slow reader of a long one must not take a place from single reads.

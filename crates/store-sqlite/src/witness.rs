@@ -20,6 +20,9 @@ const NAME: &str = "witness";
 pub(crate) struct Witness {
     file: File,
     is_long: Mutex<bool>,
+    /// How often it confirms before it refuses.
+    #[cfg(test)]
+    patience: std::sync::atomic::AtomicU32,
 }
 
 impl Witness {
@@ -29,14 +32,18 @@ impl Witness {
         let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = opened.map_err(|error| OpenError::from_io("open", &path, error))?;
         let is_long = file.metadata().map_err(|error| OpenError::from_io("look at", &path, error))?.len() > 0;
-        Ok(Self { file, is_long: Mutex::new(is_long) })
+        Ok(Self {
+            file,
+            is_long: Mutex::new(is_long),
+            #[cfg(test)]
+            patience: u32::MAX.into(),
+        })
     }
 
-    /// One that confirms nothing.
+    /// One that confirms so many times, and then no more.
     #[cfg(test)]
-    pub(crate) fn refusing() -> Self {
-        // A file that is open for reading only has its length changed by nobody.
-        Self { file: File::open("/dev/null").unwrap(), is_long: Mutex::new(false) }
+    pub(crate) fn refusing_after(folder: &Path, times: u32) -> Self {
+        Self { patience: times.into(), ..Self::of(folder).unwrap() }
     }
 
     /// Asks whether the file system still keeps what is written, after a sync of it has answered.
@@ -46,6 +53,10 @@ impl Witness {
     /// to look.
     pub(crate) fn confirm(&self) -> io::Result<()> {
         let mut is_long = self.is_long.lock().unwrap_or_else(PoisonError::into_inner);
+        #[cfg(test)]
+        if self.patience.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         match WITNESS.take(|| self.file.set_len(u64::from(!*is_long))) {
             Ok(()) => {
                 *is_long = !*is_long;

@@ -15,6 +15,7 @@ use crate::schema::{Role, connect};
 use crate::witness::Witness;
 use engine::store::{Commit, CommitError, Committed, Expected};
 use rusqlite::{Connection, ErrorCode};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,9 @@ const JOURNAL_LIFE_MS: i64 = 30 * 24 * 3_600_000;
 const JOURNAL_MAX: i64 = 1_000_000;
 /// How many journal entries one sweep removes: small enough not to be felt by commits that wait behind it.
 const SWEEP_MAX: i64 = 2000;
+
+/// The size of the index of the largest log: 8 bytes for each page of 4 KiB in twice [`keeper::LOG_MAX`], rounded up to what it grows by.
+const INDEX_BYTES: u64 = 512 << 10;
 
 /// What the thread is asked to do.
 pub(crate) enum Job {
@@ -59,11 +63,18 @@ pub(crate) struct State {
     full: AtomicBool,
     /// Why nothing is written any more.
     stopped: OnceLock<String>,
+    /// Whether what was written last can be read and may not be on the disk.
+    is_in_doubt: AtomicBool,
 }
 
 impl State {
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing may be read: what was committed last can be seen, and may be lost.
+    pub(crate) fn doubt(&self) -> Option<&str> {
+        if self.is_in_doubt.load(Ordering::Acquire) { self.stopped() } else { None }
     }
 
     pub(crate) fn stopped(&self) -> Option<&str> {
@@ -80,12 +91,14 @@ impl State {
 }
 
 impl Writer {
-    pub(crate) fn start(file: &Path, ballast: Ballast, witness: Witness) -> rusqlite::Result<Self> {
+    /// Begins to write. `is_full` takes only what frees space until there is room.
+    pub(crate) fn start(file: &Path, ballast: Ballast, witness: Witness, is_full: bool) -> rusqlite::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { full: AtomicBool::new(is_full), ..State::default() });
         let connection = connect(file, Role::Writer)?;
         let revision = read::meta(&connection, "revision")?.cast_unsigned();
         let identity = identity(file);
+        reserve_index(file)?;
         let witness = Arc::new(witness);
         let keeper = Keeper::new(file, witness.clone(), state.clone())?;
         let thread = Thread { connection, ballast, witness, state: state.clone(), revision, file: file.to_owned(), identity };
@@ -111,6 +124,10 @@ impl Writer {
 
     pub(crate) fn is_full(&self) -> bool {
         self.state.is_full()
+    }
+
+    pub(crate) const fn state(&self) -> &Arc<State> {
+        &self.state
     }
 }
 
@@ -238,20 +255,20 @@ impl Thread {
                 ANSWER.after.pass();
                 None
             }
-            Err((error, at_commit)) => {
+            Err((error, stage)) => {
                 self.revision = before;
                 let _ = self.connection.execute_batch("ROLLBACK");
                 if is_disk_full(&error) {
                     return Some(group);
                 }
-                self.fail(group, &error, at_commit);
+                self.fail(group, &error, stage);
                 None
             }
         }
     }
 
-    fn write(&mut self, group: &[Waiting]) -> Result<Vec<Result<Committed, CommitError>>, (rusqlite::Error, bool)> {
-        let early = |error| (error, false);
+    fn write(&mut self, group: &[Waiting]) -> Result<Vec<Result<Committed, CommitError>>, (rusqlite::Error, Stage)> {
+        let early = |error| (error, Stage::Before);
         BEGIN.before.try_pass().map_err(|error| early(injected(&error)))?;
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(early)?;
         BEGIN.after.try_pass().map_err(|error| early(injected(&error)))?;
@@ -264,27 +281,35 @@ impl Thread {
                     answers.push(Ok(Committed { revision }));
                 }
                 Err(Failure::Refused(error)) => answers.push(Err(error)),
-                Err(Failure::Database(error)) => return Err((error, false)),
+                Err(Failure::Database(error)) => return Err(early(error)),
             }
         }
         let sql = "UPDATE meta SET value = ?1 WHERE key = 'revision'";
         self.connection.prepare_cached(sql).and_then(|mut set| set.execute([self.revision.cast_signed()])).map_err(early)?;
-        COMMIT.before.try_pass().map_err(|error| (injected(&error), true))?;
-        self.connection.execute_batch("COMMIT").map_err(|error| (error, true))?;
-        COMMIT.after.try_pass().map_err(|error| (injected(&error), true))?;
-        self.witness.confirm().map_err(|error| (not_confirmed(&error), true))?;
+        COMMIT.before.try_pass().map_err(|error| (injected(&error), Stage::Commit))?;
+        self.connection.execute_batch("COMMIT").map_err(|error| (error, Stage::Commit))?;
+        COMMIT.after.try_pass().map_err(|error| (injected(&error), Stage::After))?;
+        self.witness.confirm().map_err(|error| (not_confirmed(&error), Stage::After))?;
         if identity(&self.file) != self.identity {
-            return Err((lost(&self.file), true));
+            return Err((lost(&self.file), Stage::After));
         }
         Ok(answers)
     }
 
-    fn fail(&self, group: Vec<Waiting>, error: &rusqlite::Error, at_commit: bool) {
+    fn fail(&self, group: Vec<Waiting>, error: &rusqlite::Error, stage: Stage) {
         let io = matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt));
+        if stage == Stage::After {
+            // Everybody can read it, and nobody may be told of it.
+            self.state.is_in_doubt.store(true, Ordering::Release);
+        }
         let why = if io { self.state.stop(error).to_owned() } else { error.to_string() };
         for (_, answer) in group {
             let why = why.clone();
-            let _ = answer.send(Err(if io && at_commit { CommitError::Unknown(why) } else { CommitError::Unavailable(why) }));
+            let _ = answer.send(Err(if io && stage != Stage::Before {
+                CommitError::Unknown(why)
+            } else {
+                CommitError::Unavailable(why)
+            }));
         }
     }
 
@@ -312,6 +337,31 @@ impl Thread {
         }
         sweep.commit()
     }
+}
+
+/// Has the log's index (`-shm`) have its blocks from the beginning: on a full disk it could not grow, and a commit that is in the log already
+/// and not in the index is neither done nor undone. The first connection empties it, so that this comes after that.
+fn reserve_index(file: &Path) -> rusqlite::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-shm");
+    let full = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+    let Ok(index) = OpenOptions::new().write(true).open(&name) else { return Ok(()) };
+    match rustix::fs::fallocate(&index, rustix::fs::FallocateFlags::empty(), 0, INDEX_BYTES) {
+        Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => Err(full()),
+        // Where it cannot be had, it grows as it must.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Where a transaction failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing of it is there.
+    Before,
+    /// It may be on the disk or not.
+    Commit,
+    /// So it is, and it can be read.
+    After,
 }
 
 /// Which file is there. It tells a file from another that took its place.

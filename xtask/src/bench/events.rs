@@ -16,12 +16,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// How many watch everything, and how long a pause is between two commits: the last row has them follow one another at once.
-const CROWDS: [(usize, Duration); 4] = [
-    (1, Duration::from_millis(50)),
-    (100, Duration::from_millis(50)),
-    (1000, Duration::from_millis(200)),
-    (1000, Duration::ZERO),
-];
+const CROWDS: [(usize, Duration); 4] =
+    [(1, Duration::from_millis(50)), (100, Duration::from_millis(50)), (1000, Duration::from_millis(200)), (1000, Duration::ZERO)];
 /// How many commits are told in each row.
 const COMMITS: usize = 100;
 /// How many idle ones watch one volume each.
@@ -36,7 +32,9 @@ pub(super) fn run(folder: &Path) -> Result<()> {
     let http = format!("[http]\nconnections = {}\nstreams = {}\n", IDLE + 2000, IDLE + 1000);
     let server = Server::start_with(&folder.join("data"), &http)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
-    println!("| watchers | commits/s | deliveries | of all | p50 ms | p99 ms | p99 ms from sending | µs of the server's processor a delivery |");
+    println!(
+        "| watchers | commits/s | deliveries | of all | p50 ms | p99 ms | p99 ms from sending | µs of the server's processor a delivery |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for (watchers, pause) in CROWDS {
         runtime.block_on(row(&server, watchers, pause))?;
@@ -143,7 +141,8 @@ async fn idle(server: &Server) -> Result<()> {
         let mut buffer = vec![0; 16 << 10];
         let mut text = String::new();
         while !text.contains("event: synced") {
-            let length = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut buffer)).await.context("a stream is silent")??;
+            let length =
+                tokio::time::timeout(Duration::from_secs(30), stream.read(&mut buffer)).await.context("a stream is silent")??;
             ensure!(length > 0, "a stream ended after {synced}: {text}");
             text.push_str(&String::from_utf8_lossy(&buffer[..length]));
         }

@@ -11,6 +11,8 @@ use ground::Ground;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A kind of fault.
@@ -68,6 +70,8 @@ pub(super) struct Arena {
     /// The file system of its data folder; none where mounting is not permitted.
     pub(super) ground: Option<Ground>,
     pub(super) points: Vec<Point>,
+    /// Whether a disk is broken that the controller may not have noticed yet.
+    pub(super) doubt: Arc<AtomicBool>,
 }
 
 impl Fault {
@@ -196,9 +200,11 @@ impl Arena {
 
     fn break_disk(&self, controller: Controller, a_while: Duration) -> Result<()> {
         let ground = self.ground.as_ref().context("there is a disk")?;
+        self.doubt.store(true, Ordering::Release);
         ground.abort();
         std::thread::sleep(a_while);
         controller.kill()?;
+        self.doubt.store(false, Ordering::Release);
         anyhow::ensure!(self.place.end_data_plane()?, "the data plane of a broken disk cannot be killed");
         ground.mount_again();
         Ok(())

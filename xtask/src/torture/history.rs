@@ -6,8 +6,8 @@
 
 use crate::bench::controller::TENANT;
 use serde_json::{Value, json};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long an answer is awaited. Those that wait for a status wait less.
@@ -71,6 +71,7 @@ pub(super) struct History {
     base: String,
     agent: ureq::Agent,
     asked: Mutex<Vec<Asked>>,
+    doubt: Arc<AtomicBool>,
 }
 
 /// What came of sending a request once.
@@ -128,7 +129,13 @@ impl History {
     /// An empty one of the controller at this address.
     pub(super) fn new(base: &str) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
-        Self { base: base.to_owned(), agent: config.build().into(), asked: Mutex::new(Vec::new()) }
+        Self { base: base.to_owned(), agent: config.build().into(), asked: Mutex::new(Vec::new()), doubt: Arc::default() }
+    }
+
+    /// The same, in which nothing that is read while `doubt` holds counts: a disk is being broken under the controller, and for as long as
+    /// it has not noticed it may show what will turn out to be lost. What it acknowledges counts as ever.
+    pub(super) fn in_doubt_while(self, doubt: &Arc<AtomicBool>) -> Self {
+        Self { doubt: doubt.clone(), ..self }
     }
 
     /// Sends a request that is no part of the history.
@@ -170,7 +177,10 @@ impl History {
                 Sent::Refused if begun.is_none() => return None,
                 Sent::Refused => Answer::Unknown,
                 Sent::Lost => Answer::Unknown,
-                Sent::Answered(code, body) => answer(&ask, code, &body),
+                Sent::Answered(code, body) => match answer(&ask, code, &body) {
+                    Answer::Refused { .. } | Answer::Shown { .. } if self.doubt.load(Ordering::Acquire) => Answer::Unknown,
+                    answer => answer,
+                },
             };
             tries += 1;
             let sent = *begun.get_or_insert(now);

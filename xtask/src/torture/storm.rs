@@ -11,6 +11,7 @@ use super::verdict::{judge, stop};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,7 @@ pub(super) fn torture(folder: &Path, seed: u64, until: Instant, points: &[Point]
 fn arena(folder: &Path, points: &[Point]) -> Result<Arena> {
     let ground = ground(DISK_MIB);
     let data = ground.as_ref().map_or_else(|| folder.join("disk"), |ground| ground.root().to_owned()).join("data");
-    Ok(Arena { place: Place::new(folder, &data)?, ground, points: points.to_vec() })
+    Ok(Arena { place: Place::new(folder, &data)?, ground, points: points.to_vec(), doubt: Arc::default() })
 }
 
 /// A round, and now and then damage after it.
@@ -82,7 +83,7 @@ fn round(arena: &Arena, seed: u64, round: u64, totals: &mut Totals) -> Result<Ve
     let mut dice = Dice::new(seed, round << 8);
     arena.place.forget_said();
     let controller = arena.start()?;
-    let history = History::new(&arena.place.base());
+    let history = History::new(&arena.place.base()).in_doubt_while(&arena.doubt);
     let host = host(&history)?;
     let until = Instant::now() + ROUND;
     let load = Load::new(&history, &host, until + ROUND);
