@@ -414,3 +414,16 @@ async fn silence_is_told_and_so_is_the_end() {
     let last = stream.until(|event| event.is("end")).await.pop().unwrap();
     assert_eq!((last.id, stream.next().await), (None, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn that_something_left_a_status_is_told_also_where_it_has_changed_since() {
+    let place = place(9).await;
+    let id = place.life().await;
+    for query in ["?since=0&status=creating", "?since=0&status=extending"] {
+        let events = place.stream(query).await.changes_until(|event| event.is("synced")).await;
+        let of_it: Vec<_> = events.iter().filter(|event| event.data["id"] == id.as_str()).collect();
+        let word = query.rsplit('=').next().unwrap();
+        assert!(of_it.iter().any(|event| event.status() == word), "{query}: {of_it:#?}");
+        assert_ne!(of_it.last().unwrap().status(), word, "{query}: that it left is not told");
+    }
+}

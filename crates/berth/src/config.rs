@@ -366,6 +366,9 @@ impl Config {
             ("request-header", self.times.request_header, 1),
             ("interval", self.look.interval, 0),
         ];
+        if self.http.streams >= self.http.connections.get() {
+            bail!("[http] streams must be fewer than connections, so that there is room for who asks anything else");
+        }
         for (name, seconds, least) in times {
             let most = TIME_MAX.as_secs();
             if let Some(seconds) = seconds.filter(|seconds| !(least..=most).contains(seconds)) {
@@ -473,6 +476,7 @@ mod tests {
             ("[times]\nrequest-header = 0", "request-header"),
             ("[http]\nconnections = 0", "connections"),
             ("[http]\nstreams = -1", "streams"),
+            ("[http]\nconnections = 1000", "fewer than connections"),
             ("[nbd.tls]\ncertificate = \"c\"", "a key"),
             ("[nbd.tls]\nrequire-on = [\"udp\"]", "udp"),
         ];

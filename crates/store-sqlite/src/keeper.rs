@@ -49,7 +49,7 @@ impl Keeper {
     /// Works until the writer is gone.
     pub(crate) fn run(self, jobs: &mpsc::WeakSender<Job>) {
         let (mut swept, mut looked) = (Instant::now(), Instant::now());
-        let (mut seen, mut is_stuck) = (0, false);
+        let (mut seen, mut is_stuck) = ((0, 0), false);
         loop {
             std::thread::sleep(CHECKPOINT_EVERY);
             let Some(jobs) = jobs.upgrade() else { return };
@@ -68,7 +68,9 @@ impl Keeper {
             } else {
                 None
             };
-            if size != seen || is_stuck {
+            // A log that was begun anew keeps its size.
+            let now = (size, self.state.transactions());
+            if now != seen || is_stuck {
                 let moved = self.checkpoint();
                 if let Err(error) = &moved
                     && !is_stuck
@@ -77,7 +79,7 @@ impl Keeper {
                 }
                 is_stuck = moved.is_err();
             }
-            seen = size;
+            seen = now;
             if let Some(job) = job {
                 // A full queue will have room at the next round.
                 let _ = jobs.try_send(job);

@@ -266,7 +266,14 @@ impl Store for SqliteStore {
     }
 
     async fn journal(&self, query: JournalQuery) -> Result<Vec<JournalEntry>, StoreError> {
-        self.read_with(move |connection| read::journal(connection, &query)).await
+        let state = self.writer.state().clone();
+        let read = move |connection: &Connection| {
+            let mut entries = read::journal(connection, &query)?;
+            // What is not on the disk for certain may be another commit after a restart.
+            entries.retain(|entry| entry.mark.revision <= state.confirmed());
+            Ok(entries)
+        };
+        self.read_with(read).await
     }
 
     async fn idempotent(&self, tenant: &str, key: &str) -> Result<Option<Idempotent>, StoreError> {
@@ -275,7 +282,9 @@ impl Store for SqliteStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        self.read_with(read::head).await
+        let state = self.writer.state().clone();
+        let head = self.read_with(read::head).await?;
+        Ok(Head { revision: head.revision.min(state.confirmed()), ..head })
     }
 
     async fn begin_incarnation(&self) -> Result<u64, CommitError> {

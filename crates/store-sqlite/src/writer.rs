@@ -63,6 +63,8 @@ pub(crate) struct State {
     full: AtomicBool,
     /// Why nothing is written any more.
     stopped: OnceLock<String>,
+    /// The newest revision that is on the disk for certain: nothing later is told of the journal.
+    confirmed: AtomicU64,
     /// Whether what was written last can be read and may not be on the disk.
     is_in_doubt: AtomicBool,
 }
@@ -70,6 +72,14 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
     }
 
     /// Why nothing may be read: what was committed last can be seen, and may be lost.
@@ -98,6 +108,7 @@ impl Writer {
         let connection = connect(file, Role::Writer)?;
         let revision = read::meta(&connection, "revision")?.cast_unsigned();
         let identity = identity(file);
+        state.confirmed.store(revision, Ordering::Release);
         reserve_index(file)?;
         let witness = Arc::new(witness);
         let keeper = Keeper::new(file, witness.clone(), state.clone())?;
@@ -119,7 +130,7 @@ impl Writer {
     }
 
     pub(crate) fn transactions(&self) -> u64 {
-        self.state.transactions.load(Ordering::Relaxed)
+        self.state.transactions()
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -293,6 +304,7 @@ impl Thread {
         if identity(&self.file) != self.identity {
             return Err((lost(&self.file), Stage::After));
         }
+        self.state.confirmed.store(self.revision, Ordering::Release);
         Ok(answers)
     }
 
@@ -323,20 +335,34 @@ impl Thread {
         }
     }
 
-    /// Removes the oldest entries, and notes up to where the journal is no longer whole.
+    /// Removes the oldest commits' entries, and notes up to where the journal is no longer whole.
     fn compact(&self) -> rusqlite::Result<()> {
-        let old = "SELECT revision, seq FROM journal WHERE at < unixepoch() * 1000 - ?1
-                       OR revision <= (SELECT value FROM meta WHERE key = 'revision') - ?2
-                   ORDER BY revision, seq LIMIT ?3";
-        let noted =
-            format!("UPDATE meta SET value = max(value, coalesce((SELECT max(revision) FROM ({old})), 0)) WHERE key = 'compacted'");
-        let swept = format!("DELETE FROM journal WHERE (revision, seq) IN ({old})");
         let sweep = self.connection.unchecked_transaction()?;
-        for sql in [noted, swept] {
-            sweep.prepare_cached(&sql)?.execute([JOURNAL_LIFE_MS, JOURNAL_MAX, SWEEP_MAX])?;
-        }
+        let kept_since = sweep.query_row("SELECT unixepoch() * 1000", [], |row| row.get::<_, i64>(0))? - JOURNAL_LIFE_MS;
+        let newest = read::meta(&sweep, "revision")?;
+        let is_old = |revision: i64, at: i64| at < kept_since || revision <= newest - JOURNAL_MAX;
+        let oldest: Vec<(i64, bool)> = sweep
+            .prepare_cached("SELECT revision, at FROM journal ORDER BY revision, seq LIMIT ?1")?
+            .query_map([SWEEP_MAX], |row| Ok((row.get(0)?, is_old(row.get(0)?, row.get(1)?))))?
+            .collect::<rusqlite::Result<_>>()?;
+        let Some(swept) = sweepable(&oldest, oldest.len() as i64 == SWEEP_MAX) else { return Ok(()) };
+        sweep.execute("UPDATE meta SET value = max(value, ?1) WHERE key = 'compacted'", [swept])?;
+        sweep.execute("DELETE FROM journal WHERE revision <= ?1", [swept])?;
         sweep.commit()
     }
+}
+
+/// Up to which commit the journal can be swept: the commits at its beginning of which every entry is old. `entries` are its first ones, by
+/// revision, each with whether it is old; `is_cut` if there are more, so that the last commit may not be all here. It is swept
+/// all the same if there is no other, as it is larger than a sweep.
+fn sweepable(entries: &[(i64, bool)], is_cut: bool) -> Option<i64> {
+    let (first, last) = (entries.first()?, entries.last()?);
+    let end = match entries.iter().find(|(_, is_old)| !is_old) {
+        Some((young, _)) => *young,
+        None if is_cut && first.0 < last.0 => last.0,
+        None => return Some(last.0),
+    };
+    entries.iter().map(|(revision, _)| *revision).take_while(|revision| *revision < end).last()
 }
 
 /// Has the log's index (`-shm`) have its blocks from the beginning: on a full disk it could not grow, and a commit that is in the log already
@@ -388,4 +414,29 @@ fn is_disk_full(error: &rusqlite::Error) -> bool {
 /// Whether a commit frees space in the end: it makes nothing new, and moves no counter up.
 fn frees(commit: &Commit) -> bool {
     commit.changes.iter().all(|change| change.expected != Expected::Absent) && commit.counters.iter().all(|counter| counter.by <= 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_commits_are_swept_from_the_oldest_on() {
+        let old = |revision| (revision, true);
+        let young = |revision| (revision, false);
+        type Row<'a> = (&'a [(i64, bool)], bool, Option<i64>);
+        let rows: [Row<'_>; 8] = [
+            (&[], false, None),
+            (&[young(1)], false, None),
+            (&[old(1), old(1), old(2)], false, Some(2)),
+            (&[old(1), old(2), young(2), old(3)], false, Some(1)),
+            (&[old(1), young(1)], false, None),
+            (&[old(1), old(2), old(2)], true, Some(1)),
+            (&[old(4), old(4)], true, Some(4)),
+            (&[old(1), young(3), old(4)], true, Some(1)),
+        ];
+        for (entries, is_cut, swept) in rows {
+            assert_eq!(sweepable(entries, is_cut), swept, "{entries:?} {is_cut}");
+        }
+    }
 }

@@ -51,6 +51,8 @@ struct Waiting {
     /// Of a resource whose changes were passed over before they could be offered: the first one's revision.
     passed: HashMap<About, u64>,
     aside: BTreeMap<(&'static str, About), Arc<Event>>,
+    /// A host's or a pool's change had no room.
+    has_lost_aside: bool,
     has_overflown: bool,
 }
 
@@ -65,8 +67,15 @@ pub(super) struct Change {
 pub(super) enum Taken {
     /// Nothing waits: everything up to here was offered.
     Nothing(Mark),
-    /// What waits, in order; and what has no place in the journal.
-    Some(Vec<Change>, Vec<Arc<Event>>),
+    /// What waits.
+    Some {
+        /// In order.
+        changes: Vec<Change>,
+        /// What has no place in the journal.
+        aside: Vec<Arc<Event>>,
+        /// Whether some of that had no room.
+        has_lost_aside: bool,
+    },
     /// Too much waited, and was let go of.
     Overflown,
 }
@@ -91,7 +100,8 @@ impl Desk {
         inner.next += 1;
         let tray = Arc::new(Tray { wanted, waiting: Mutex::default(), bell: Notify::new() });
         if inner.trays.is_empty() {
-            inner.offered = Some(head);
+            // Never back: the one who follows may still be telling the last reader of what is behind this.
+            inner.offered = inner.offered.max(Some(head));
             self.opened.notify_one();
         }
         inner.trays.insert(number, tray.clone());
@@ -126,11 +136,14 @@ impl Desk {
 
     /// Offers changes, in their order, up to a place.
     pub(super) fn publish(&self, changes: &[Arc<Event>], up_to: Mark) {
-        let mut inner = lock(&self.inner);
         for event in changes {
+            // For each anew, so that thousands of readers of a long page are not kept from what is theirs.
+            let mut inner = lock(&self.inner);
             inner.interested(event, |tray| tray.offer(event));
+            inner.offered = inner.offered.max(event.mark);
         }
-        inner.offered = Some(up_to);
+        let mut inner = lock(&self.inner);
+        inner.offered = inner.offered.max(Some(up_to));
     }
 
     /// Offers what has no place in the journal. What is not taken is replaced by the next of the same thing.
@@ -163,10 +176,11 @@ impl Desk {
             changes.push(change);
         }
         let aside: Vec<_> = std::mem::take(&mut waiting.aside).into_values().collect();
-        if changes.is_empty() && aside.is_empty() {
+        let has_lost_aside = std::mem::take(&mut waiting.has_lost_aside);
+        if changes.is_empty() && aside.is_empty() && !has_lost_aside {
             return Taken::Nothing(inner.offered.unwrap_or(Mark::behind(0)));
         }
-        Taken::Some(changes, aside)
+        Taken::Some { changes, aside, has_lost_aside }
     }
 }
 
@@ -207,7 +221,7 @@ impl Tray {
         let mut waiting = lock(&self.waiting);
         let Some(mark) = event.mark.filter(|_| !waiting.has_overflown) else { return };
         let about = event.facts.about;
-        if event.is_passed && !self.wanted.all {
+        if event.is_passed && self.wanted.passes_over() {
             waiting.passed.entry(about).or_insert(mark.revision);
             return;
         }
@@ -218,7 +232,7 @@ impl Tray {
             from = passed.or_else(|| before.and_then(|before| before.from.or_else(|| before.event.mark.map(|mark| mark.revision))));
         }
         waiting.changes.insert(mark, Change { event: event.clone(), from });
-        if waiting.changes.len() > WAITING_MAX {
+        if waiting.changes.len().max(waiting.passed.len()) > WAITING_MAX {
             *waiting = Waiting { has_overflown: true, ..Waiting::default() };
         }
         drop(waiting);
@@ -227,8 +241,11 @@ impl Tray {
 
     fn put_aside(&self, event: &Arc<Event>) {
         let mut waiting = lock(&self.waiting);
-        if waiting.aside.len() < WAITING_MAX {
-            waiting.aside.insert((event.name, event.facts.about), event.clone());
+        let name = (event.name, event.facts.about);
+        if waiting.aside.len() < WAITING_MAX || waiting.aside.contains_key(&name) {
+            waiting.aside.insert(name, event.clone());
+        } else {
+            waiting.has_lost_aside |= matches!(event.facts.about, About::Host(_) | About::Pool(_));
         }
         drop(waiting);
         self.bell.notify_one();

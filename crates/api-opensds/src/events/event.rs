@@ -112,6 +112,19 @@ pub(super) struct Facts {
     pub(super) statuses: [String; 2],
 }
 
+impl Facts {
+    /// What an entry alone tells.
+    pub(super) fn of(entry: &JournalEntry) -> Self {
+        Self {
+            about: entry.subject.into(),
+            tenant: Some(entry.tenant.clone()),
+            volume: Some(entry.volume.0),
+            host: None,
+            statuses: [entry.to.clone(), entry.from.clone().unwrap_or_default()],
+        }
+    }
+}
+
 /// One event. It is shared by all who get it, and written once for each format.
 #[derive(Debug)]
 pub(super) struct Event {
@@ -131,10 +144,12 @@ impl Event {
         Self { name, facts, mark, is_passed: false, data: data.to_string(), written: Default::default() }
     }
 
-    /// The bytes of the event; `from` is the revision since which others of the resource were passed over.
-    pub(super) fn write(&self, out: &mut Vec<u8>, format: Format, epoch: &str, from: Option<u64>) {
-        let id = self.mark.map(|mark| place(epoch, mark));
+    /// The bytes of the event, with its place in the store of this epoch if one is named; `from` is the revision since which others of the
+    /// resource were passed over.
+    pub(super) fn write(&self, out: &mut Vec<u8>, format: Format, epoch: Option<&str>, from: Option<u64>) {
+        let id = epoch.and_then(|epoch| self.mark.map(|mark| place(epoch, mark)));
         match from {
+            None if id.is_none() && self.mark.is_some() => format.write(out, self.name, None, &self.data),
             None => {
                 let written = self.written[format as usize].get_or_init(|| {
                     let mut bytes = Vec::with_capacity(self.data.len() + 128);
@@ -183,13 +198,7 @@ impl Api {
         if ends {
             data["deleted"] = json!(true);
         }
-        let facts = Facts {
-            about,
-            tenant: Some(entry.tenant.clone()),
-            volume: Some(entry.volume.0),
-            host,
-            statuses: [entry.to.clone(), entry.from.clone().unwrap_or_default()],
-        };
+        let facts = Facts { host, ..Facts::of(entry) };
         let is_passed = match told {
             Told::Then(_) => false,
             Told::Later => true,

@@ -30,26 +30,50 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) fn start(api: &Api) {
     let (api, desk) = (api.clone(), api.hub.desk.clone());
     tokio::spawn(async move {
-        loop {
-            desk.opened.notified().await;
-            Feed::new(&api, &desk).run().await;
+        let ended = api.engine.clone();
+        tokio::select! {
+            () = follow(&api, &desk) => {}
+            () = ended.ended() => {}
         }
     });
 }
 
-struct Feed<'a> {
-    api: &'a Api,
-    desk: &'a Desk,
+async fn follow(api: &Api, desk: &Arc<Desk>) {
+    loop {
+        desk.opened.notified().await;
+        while desk.offered().is_some() {
+            let feed = Feed::new(api, desk);
+            if let Err(error) = tokio::spawn(feed.run()).await {
+                // Whoever reads goes on with the next one, which begins where this one was.
+                tracing::error!(%error, "who follows the journal failed inside; it begins again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+struct Feed {
+    api: Api,
+    desk: Arc<Desk>,
     follower: Follower,
     running: HashMap<Subject, Live>,
     hosts: HashMap<HostId, HostRecord>,
+    /// Whether the hosts have changed since they were told.
+    hosts_are_stale: bool,
     pools: HashMap<PoolId, Arc<Event>>,
 }
 
-impl<'a> Feed<'a> {
-    fn new(api: &'a Api, desk: &'a Desk) -> Self {
-        let follower = api.engine.follow();
-        Self { api, desk, follower, running: HashMap::new(), hosts: HashMap::new(), pools: HashMap::new() }
+impl Feed {
+    fn new(api: &Api, desk: &Arc<Desk>) -> Self {
+        Self {
+            api: api.clone(),
+            desk: desk.clone(),
+            follower: api.engine.follow(),
+            running: HashMap::new(),
+            hosts: HashMap::new(),
+            hosts_are_stale: true,
+            pools: HashMap::new(),
+        }
     }
 
     /// Returns when nobody reads any more.
@@ -62,18 +86,18 @@ impl<'a> Feed<'a> {
             tokio::select! {
                 rung = self.follower.rung() => match rung {
                     Rung::Commit => {}
-                    Rung::Hosts => self.tell_hosts().await,
+                    Rung::Hosts => self.hosts_are_stale = true,
                 },
                 _ = ticks.tick() => {
                     self.tell_progress().await;
                     if ticked.is_multiple_of(POOLS_EVERY) {
                         self.tell_pools().await;
                     }
-                    if ticked == 0 {
-                        self.tell_hosts().await;
-                    }
                     ticked = ticked.wrapping_add(1);
                 }
+            }
+            if self.hosts_are_stale {
+                self.tell_hosts().await;
             }
         }
     }
@@ -128,6 +152,7 @@ impl<'a> Feed<'a> {
         self.running = now;
     }
 
+    /// Where they cannot be listed now, the next tick tries again.
     async fn tell_hosts(&mut self) {
         let Ok(now) = self.api.all_hosts(&Caller { is_admin: true, ..Caller::default() }).await else { return };
         let now: HashMap<_, _> = now.into_iter().map(|host| (host.id, host)).collect();
@@ -137,7 +162,7 @@ impl<'a> Feed<'a> {
         for host in self.hosts.values().filter(|host| !now.contains_key(&host.id)) {
             self.desk.tell(&Arc::new(host_gone(host)));
         }
-        self.hosts = now;
+        (self.hosts, self.hosts_are_stale) = (now, false);
     }
 
     async fn tell_pools(&mut self) {

@@ -64,8 +64,8 @@ impl Hub {
 
 async fn events(State(api): State<Api>, asking: Asking, query: Query, headers: HeaderMap) -> Result<Response, ApiError> {
     let format = Format::accepted(&headers);
-    let wanted = Wanted::parse(&api, &asking.caller, &query, &headers).await?;
     let Ok(place) = api.hub.places.clone().try_acquire_owned() else { return Ok(crowded(api.hub.most)) };
+    let wanted = Wanted::parse(&api, &asking.caller, &query, &headers).await?;
     api.hub.is_fed.get_or_init(|| feed::start(&api));
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let reader = Reader::open(api, asking.caller, wanted, format, sender).await?;

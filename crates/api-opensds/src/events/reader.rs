@@ -6,19 +6,20 @@
 
 use super::ask::{Since, Wanted, gone};
 use super::desk::{Change, Desk, Taken, Tray};
-use super::event::{About, Event, Format, host_event, place, pool_event};
+use super::event::{About, Event, Facts, Format, host_event, place, pool_event};
 use super::feed::whole;
 use crate::Api;
 use crate::error::ApiError;
 use axum::body::Bytes;
 use engine::Follower;
-use engine::requests::Caller;
+use engine::requests::{Caller, Refusal};
 use engine::store::{Field, Filter, Head, Item, Kind, ListQuery, Mark, StoreError};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// How often a reader is told up to where it knows everything: long beside the cost, short beside what proxies take for silence.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(15);
@@ -28,10 +29,14 @@ const CHUNK: usize = 32 << 10;
 const TAKEN: usize = 64;
 /// How many entries of the journal are read at once.
 const PAGE: usize = 512;
-/// How long a connection may take nothing at all before it is given up.
+/// How long a connection may take for one chunk before it is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// How long to wait before a store that could not answer is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// The longest such wait: a store that cannot list everything for minutes is not helped by asking.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How soon the one who follows the journal has offered what a list has seen already.
+const OFFERED_SOON: Duration = Duration::from_millis(5);
 
 /// See the module.
 pub(super) struct Reader {
@@ -50,6 +55,10 @@ pub(super) struct Reader {
     lost: Option<String>,
     /// Everything up to here was sent.
     sent: Mark,
+    /// Whether what is told has its place: not while what is is told, of which some may be of later places.
+    is_placed: bool,
+    /// When a bookmark is due.
+    bookmark_at: Instant,
     /// Of what was passed over in the journal and waits in the tray: the first revision passed over.
     passed: HashMap<About, u64>,
     /// What was seen in a newer revision than the place up to which all was sent.
@@ -88,9 +97,27 @@ impl Reader {
         let desk = api.hub.desk.clone();
         let (number, tray, offered) = desk.open(wanted, newest);
         let missed = since.map(|since| (since, offered));
-        let sent = since.unwrap_or(newest);
+        let (sent, is_placed, bookmark_at) = (since.unwrap_or(newest), false, Instant::now() + BOOKMARK_EVERY);
         let (epoch, passed, ahead, out) = (head.epoch, HashMap::new(), HashMap::new(), Vec::new());
-        Ok(Self { api, caller, format, sender, desk, number, tray, follower, epoch, missed, lost, sent, passed, ahead, out })
+        Ok(Self {
+            api,
+            caller,
+            format,
+            sender,
+            desk,
+            number,
+            tray,
+            follower,
+            epoch,
+            missed,
+            lost,
+            sent,
+            is_placed,
+            bookmark_at,
+            passed,
+            ahead,
+            out,
+        })
     }
 
     /// Tells until the reader is gone or the controller stops.
@@ -114,61 +141,124 @@ impl Reader {
         if let Some(why) = self.lost.take() {
             self.resync(&why);
         }
-        self.hosts_and_pools().await?;
         match self.missed.take() {
-            Some((since, until)) => self.catch_up(since, until).await?,
-            None => self.snapshot().await?,
+            Some((since, until)) => {
+                while let Err(error) = self.hosts_and_pools("snapshot").await? {
+                    tracing::debug!(%error, "a stream cannot list hosts and pools now; it tries again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                self.is_placed = true;
+                self.catch_up(since, until).await?;
+            }
+            None => self.what_is().await?,
         }
         loop {
-            match self.desk.take(&self.tray, TAKEN) {
-                Taken::Some(changes, aside) => {
-                    changes.iter().for_each(|change| self.change(change));
-                    aside.iter().for_each(|event| event.write(&mut self.out, self.format, &self.epoch, None));
-                    self.flush_if(CHUNK).await?;
-                }
-                Taken::Nothing(offered) => {
-                    self.sent = self.sent.max(offered);
-                    self.ahead.retain(|_, revision| *revision > offered.revision);
-                    self.flush().await?;
-                    if tokio::time::timeout(BOOKMARK_EVERY, self.tray.bell.notified()).await.is_err() {
-                        self.bookmark("bookmark");
-                    }
-                }
-                Taken::Overflown => {
-                    let until = self.desk.reopen(&self.tray);
-                    self.catch_up(self.sent, until).await?;
-                }
+            if let Some(offered) = self.take().await? {
+                self.sent = self.sent.max(offered);
+                self.ahead.clear();
+                self.flush().await?;
+                let _ = tokio::time::timeout_at(self.bookmark_at, self.tray.bell.notified()).await;
+            }
+            if self.bookmark_at <= Instant::now() {
+                self.bookmark("bookmark");
             }
         }
+    }
+
+    /// Tells what waits. Returns up to where everything was offered, if nothing does.
+    async fn take(&mut self) -> Result<Option<Mark>, Over> {
+        match self.desk.take(&self.tray, TAKEN) {
+            Taken::Some { changes, aside, has_lost_aside } => {
+                for change in &changes {
+                    self.change(change);
+                    self.flush_if(CHUNK).await?;
+                }
+                for event in &aside {
+                    self.write(event, None);
+                    self.flush_if(CHUNK).await?;
+                }
+                if has_lost_aside {
+                    self.all_aside().await?;
+                }
+                Ok(None)
+            }
+            Taken::Nothing(offered) => Ok(Some(offered)),
+            Taken::Overflown => {
+                let until = self.desk.reopen(&self.tray);
+                self.all_aside().await?;
+                self.catch_up(self.sent, until).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn write(&mut self, event: &Event, from: Option<u64>) {
+        let epoch = self.is_placed.then_some(self.epoch.as_str());
+        event.write(&mut self.out, self.format, epoch, from);
+    }
+
+    /// Whether a change is news: behind what was sent, and newer than what was seen of the resource.
+    fn is_news(&self, about: About, mark: Mark) -> bool {
+        mark > self.sent && self.ahead.get(&about).is_none_or(|seen| mark.revision > *seen)
     }
 
     /// A change that was gathered, unless it was seen already.
     fn change(&mut self, change: &Change) {
         let Some(mark) = change.event.mark else { return };
         let about = change.event.facts.about;
-        let is_new = mark > self.sent && self.ahead.get(&about).is_none_or(|seen| mark.revision > *seen);
-        if is_new {
+        if self.is_news(about, mark) {
             let from = self.passed.remove(&about).or(change.from);
-            change.event.write(&mut self.out, self.format, &self.epoch, from);
+            self.write(&change.event, from);
         }
         self.sent = self.sent.max(mark);
     }
 
-    /// What is now, of everything that was asked for.
-    async fn snapshot(&mut self) -> Result<(), Over> {
-        for kind in [Kind::Volume, Kind::Snapshot, Kind::Attachment] {
-            let mut seen = HashSet::new();
-            for query in self.lists(kind) {
-                while let Err(error) = self.list(query.clone(), &mut seen).await? {
-                    tracing::warn!(%error, "a stream cannot list what is; it tries again");
-                    tokio::time::sleep(PAUSE).await;
-                    seen.clear();
-                    self.resync("the store could not list everything");
+    /// What is now, of everything that was asked for; again from the beginning if it cannot be told whole.
+    async fn what_is(&mut self) -> Result<(), Over> {
+        self.is_placed = false;
+        let mut pause = PAUSE;
+        loop {
+            self.ahead.clear();
+            match self.snapshot().await? {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "a stream cannot tell what is; it tries again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    self.resync("not everything could be listed");
                 }
             }
         }
+        // Some of it may be newer than the place before it: until that is reached nothing has a place to come back to.
+        let newest = self.ahead.values().max().copied().unwrap_or(0);
+        loop {
+            match self.take().await? {
+                Some(offered) if offered.revision >= newest => {
+                    self.sent = self.sent.max(offered);
+                    break;
+                }
+                Some(_) => tokio::time::sleep(OFFERED_SOON).await,
+                None => {}
+            }
+        }
+        self.is_placed = true;
         self.bookmark("synced");
         Ok(())
+    }
+
+    async fn snapshot(&mut self) -> Result<Result<(), StoreError>, Over> {
+        if let Err(error) = self.hosts_and_pools("snapshot").await? {
+            return Ok(Err(error));
+        }
+        for kind in [Kind::Volume, Kind::Snapshot, Kind::Attachment] {
+            let mut seen = HashSet::new();
+            for query in self.lists(kind) {
+                if let Err(error) = self.list(query, &mut seen).await? {
+                    return Ok(Err(error));
+                }
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Sends what a list finds.
@@ -182,21 +272,26 @@ impl Reader {
                 Ok(items) => items,
                 Err(error) => return Ok(Err(error)),
             };
-            items.iter().for_each(|item| self.show(item, seen));
-            self.flush_if(CHUNK).await?;
+            for item in &items {
+                self.show(item, seen);
+                self.flush_if(CHUNK).await?;
+            }
         }
         Ok(Ok(()))
     }
 
     fn show(&mut self, item: &Item, seen: &mut HashSet<About>) {
         let Some((event, revision)) = self.api.shown(item) else { return };
-        if !self.tray.wanted.matches(&event.facts) || !seen.insert(event.facts.about) {
+        let about = event.facts.about;
+        // Only lists by several ids can find something twice.
+        let is_again = !self.tray.wanted.ids.is_empty() && !seen.insert(about);
+        if is_again || !self.tray.wanted.matches(&event.facts) {
             return;
         }
         if revision > self.sent.revision {
-            self.ahead.insert(event.facts.about, revision);
+            self.ahead.insert(about, revision);
         }
-        event.write(&mut self.out, self.format, &self.epoch, None);
+        self.write(&event, None);
     }
 
     /// The lists that find everything of a kind that was asked for: the store looks by an index where it can.
@@ -235,82 +330,106 @@ impl Reader {
     async fn catch_up(&mut self, since: Mark, until: Mark) -> Result<(), Over> {
         let mut at = since;
         while at < until {
-            match self.missed(at, until).await {
+            match self.missed(at, until).await? {
                 Ok(Some(last)) => at = last,
                 Ok(None) => break,
                 Err(StoreError::Corrupt(..)) => {
-                    self.resync("an entry of the journal is damaged");
                     self.sent = until;
-                    return self.snapshot().await;
+                    return self.begin_anew("an entry of the journal is damaged").await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a stream cannot read the journal now; it tries again");
                     tokio::time::sleep(PAUSE).await;
-                    continue;
                 }
             }
-            self.flush_if(CHUNK).await?;
         }
         self.sent = self.sent.max(until);
-        // Compacted under the reader: what was swept before it was read is lost to it.
-        if let Ok(head) = self.api.engine.head().await
-            && head.compacted > since.revision
-        {
-            self.resync("the journal was swept while it was read");
-            return self.snapshot().await;
+        // Swept under the reader: what was swept before it was read is lost to it.
+        let head = loop {
+            match self.api.engine.head().await {
+                Ok(head) => break head,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        };
+        if since < Mark::behind(head.compacted) {
+            return self.begin_anew("the journal was swept while it was read").await;
         }
-        self.bookmark("synced");
+        if self.is_placed {
+            self.bookmark("synced");
+        }
         Ok(())
     }
 
-    /// Sends one page. Returns its end, or nothing if there was no more.
-    async fn missed(&mut self, at: Mark, until: Mark) -> Result<Option<Mark>, StoreError> {
-        let entries = self.follower.read(at, self.tray.wanted.tenant.as_ref(), PAGE).await?;
-        let mut events = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.mark <= until) {
-            events.push(self.api.change(&self.follower, entry).await?);
-        }
-        events.iter().for_each(|event| self.caught(event));
-        Ok(entries.last().map(|entry| entry.mark))
+    /// Begins with what is. While that is being told already, it is only told why something of it will be missing: it is told again.
+    async fn begin_anew(&mut self, why: &str) -> Result<(), Over> {
+        self.resync(why);
+        Box::pin(self.what_is()).await
     }
 
-    fn caught(&mut self, event: &Event) {
-        let Some(mark) = event.mark else { return };
-        let (about, wanted) = (event.facts.about, &self.tray.wanted);
-        let from = match (event.is_passed, wanted.all) {
-            (true, false) => {
-                if wanted.matches(&event.facts) {
-                    self.passed.entry(about).or_insert(mark.revision);
-                }
-                return;
-            }
-            (true, true) => None,
-            (false, _) => self.passed.remove(&about),
+    /// Sends one page. Returns its end, or nothing if there was no more.
+    async fn missed(&mut self, at: Mark, until: Mark) -> Result<Result<Option<Mark>, StoreError>, Over> {
+        let entries = match self.follower.read(at, self.tray.wanted.tenant.as_ref(), PAGE).await {
+            Ok(entries) => entries,
+            Err(error) => return Ok(Err(error)),
         };
-        if wanted.matches(&event.facts) || from.is_some() {
-            event.write(&mut self.out, self.format, &self.epoch, from);
+        for entry in entries.iter().filter(|entry| entry.mark <= until) {
+            // Before its record is read: most of a busy journal is not of interest to most.
+            if self.tray.wanted.matches(&Facts::of(entry)) {
+                match self.api.change(&self.follower, entry).await {
+                    Ok(event) => self.caught(&event, entry.mark),
+                    Err(error) => return Ok(Err(error)),
+                }
+                self.flush_if(CHUNK).await?;
+            }
+            self.sent = self.sent.max(entry.mark);
         }
-        self.sent = self.sent.max(mark);
+        Ok(Ok(entries.last().map(|entry| entry.mark)))
+    }
+
+    fn caught(&mut self, event: &Event, mark: Mark) {
+        let about = event.facts.about;
+        if !self.tray.wanted.matches(&event.facts) || !self.is_news(about, mark) {
+            return;
+        }
+        if event.is_passed && self.tray.wanted.passes_over() {
+            self.passed.entry(about).or_insert(mark.revision);
+            return;
+        }
+        let from = self.passed.remove(&about).filter(|_| self.tray.wanted.passes_over());
+        self.write(event, from);
     }
 
     /// Hosts and pools, which have no places in the journal: whole at every beginning.
-    async fn hosts_and_pools(&mut self) -> Result<(), Over> {
-        if self.tray.wanted.has("host")
-            && let Ok(hosts) = self.api.all_hosts(&self.caller).await
-        {
-            hosts.iter().for_each(|host| self.aside(&host_event("snapshot", host)));
+    async fn hosts_and_pools(&mut self, name: &'static str) -> Result<Result<(), StoreError>, Over> {
+        let unavailable = |refusal: Refusal| StoreError::Unavailable(refusal.to_string());
+        if self.tray.wanted.has("host") {
+            match self.api.all_hosts(&self.caller).await {
+                Ok(hosts) => hosts.iter().for_each(|host| self.aside(&host_event(name, host))),
+                Err(refusal) => return Ok(Err(unavailable(refusal))),
+            }
         }
-        if self.tray.wanted.has("pool")
-            && let Ok(pools) = self.api.engine.pools().await
-        {
-            pools.iter().for_each(|pool| self.aside(&pool_event("snapshot", pool)));
+        if self.tray.wanted.has("pool") {
+            match self.api.engine.pools().await {
+                Ok(pools) => pools.iter().for_each(|pool| self.aside(&pool_event(name, pool))),
+                Err(refusal) => return Ok(Err(unavailable(refusal))),
+            }
         }
-        self.flush_if(CHUNK).await
+        self.flush_if(CHUNK).await?;
+        Ok(Ok(()))
+    }
+
+    /// The same in the middle of a stream, where some of their changes had no room.
+    async fn all_aside(&mut self) -> Result<(), Over> {
+        while let Err(error) = self.hosts_and_pools("change").await? {
+            tracing::debug!(%error, "a stream cannot list hosts and pools now; it tries again");
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     fn aside(&mut self, event: &Event) {
         if self.tray.wanted.matches(&event.facts) {
-            event.write(&mut self.out, self.format, &self.epoch, None);
+            self.write(event, None);
         }
     }
 
@@ -320,6 +439,7 @@ impl Reader {
 
     /// Tells up to where everything is known.
     fn bookmark(&mut self, name: &str) {
+        self.bookmark_at = Instant::now() + BOOKMARK_EVERY;
         let id = place(&self.epoch, self.sent);
         self.say(name, Some(&id), &json!({"revision": self.sent.revision}).to_string());
     }
@@ -356,7 +476,7 @@ fn gap(head: &Head, epoch: Option<&str>, mark: Mark) -> Option<String> {
         Some("the id is of another store".into())
     } else if mark.revision > head.revision {
         Some(format!("revision {} is of the future: the newest is {}", mark.revision, head.revision))
-    } else if mark.revision < head.compacted {
+    } else if mark < Mark::behind(head.compacted) {
         Some(format!("the journal was swept up to revision {}", head.compacted))
     } else {
         None
