@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod health;
 mod hosts;
 mod lists;
+mod machine;
 mod openapi;
 mod pools;
 mod profiles;
@@ -32,6 +33,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use engine::Engine;
+pub use machine::{statemachine, statemachine_svg};
 pub use openapi::openapi;
 use std::sync::Arc;
 
@@ -80,6 +82,7 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .route("/readyz", get(system::ready))
         .route("/version", get(system::version))
         .route("/openapi.json", get(system::openapi))
+        .route("/v1beta/statemachine", get(machine::show))
         .route("/{version}", get(system::one_version))
         .nest("/v1beta/{tenant}", tenant)
         .fallback(system::unknown_route)

@@ -31,6 +31,7 @@ const PAGE: &[&str] = &["limit", "offset", "marker", "sortKey", "sortDir"];
 const PLAIN_PAGE: &[&str] = &["limit", "offset", "sortKey", "sortDir"];
 const WAIT: &[&str] = &["waitFor", "timeout"];
 const JOURNAL: &[&str] = &["since", "limit"];
+const MACHINE: &[&str] = &["format", "resource", "state"];
 const NONE: &[&str] = &[];
 const ONCE: &[&str] = &["Idempotency-Key"];
 const MATCH: &[&str] = &["If-Match"];
@@ -124,6 +125,7 @@ const OPERATIONS: &[Operation] = &[
     read("//readyz", "Whether the store answers and recovery has been started", NONE, &[(200, "Ready")]),
     read("//version", "The release of the server", NONE, &[(200, "Release")]),
     read("//openapi.json", "This document", NONE, &[(200, "Document")]),
+    read("//v1beta/statemachine", "What every status promises, and what leads where", MACHINE, &[(200, "StateMachine"), (304, "")]),
     list("/block/volumes", "Volumes; any field filters", PAGE, &[(200, "Volumes")]),
     make("/block/volumes", "Create a volume, also from a snapshot", "NewVolume", &[(202, "Volume")]),
     read("/block/volumes/{id}", "One volume; waits for a status if asked", WAIT, &[(200, "VolumeOrGone"), (304, "")]),
@@ -253,12 +255,18 @@ fn answer(code: u16, schema: &str) -> Value {
     if !schema.is_empty() {
         answer["content"] = json!({"application/json": {"schema": reference(schema)}});
     }
+    for (_, kind) in OTHER_TYPES.iter().filter(|(of, _)| *of == schema) {
+        answer["content"][*kind] = json!({"schema": {"type": "string"}});
+    }
     answer
 }
 
 /// The bodies that come with a tag; a resource that is gone has none.
 const TAGGED: &[&str] =
-    &["Volume", "VolumeOrGone", "Snapshot", "SnapshotOrGone", "Attachment", "AttachmentOrGone", "Host", "Profile"];
+    &["Volume", "VolumeOrGone", "Snapshot", "SnapshotOrGone", "Attachment", "AttachmentOrGone", "Host", "Profile", "StateMachine"];
+
+/// The bodies that are answered in other types besides JSON, if they are asked for.
+const OTHER_TYPES: &[(&str, &str)] = &[("StateMachine", "image/svg+xml"), ("StateMachine", "text/vnd.mermaid")];
 
 /// The keys that filter a list.
 fn listed(operation: &Operation) -> Vec<&'static str> {
@@ -281,7 +289,11 @@ fn success(code: u16, schema: &str, operation: &Operation) -> Value {
         answer["headers"]["X-Wait"] = header("`reached` or `timeout`, if a status was waited for");
     }
     if code == 304 || TAGGED.contains(&schema) {
-        answer["headers"]["ETag"] = header("the resource's revision: for If-Match and If-None-Match");
+        answer["headers"]["ETag"] = header(if operation.query == MACHINE {
+            "names what is answered: for If-None-Match"
+        } else {
+            "the resource's revision: for If-Match and If-None-Match"
+        });
     }
     if operation.method == "post" && !operation.path.contains('{') {
         answer["headers"]["Location"] = header("where what was made is found");
@@ -334,6 +346,9 @@ fn about(name: &str) -> &'static str {
         "cascade" => "delete its snapshots first",
         "forget" => "drop the record of a volume in a retired pool and leave its data",
         "force" => "cut clients off",
+        "format" => "as what it is shown; `json` is the default",
+        "resource" => "of which kind of resource; all are the default, of a picture or a text `volume`",
+        "state" => "the status that is lit in the picture",
         "Idempotency-Key" => "a request with the same key and body is done once",
         "If-Match" => "only if the resource still has this revision",
         "If-None-Match" => "304 if the resource still has this revision",
@@ -353,6 +368,8 @@ fn query(name: &str) -> Value {
         "limit" | "offset" | "timeout" | "since" => json!({"type": "integer", "minimum": 0}),
         "cascade" | "forget" | "force" => json!({"type": "boolean"}),
         "sortDir" => json!({"enum": ["asc", "desc"]}),
+        "format" => json!({"enum": crate::machine::FORMATS}),
+        "resource" => json!({"enum": lifecycle::Resource::ALL.iter().map(|resource| resource.word()).collect::<Vec<_>>()}),
         _ => json!({"type": "string"}),
     }
 }

@@ -1,7 +1,7 @@
 //! The document and the routes are the same set.
 
 use crate::exchange::golden;
-use api_opensds::openapi;
+use api_opensds::{openapi, statemachine_svg};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,14 @@ fn every_route_is_in_the_document_and_the_other_way_round() {
 fn the_document_that_is_kept_is_the_one_that_is_served() {
     let text = serde_json::to_string_pretty(&openapi()).unwrap() + "\n";
     golden(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json"), &text);
+}
+
+#[test]
+fn the_pictures_that_are_kept_are_those_that_are_served() {
+    for resource in lifecycle::Resource::ALL {
+        let file = format!("../../docs/images/lifecycle-{}.svg", resource.word());
+        golden(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file), &statemachine_svg(*resource, None));
+    }
 }
 
 #[test]
