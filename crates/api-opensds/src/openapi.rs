@@ -125,6 +125,8 @@ const OPERATIONS: &[Operation] = &[
     read("//readyz", "Whether the store answers and recovery has been started", NONE, &[(200, "Ready")]),
     read("//version", "The release of the server", NONE, &[(200, "Release")]),
     read("//openapi.json", "This document", NONE, &[(200, "Document")]),
+    read("//docs", "This document as a page that people read", NONE, &[(200, "Page"), (304, "")]),
+    read("//docs/style.css", "How that page looks", NONE, &[(200, "Style"), (304, "")]),
     read("//v1beta/statemachine", "What every status promises, and what leads where", MACHINE, &[(200, "StateMachine"), (304, "")]),
     list("/block/volumes", "Volumes; any field filters", PAGE, &[(200, "Volumes")]),
     make("/block/volumes", "Create a volume, also from a snapshot", "NewVolume", &[(202, "Volume")]),
@@ -252,7 +254,7 @@ fn answer(code: u16, schema: &str) -> Value {
         405 => answer["headers"]["Allow"] = header("the methods that are served there"),
         _ => {}
     }
-    if !schema.is_empty() {
+    if !schema.is_empty() && !TEXTS.contains(&schema) {
         answer["content"] = json!({"application/json": {"schema": reference(schema)}});
     }
     for (_, kind) in OTHER_TYPES.iter().filter(|(of, _)| *of == schema) {
@@ -263,10 +265,15 @@ fn answer(code: u16, schema: &str) -> Value {
 
 /// The bodies that come with a tag; a resource that is gone has none.
 const TAGGED: &[&str] =
-    &["Volume", "VolumeOrGone", "Snapshot", "SnapshotOrGone", "Attachment", "AttachmentOrGone", "Host", "Profile", "StateMachine"];
+    &["Volume", "VolumeOrGone", "Snapshot", "SnapshotOrGone", "Attachment", "AttachmentOrGone", "Host", "Profile"];
 
-/// The bodies that are answered in other types besides JSON, if they are asked for.
-const OTHER_TYPES: &[(&str, &str)] = &[("StateMachine", "image/svg+xml"), ("StateMachine", "text/vnd.mermaid")];
+/// The bodies that are answered in other types than JSON.
+const OTHER_TYPES: &[(&str, &str)] =
+    &[("StateMachine", "image/svg+xml"), ("StateMachine", "text/vnd.mermaid"), ("Page", "text/html"), ("Style", "text/css")];
+/// Those that are never JSON: they have no schema.
+const TEXTS: &[&str] = &["Page", "Style"];
+/// Those that are the same until the next release: their tag is of what they say.
+const KEPT: &[&str] = &["StateMachine", "Page", "Style"];
 
 /// The keys that filter a list.
 fn listed(operation: &Operation) -> Vec<&'static str> {
@@ -288,12 +295,10 @@ fn success(code: u16, schema: &str, operation: &Operation) -> Value {
     if operation.query == WAIT && code == 200 {
         answer["headers"]["X-Wait"] = header("`reached` or `timeout`, if a status was waited for");
     }
-    if code == 304 || TAGGED.contains(&schema) {
-        answer["headers"]["ETag"] = header(if operation.query == MACHINE {
-            "names what is answered: for If-None-Match"
-        } else {
-            "the resource's revision: for If-Match and If-None-Match"
-        });
+    if operation.answers.iter().any(|(_, body)| KEPT.contains(body)) {
+        answer["headers"]["ETag"] = header("names what is answered: for If-None-Match");
+    } else if code == 304 || TAGGED.contains(&schema) {
+        answer["headers"]["ETag"] = header("the resource's revision: for If-Match and If-None-Match");
     }
     if operation.method == "post" && !operation.path.contains('{') {
         answer["headers"]["Location"] = header("where what was made is found");

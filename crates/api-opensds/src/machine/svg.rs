@@ -5,6 +5,7 @@
 use super::document::is_command;
 use super::drawing::{Arrow, Drawing};
 use super::layout::{Anchor, HALF, Point};
+use crate::markup::escaped;
 use lifecycle::Edge;
 use std::fmt::Write as _;
 
@@ -160,10 +161,13 @@ fn towards(from: (f64, f64), to: (f64, f64), distance: f64) -> (f64, f64) {
 fn legend(drawing: &Drawing, width: f64) -> (Vec<String>, f64) {
     let most = ((width - 24.0) / LETTER) as usize;
     let mut lines = vec!["Blue: what a user asks for. Grey: what an answer, a deadline or a look brings.".to_owned()];
+    if drawing.arrows.iter().any(|arrow| arrow.from.is_none()) {
+        lines[0].push_str(" Dashed: the same change from every status named here:");
+    }
     for arrow in drawing.arrows.iter().filter(|arrow| arrow.from.is_none()) {
         let to = if arrow.to.is_empty() { "the end" } else { arrow.to };
         let from: Vec<_> = arrow.edges.iter().map(|edge| edge.from).collect();
-        let head = format!("Dashed: {} → {to}", arrow.label.text());
+        let head = format!("{} → {to}", arrow.label.text());
         let room = most.saturating_sub(head.chars().count() + " from ".len());
         for (index, part) in wrapped(&from, room).into_iter().enumerate() {
             lines.push(match index {
@@ -199,20 +203,4 @@ fn described(drawing: &Drawing, lit: Option<&str>) -> String {
         let _ = write!(text, "{} ({}) leads to {}. ", status.word, status.class.word(), to.join(", "));
     }
     text.trim_end().to_owned()
-}
-
-/// Text as it may stand in an element or an attribute.
-pub(super) fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-    }
-    safe
 }
