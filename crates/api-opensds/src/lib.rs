@@ -20,10 +20,13 @@ pub mod fuzzing;
 mod health;
 mod hosts;
 mod lists;
+mod machine;
+mod markup;
 mod openapi;
 mod pools;
 mod profiles;
 mod query;
+mod reference;
 mod snapshots;
 mod system;
 mod volumes;
@@ -35,7 +38,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{get, post};
 use engine::Engine;
+pub use machine::{statemachine, statemachine_svg};
 pub use openapi::openapi;
+pub use reference::command_lines;
 use std::sync::Arc;
 
 /// How the dialect is spoken.
@@ -97,6 +102,9 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .route("/readyz", get(system::ready))
         .route("/version", get(system::version))
         .route("/openapi.json", get(system::openapi))
+        .route("/docs", get(reference::page))
+        .route("/docs/style.css", get(reference::style))
+        .route("/v1beta/statemachine", get(machine::show))
         .route("/{version}", get(system::one_version))
         .nest("/v1beta/{tenant}", tenant)
         .fallback(system::unknown_route)

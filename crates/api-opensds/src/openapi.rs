@@ -32,6 +32,7 @@ const PAGE: &[&str] = &["limit", "offset", "marker", "sortKey", "sortDir"];
 const PLAIN_PAGE: &[&str] = &["limit", "offset", "sortKey", "sortDir"];
 const WAIT: &[&str] = &["waitFor", "timeout"];
 const JOURNAL: &[&str] = &["since", "limit"];
+const MACHINE: &[&str] = &["format", "resource", "state"];
 const NONE: &[&str] = &[];
 const ONCE: &[&str] = &["Idempotency-Key"];
 const MATCH: &[&str] = &["If-Match"];
@@ -127,6 +128,9 @@ const OPERATIONS: &[Operation] = &[
     read("//readyz", "Whether the store answers and recovery has been started", NONE, &[(200, "Ready")]),
     read("//version", "The release of the server", NONE, &[(200, "Release")]),
     read("//openapi.json", "This document", NONE, &[(200, "Document")]),
+    read("//docs", "This document as a page that people read", NONE, &[(200, "Page"), (304, "")]),
+    read("//docs/style.css", "How that page looks", NONE, &[(200, "Style"), (304, "")]),
+    read("//v1beta/statemachine", "What every status promises, and what leads where", MACHINE, &[(200, "StateMachine"), (304, "")]),
     list("/block/volumes", "Volumes; any field filters", PAGE, &[(200, "Volumes")]),
     make("/block/volumes", "Create a volume, also from a snapshot", "NewVolume", &[(202, "Volume")]),
     read("/block/volumes/{id}", "One volume; waits for a status if asked", WAIT, &[(200, "VolumeOrGone"), (304, "")]),
@@ -254,8 +258,11 @@ fn answer(code: u16, schema: &str) -> Value {
         405 => answer["headers"]["Allow"] = header("the methods that are served there"),
         _ => {}
     }
-    if !schema.is_empty() {
+    if !schema.is_empty() && !TEXTS.contains(&schema) {
         answer["content"] = json!({"application/json": {"schema": reference(schema)}});
+    }
+    for (_, kind) in OTHER_TYPES.iter().filter(|(of, _)| *of == schema) {
+        answer["content"][*kind] = json!({"schema": {"type": "string"}});
     }
     answer
 }
@@ -263,6 +270,14 @@ fn answer(code: u16, schema: &str) -> Value {
 /// The bodies that come with a tag; a resource that is gone has none.
 const TAGGED: &[&str] =
     &["Volume", "VolumeOrGone", "Snapshot", "SnapshotOrGone", "Attachment", "AttachmentOrGone", "Host", "Profile"];
+
+/// The bodies that are answered in other types than JSON.
+const OTHER_TYPES: &[(&str, &str)] =
+    &[("StateMachine", "image/svg+xml"), ("StateMachine", "text/vnd.mermaid"), ("Page", "text/html"), ("Style", "text/css")];
+/// Those that are never JSON: they have no schema.
+const TEXTS: &[&str] = &["Page", "Style"];
+/// Those that are the same until the next release: their tag is of what they say.
+const KEPT: &[&str] = &["StateMachine", "Page", "Style"];
 
 /// The keys that filter a list.
 fn listed(operation: &Operation) -> Vec<&'static str> {
@@ -284,7 +299,9 @@ fn success(code: u16, schema: &str, operation: &Operation) -> Value {
     if operation.query == WAIT && code == 200 {
         answer["headers"]["X-Wait"] = header("`reached` or `timeout`, if a status was waited for");
     }
-    if code == 304 || TAGGED.contains(&schema) {
+    if operation.answers.iter().any(|(_, body)| KEPT.contains(body)) {
+        answer["headers"]["ETag"] = header("names what is answered: for If-None-Match");
+    } else if code == 304 || TAGGED.contains(&schema) {
         answer["headers"]["ETag"] = header("the resource's revision: for If-Match and If-None-Match");
     }
     if operation.method == "post" && !operation.path.contains('{') {
@@ -339,6 +356,9 @@ fn about(name: &str) -> &'static str {
         "cascade" => "delete its snapshots first",
         "forget" => "drop the record of a volume in a retired pool and leave its data",
         "force" => "cut clients off",
+        "format" => "as what it is shown; `json` is the default",
+        "resource" => "of which kind of resource; all are the default, of a picture or a text `volume`",
+        "state" => "the status that is lit in the picture",
         "Idempotency-Key" => "a request with the same key and body is done once",
         "If-Match" => "only if the resource still has this revision",
         "If-None-Match" => "304 if the resource still has this revision",
@@ -358,6 +378,8 @@ fn query(name: &str) -> Value {
         "limit" | "offset" | "timeout" | "since" => json!({"type": "integer", "minimum": 0}),
         "cascade" | "forget" | "force" => json!({"type": "boolean"}),
         "sortDir" => json!({"enum": ["asc", "desc"]}),
+        "format" => json!({"enum": crate::machine::FORMATS}),
+        "resource" => json!({"enum": lifecycle::Resource::ALL.iter().map(|resource| resource.word()).collect::<Vec<_>>()}),
         _ => json!({"type": "string"}),
     }
 }

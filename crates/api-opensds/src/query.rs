@@ -43,7 +43,7 @@ impl Query {
     }
 
     /// The last value of a key; an empty one is none, as clients of OpenSDS send keys that they have no value for.
-    fn one(&self, key: &str) -> Option<&str> {
+    pub(crate) fn one(&self, key: &str) -> Option<&str> {
         self.0.get(key).and_then(|values| values.last()).map(String::as_str).filter(|value| !value.is_empty())
     }
 

@@ -3,7 +3,7 @@
 use api_opensds::{AttachmentWords, Settings, openapi, router};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use engine::{Engine, PoolSetup};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -395,4 +395,81 @@ async fn updates_that_merge_have_a_bound() {
     let path = format!("/profiles/{}/customProperties", made["id"].as_str().expect("an id"));
     let (code, told) = post(&app, &path, &words(200)).await;
     assert_eq!(code, 400, "{told}");
+}
+
+/// Asks as a browser does: the status, the headers, and the body as text.
+async fn fetched(app: &Router, path: &str, known: Option<&str>) -> (StatusCode, HeaderMap, String) {
+    let mut request = Request::builder().uri(path);
+    if let Some(tag) = known {
+        request = request.header("if-none-match", tag);
+    }
+    let answer = app.clone().oneshot(request.body(Body::empty()).expect("a request")).await.expect("infallible");
+    let (parts, body) = answer.into_parts();
+    let bytes = body.collect().await.expect("a body").to_bytes();
+    (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).expect("text"))
+}
+
+fn said<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_machine_is_told_in_each_format_with_a_tag() {
+    let app = app(AttachmentWords::Legacy).await;
+    let rows = [
+        ("", "application/json; charset=utf-8", "\"kind\":\"snapshot\""),
+        ("?format=json&resource=attachment", "application/json; charset=utf-8", "\"word\":\"errorDetaching\""),
+        ("?format=svg", "image/svg+xml", "The statuses of a volume"),
+        ("?format=svg&resource=snapshot&state=deleted", "image/svg+xml", "class=\"box final lit\""),
+        ("?format=mermaid&resource=attachment", "text/vnd.mermaid; charset=utf-8", "attached --> detached : unexport done"),
+    ];
+    for (query, kind, holds) in rows {
+        let path = format!("/v1beta/statemachine{query}");
+        let (code, headers, body) = fetched(&app, &path, None).await;
+        assert_eq!((code.as_u16(), said(&headers, "content-type")), (200, kind), "{query}");
+        assert!(body.contains(holds), "{query}: {body}");
+        assert_eq!((said(&headers, "cache-control"), said(&headers, "x-content-type-options")), ("no-cache", "nosniff"));
+        let tag = said(&headers, "etag");
+        let (code, again, body) = fetched(&app, &path, Some(tag)).await;
+        assert_eq!((code.as_u16(), said(&again, "etag"), body.as_str()), (304, tag, ""), "{query}");
+        assert_eq!(fetched(&app, &path, Some("\"another\"")).await.0, 200);
+    }
+    let (_, one, _) = fetched(&app, "/v1beta/statemachine?format=svg", None).await;
+    let (_, lit, _) = fetched(&app, "/v1beta/statemachine?format=svg&state=error", None).await;
+    assert_ne!(one["etag"], lit["etag"], "two pictures under one tag");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_state_machine_does_not_know_is_refused_naming_what_it_does() {
+    let app = app(AttachmentWords::Seed).await;
+    let rows = [
+        ("format=png", "json, svg, mermaid"),
+        ("format=svg&resource=pool", "volume, snapshot, attachment"),
+        ("resource=Volume", "volume, snapshot, attachment"),
+        ("format=svg&state=attached", "creating, available, attaching"),
+        ("format=svg&resource=attachment&state=%3Cscript%3E", "attached, attaching, detached"),
+    ];
+    for (query, known) in rows {
+        let (code, headers, body) = fetched(&app, &format!("/v1beta/statemachine?{query}"), None).await;
+        assert_eq!((code.as_u16(), said(&headers, "content-type")), (400, "application/json; charset=utf-8"), "{query}");
+        assert!(body.contains(known), "{query}: {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reference_is_a_page_of_its_own_under_a_strict_policy() {
+    let app = app(AttachmentWords::Seed).await;
+    let (code, headers, page) = fetched(&app, "/docs", None).await;
+    assert_eq!((code.as_u16(), said(&headers, "content-type")), (200, "text/html; charset=utf-8"));
+    let policy = said(&headers, "content-security-policy");
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    for (path, kind) in
+        [("/docs/style.css", "text/css; charset=utf-8"), ("/v1beta/statemachine?format=svg&resource=volume", "image/svg+xml")]
+    {
+        assert!(page.contains(&format!("=\"{}\"", path.replace('&', "&amp;"))), "{path} is not on the page");
+        let (code, headers, _) = fetched(&app, path, None).await;
+        assert_eq!((code.as_u16(), said(&headers, "content-type")), (200, kind));
+    }
+    let (code, _, body) = fetched(&app, "/docs", Some(said(&headers, "etag"))).await;
+    assert_eq!((code.as_u16(), body.as_str()), (304, ""));
 }

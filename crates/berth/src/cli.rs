@@ -759,6 +759,16 @@ mod tests {
     }
 
     #[test]
+    fn the_lines_of_the_reference_page_can_be_typed() {
+        let mut count = 0;
+        for line in api_opensds::command_lines() {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+            count += 1;
+        }
+        assert!(count > 30, "{count} lines");
+    }
+
+    #[test]
     fn shared_flags_may_stand_anywhere() {
         for line in ["-o json volume list", "volume -o json list", "volume list -o json"] {
             let cli = Cli::try_parse_from(std::iter::once("berth").chain(line.split(' '))).expect(line);

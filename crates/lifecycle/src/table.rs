@@ -3,6 +3,7 @@
 //! - Nothing here is written by hand but the words: which command leads where, and which edges exist, is what a walk over the
 //!   rules finds (`walk`), so the page cannot disagree with the code.
 //! - Deterministic: the same rules give the same bytes.
+//! - What a walk found is kept in `table/edges.txt`, for those who cannot wait for one; a test holds it to the rules.
 //!
 //! Not here: what a backend makes possible (the model, `tests/model`).
 
@@ -51,6 +52,43 @@ impl Resource {
     }
 }
 
+/// What kind of status it is: what may be expected of it next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Stays until somebody asks for something else, or a look shows something else.
+    Stable,
+    /// Work is owed; it settles in bounded time once faults stop.
+    Transient,
+    /// Something failed or is not as it should be; the reason tells what.
+    Error,
+    /// The record is a tombstone, and goes by itself.
+    Final,
+}
+
+impl Class {
+    /// The word people read.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Transient => "transient",
+            Self::Error => "error",
+            Self::Final => "final",
+        }
+    }
+}
+
+/// One status, as it is told to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The seed's word.
+    pub word: &'static str,
+    /// What may be expected of it next.
+    pub class: Class,
+    /// What holds while it is shown, as of the last look.
+    pub promise: &'static str,
+}
+
 /// One edge of a status diagram.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {
@@ -64,22 +102,46 @@ pub struct Edge {
     pub causes: Vec<String>,
 }
 
-/// Every change of a status that the rules allow, in a fixed order. Takes some hundred thousand decisions (a second or
-/// so unoptimised): compute it once.
+/// Every change of a status that the rules allow, in a fixed order. Takes some hundred thousand decisions (many seconds
+/// unoptimised): compute it once, or take [`kept_edges`].
 #[must_use]
 pub fn edges() -> Vec<Edge> {
     Tables::new().edges()
 }
 
-/// The page `docs/lifecycle.md`: promises, commands, answers and diagrams, per resource.
+/// What [`edges`] gives, as it was kept when this was built: at once, for a server that tells it.
+///
+/// A line is the resource, from, to and the causes, with a bar between any two. Source: `cargo test -p lifecycle --test page`.
 #[must_use]
-pub fn markdown() -> String {
-    let tables = Tables::new();
-    let mut page = String::from(HEAD);
-    for resource in Resource::ALL {
-        tables.section(*resource, &mut page);
+pub fn kept_edges() -> Vec<Edge> {
+    include_str!("table/edges.txt").lines().filter_map(kept_edge).collect()
+}
+
+fn kept_edge(line: &'static str) -> Option<Edge> {
+    let mut words = line.split('|');
+    let resource = words.next()?;
+    let resource = Resource::ALL.iter().copied().find(|known| known.word() == resource)?;
+    Some(Edge { resource, from: words.next()?, to: words.next()?, causes: words.map(ToString::to_string).collect() })
+}
+
+/// The lines that [`kept_edges`] reads.
+#[must_use]
+pub fn edges_to_keep(edges: &[Edge]) -> String {
+    let line = |edge: &Edge| format!("{}|{}|{}|{}\n", edge.resource.word(), edge.from, edge.to, edge.causes.join("|"));
+    edges.iter().map(line).collect()
+}
+
+/// A diagram of one kind of resource in the notation of Mermaid.
+#[must_use]
+pub fn mermaid(resource: Resource, edges: &[Edge]) -> String {
+    let mut text = String::from("stateDiagram-v2\n");
+    let end = |status: &'static str| if status.is_empty() { "[*]" } else { status };
+    for Edge { from, to, causes, .. } in edges.iter().filter(|edge| edge.resource == resource) {
+        // A colon ends the arrow's ends, so none may stand in its label.
+        let causes: Vec<_> = causes.iter().map(|cause| cause.replace(':', "")).collect();
+        text.push_str(&format!("    {} --> {} : {}\n", end(from), end(to), causes.join(", ")));
     }
-    page
+    text
 }
 
 const HEAD: &str = "\
@@ -97,16 +159,35 @@ status would allow it. Several statuses in a cell depend on the other attachment
 
 type Cells = BTreeMap<(Resource, &'static str, Cause), BTreeSet<Effect>>;
 
-struct Tables {
+/// What a walk over the rules found.
+pub struct Tables {
     direct: Cells,
     edges: BTreeMap<(Resource, &'static str, &'static str), BTreeSet<String>>,
 }
 
+impl Default for Tables {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Tables {
-    fn new() -> Self {
+    /// Walks: some hundred thousand decisions, many seconds unoptimised.
+    #[must_use]
+    pub fn new() -> Self {
         let mut tables = Self { direct: BTreeMap::new(), edges: BTreeMap::new() };
         walk::walk(&mut |happening| tables.note(happening));
         tables
+    }
+
+    /// The page `docs/lifecycle.md`: promises, commands, answers and diagrams, per resource.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut page = String::from(HEAD);
+        for resource in Resource::ALL {
+            self.section(*resource, &mut page);
+        }
+        page
     }
 
     fn note(&mut self, Happening { subject, from, cause, effect, is_direct }: Happening) {
@@ -121,7 +202,9 @@ impl Tables {
         }
     }
 
-    fn edges(&self) -> Vec<Edge> {
+    /// Every change of a status that the rules allow, in a fixed order.
+    #[must_use]
+    pub fn edges(&self) -> Vec<Edge> {
         let edge = |(key, causes): (&(Resource, &'static str, &'static str), &BTreeSet<String>)| {
             let (resource, from, to) = *key;
             Edge { resource, from, to, causes: causes.iter().cloned().collect() }
@@ -131,17 +214,24 @@ impl Tables {
 
     fn section(&self, resource: Resource, page: &mut String) {
         let word = resource.word();
+        let article = if resource == Resource::Attachment { "an" } else { "a" };
         page.push_str(&format!("\n## {}{}\n\n### What each status promises\n\n", word[..1].to_uppercase(), &word[1..]));
         page.push_str("| status | what holds, as of the last look |\n|---|---|\n");
-        for (status, promise) in promises(resource) {
-            page.push_str(&format!("| `{status}` | {promise} |\n"));
+        for Status { word, promise, .. } in statuses(resource) {
+            page.push_str(&format!("| `{word}` | {promise} |\n"));
         }
         page.push_str("\n### What each command does\n\n");
         self.commands(resource, page);
         page.push_str("\n### What each answer means\n\n");
         self.answers(resource, page);
         page.push_str("\n### Diagram\n\n");
-        self.diagram(resource, page);
+        page.push_str(&format!("![The statuses of {article} {word}](images/lifecycle-{word}.svg)\n\n"));
+        page.push_str(
+            "Solid arrows are drawn one by one. A dashed one stands for all changes to its status that no solid arrow shows; the\n",
+        );
+        page.push_str("line below the picture names them. The same, with every cause:\n\n```mermaid\n");
+        page.push_str(&mermaid(resource, &self.edges()));
+        page.push_str("```\n");
     }
 
     fn commands(&self, resource: Resource, page: &mut String) {
@@ -149,7 +239,7 @@ impl Tables {
         let columns: BTreeSet<&Cause> = self.keys(resource).map(|(_, cause)| cause).filter(|cause| is_command(cause)).collect();
         let head: Vec<_> = columns.iter().map(ToString::to_string).collect();
         page.push_str(&format!("| status | {} |\n|---|{}\n", head.join(" | "), "---|".repeat(head.len())));
-        for (status, _) in promises(resource) {
+        for Status { word: status, .. } in statuses(resource) {
             let cells: Vec<_> = columns.iter().map(|cause| self.cell(resource, status, cause)).collect();
             page.push_str(&format!("| `{status}` | {} |\n", cells.join(" | ")));
         }
@@ -158,7 +248,7 @@ impl Tables {
     fn answers(&self, resource: Resource, page: &mut String) {
         const COLUMNS: [&str; 7] = ["done", "done with another size", "absent", "serving", "refused", "failed", "deadline"];
         page.push_str(&format!("| status | owed | {} |\n|---|---|{}\n", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len())));
-        for (status, _) in promises(resource) {
+        for Status { word: status, .. } in statuses(resource) {
             let works: BTreeSet<_> =
                 self.keys(resource).filter(|(from, _)| *from == status).filter_map(|(_, cause)| work(cause)).collect();
             for work in works {
@@ -196,16 +286,6 @@ impl Tables {
             (false, false) => format!("{}, unless: {}", to.join(" or "), unless.join("; ")),
         }
     }
-
-    fn diagram(&self, resource: Resource, page: &mut String) {
-        page.push_str("```mermaid\nstateDiagram-v2\n");
-        let end = |status: &'static str| if status.is_empty() { "[*]" } else { status };
-        for ((_, from, to), causes) in self.edges.iter().filter(|((of, ..), _)| *of == resource) {
-            let causes: Vec<_> = causes.iter().map(|cause| cause.replace(':', "")).collect();
-            page.push_str(&format!("    {} --> {} : {}\n", end(from), end(to), causes.join(", ")));
-        }
-        page.push_str("```\n");
-    }
 }
 
 const fn work(cause: &Cause) -> Option<&'static str> {
@@ -224,12 +304,44 @@ impl core::fmt::Display for Cause {
     }
 }
 
-fn promises(resource: Resource) -> Vec<(&'static str, &'static str)> {
+/// Every status of one kind of resource, in the seed's order.
+#[must_use]
+pub fn statuses(resource: Resource) -> Vec<Status> {
     match resource {
-        Resource::Volume => VolumeStatus::ALL.iter().map(|status| (status.word(), volume_promise(*status))).collect(),
-        Resource::Snapshot => SnapshotStatus::ALL.iter().map(|status| (status.word(), snapshot_promise(*status))).collect(),
-        Resource::Attachment => AttachmentStatus::ALL.iter().map(|status| (status.word(), attachment_promise(*status))).collect(),
+        Resource::Volume => VolumeStatus::ALL.iter().copied().map(volume_status).collect(),
+        Resource::Snapshot => SnapshotStatus::ALL.iter().copied().map(snapshot_status).collect(),
+        Resource::Attachment => AttachmentStatus::ALL.iter().copied().map(attachment_status).collect(),
     }
+}
+
+const fn volume_status(status: VolumeStatus) -> Status {
+    let class = match status {
+        VolumeStatus::Available | VolumeStatus::InUse => Class::Stable,
+        VolumeStatus::Creating | VolumeStatus::Attaching | VolumeStatus::Detaching => Class::Transient,
+        VolumeStatus::Deleting | VolumeStatus::Extending => Class::Transient,
+        VolumeStatus::Error | VolumeStatus::ErrorDeleting | VolumeStatus::ErrorExtending => Class::Error,
+    };
+    Status { word: status.word(), class, promise: volume_promise(status) }
+}
+
+const fn snapshot_status(status: SnapshotStatus) -> Status {
+    let class = match status {
+        SnapshotStatus::Available => Class::Stable,
+        SnapshotStatus::Creating | SnapshotStatus::Deleting => Class::Transient,
+        SnapshotStatus::Error | SnapshotStatus::ErrorDeleting => Class::Error,
+        SnapshotStatus::Deleted => Class::Final,
+    };
+    Status { word: status.word(), class, promise: snapshot_promise(status) }
+}
+
+const fn attachment_status(status: AttachmentStatus) -> Status {
+    let class = match status {
+        AttachmentStatus::Attached => Class::Stable,
+        AttachmentStatus::Attaching => Class::Transient,
+        AttachmentStatus::ErrorAttaching | AttachmentStatus::ErrorDetaching => Class::Error,
+        AttachmentStatus::Detached => Class::Final,
+    };
+    Status { word: status.word(), class, promise: attachment_promise(status) }
 }
 
 const fn volume_promise(status: VolumeStatus) -> &'static str {

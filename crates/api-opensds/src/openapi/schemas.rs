@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 /// Every schema by its name.
 pub(super) fn all() -> Value {
     let mut all = Map::new();
-    for part in [resources(), requests(), catalogue(), doctor(), system()] {
+    for part in [resources(), requests(), catalogue(), doctor(), machine(), system()] {
         let Value::Object(part) = part else { continue };
         all.extend(part);
     }
@@ -302,6 +302,30 @@ fn doctor() -> Value {
             ("more", number()),
             ("looking?", json!({"type": "boolean", "description": "the look that was asked for goes on: this is as of those before"})),
         ]),
+    })
+}
+
+/// The state machine. A position is a column and a row, in which the centres of boxes are whole numbers.
+fn machine() -> Value {
+    let place = json!({"type": "array", "items": {"type": "number"}, "description": "column and row"});
+    let list = |of: Value| json!({"type": "array", "items": of});
+    let label = object(&[("text", text()), ("at", place.clone()), ("anchor", one_of(&["start", "middle", "end"]))]);
+    let spots = ["from", "to", "start", "end", "box", "unit"].map(|name| (name, place.clone()));
+    json!({
+        "StateMachine": object(&[("version", number()), ("resources", list(reference("Machine")))]),
+        "Machine": object(&[
+            ("kind", text()), ("statuses", list(reference("MachineStatus"))), ("transitions", list(reference("MachineTransition"))),
+            ("commands", list(reference("MachineCommand"))), ("layout", object(&spots)),
+        ]),
+        "MachineStatus": object(&[
+            ("word", text()), ("class", one_of(&["stable", "transient", "error", "final"])), ("promise", text()),
+            ("column", json!({"type": "number"})), ("row", json!({"type": "number"})),
+        ]),
+        "MachineTransition": object(&[
+            ("from", text()), ("to", text()), ("causes", list(text())), ("commands", list(text())),
+            ("drawn", one_of(&["line", "stub", "no"])), ("path", list(place)), ("label?", label),
+        ]),
+        "MachineCommand": object(&[("word", text()), ("method", text()), ("path", text()), ("says", text())]),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Every body that the API sends, as golden files, each held to the API document; and the document held to the routes.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p api-opensds --test golden` rewrites `testdata` and `docs/openapi.json`; the diff is read like code.
+//! `UPDATE_GOLDEN=1 cargo test -p api-opensds --test golden` rewrites `testdata`, `docs/openapi.json` and `docs/images`; the diff is read like code.
 
 mod exchange;
 mod routes;
@@ -198,6 +198,8 @@ async fn pools_and_the_rest() {
     for path in ["//", "//v1beta", "//v9", "//version", "//livez", "//readyz"] {
         wire.get(path).await;
     }
+    wire.get("//v1beta/statemachine?resource=attachment").await;
+    wire.get("//v1beta/statemachine?resource=pool").await;
     wire.done();
 }
 

@@ -83,6 +83,7 @@ fn is(body: &Value, kind: &str) -> bool {
         "array" => body.is_array(),
         "string" => body.is_string(),
         "integer" => body.is_u64() || body.is_i64(),
+        "number" => body.is_number(),
         "boolean" => body.is_boolean(),
         "null" => body.is_null(),
         other => panic!("no such type: {other}"),
