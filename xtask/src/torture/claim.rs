@@ -112,10 +112,14 @@ impl Claim {
         match kind {
             "snapshot" => drop(state.snapshots.insert(id.to_owned(), to.to_owned())),
             "attachment" => {
-                let leaves = to == "attached" && text("cause") == "detach" && ended[0] != "detach";
+                // An entry that changes no status and ends nothing tells nothing of whether it leaves.
+                let stays = was.as_deref() == Some(to) && ended[0].is_empty() && text("cause") != "detach";
+                let before = stays && state.attachments.get(id).is_some_and(|attachment| attachment.leaves);
+                let leaves = before || to == "attached" && text("cause") == "detach" && ended[0] != "detach";
                 state.attachments.insert(id.to_owned(), Attachment { word: to.to_owned(), leaves });
             }
-            _ if id == volume => state.volume(to, ask, ended),
+            // What clones is told by the volume that is cloned, too: it is not what becomes of that.
+            _ if id == volume => state.volume(to, ask.filter(|ask| !matches!(ask, Ask::Clone { .. }) || was.is_none()), ended),
             _ => self.gaps.push(format!("revision {revision}: {kind} {id} is no part of it")),
         }
     }
