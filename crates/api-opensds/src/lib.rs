@@ -12,6 +12,7 @@ mod attachments;
 mod body;
 mod caller;
 mod doctor;
+mod dry;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

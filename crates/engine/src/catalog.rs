@@ -2,6 +2,7 @@
 
 use crate::engine::{DEFAULT_PROFILE, Engine, STALE_RETRIES, WORDS_MAX, not_found};
 use crate::records::{About, HostRecord, Key, ProfileRecord, Record};
+use crate::rehearsal::rehearse;
 use crate::requests::{Caller, HostFields, ProfileFields, Refusal};
 use crate::shared::{refusal, unavailable};
 use crate::store::{Change, Commit, CommitError, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Touched, Versioned};
@@ -28,8 +29,8 @@ impl Engine {
             initiators: None,
         };
         fill_host(&mut record, fields);
-        self.put(Key::Host(id), Expected::Absent, Some(Record::Host(record))).await.map_err(refusal)?;
-        self.host(caller, id).await
+        self.put(caller, Key::Host(id), Expected::Absent, Some(Record::Host(record.clone()))).await.map_err(refusal)?;
+        if caller.dry_run { Ok(record) } else { self.host(caller, id).await }
     }
 
     /// A host.
@@ -62,7 +63,8 @@ impl Engine {
                 self.unattached(id).await?;
             }
             record.about.updated_at = Some(self.shared.clock.now());
-            match self.put(Key::Host(id), Expected::Version(version), Some(Record::Host(record))).await {
+            match self.put(caller, Key::Host(id), Expected::Version(version), Some(Record::Host(record.clone()))).await {
+                Ok(()) if caller.dry_run => return Ok(record),
                 Ok(()) => return self.host(caller, id).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
@@ -87,7 +89,7 @@ impl Engine {
     /// [`Refusal::NotFound`], [`Refusal::Conflict`] while attachments name it.
     pub async fn delete_host(&self, caller: &Caller, id: HostId) -> Result<(), Refusal> {
         let found = self.host_version(caller, id).await?;
-        self.put(Key::Host(id), Expected::Version(found.version), None).await.map_err(refusal)
+        self.put(caller, Key::Host(id), Expected::Version(found.version), None).await.map_err(refusal)
     }
 
     /// Makes a profile.
@@ -97,16 +99,17 @@ impl Engine {
     pub async fn create_profile(&self, caller: &Caller, fields: ProfileFields) -> Result<ProfileRecord, Refusal> {
         administrator(caller)?;
         let id = ProfileId(self.shared.settings.ids.next());
-        self.insert_profile(id, fields).await.map_err(refusal)?;
-        self.profile(id).await
+        let record = self.insert_profile(caller, id, fields).await.map_err(refusal)?;
+        if caller.dry_run { Ok(record) } else { self.profile(id).await }
     }
 
-    async fn insert_profile(&self, id: ProfileId, fields: ProfileFields) -> Result<(), CommitError> {
+    async fn insert_profile(&self, caller: &Caller, id: ProfileId, fields: ProfileFields) -> Result<ProfileRecord, CommitError> {
         let about = About { created_at: self.shared.clock.now(), ..About::default() };
         let mut record =
             ProfileRecord { id, about, storage_type: "block".into(), properties: Default::default(), custom: Default::default() };
         fill_profile(&mut record, fields);
-        self.put(Key::Profile(id), Expected::Absent, Some(Record::Profile(record))).await
+        self.put(caller, Key::Profile(id), Expected::Absent, Some(Record::Profile(record.clone()))).await?;
+        Ok(record)
     }
 
     /// A profile.
@@ -137,7 +140,8 @@ impl Engine {
                 return Err(Refusal::BadReference(format!("at most {WORDS_MAX} custom properties are kept; remove some first")));
             }
             record.about.updated_at = Some(self.shared.clock.now());
-            match self.put(Key::Profile(id), Expected::Version(version), Some(Record::Profile(record))).await {
+            match self.put(caller, Key::Profile(id), Expected::Version(version), Some(Record::Profile(record.clone()))).await {
+                Ok(()) if caller.dry_run => return Ok(record),
                 Ok(()) => return self.profile(id).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
@@ -153,7 +157,7 @@ impl Engine {
     pub async fn delete_profile(&self, caller: &Caller, id: ProfileId) -> Result<(), Refusal> {
         administrator(caller)?;
         let found = self.profile_version(id).await?;
-        self.put(Key::Profile(id), Expected::Version(found.version), None).await.map_err(refusal)
+        self.put(caller, Key::Profile(id), Expected::Version(found.version), None).await.map_err(refusal)
     }
 
     /// The block profile with this name.
@@ -189,17 +193,21 @@ impl Engine {
             description: Some("what a volume gets that asks for no profile".into()),
             ..ProfileFields::default()
         };
-        match self.insert_profile(ProfileId(self.shared.settings.ids.next()), fields).await {
+        match self.insert_profile(&Caller::default(), ProfileId(self.shared.settings.ids.next()), fields).await {
             // An administrator gave the name to a profile of another storage type: theirs stands.
-            Ok(()) | Err(CommitError::NameTaken(_)) => Ok(()),
+            Ok(_) | Err(CommitError::NameTaken(_)) => Ok(()),
             Err(error) => Err(refusal(error)),
         }
     }
 
-    async fn put(&self, key: Key, expected: Expected, record: Option<Record>) -> Result<(), CommitError> {
+    async fn put(&self, caller: &Caller, key: Key, expected: Expected, record: Option<Record>) -> Result<(), CommitError> {
         let unused = record.is_none();
         let change = Change { key, expected, record, touched: Touched::default(), unused };
-        self.shared.store.commit(Commit { changes: vec![change], ..Commit::default() }).await.map(drop)
+        let commit = Commit { changes: vec![change], ..Commit::default() };
+        match caller.dry_run {
+            true => rehearse(&*self.shared.store, &commit).await,
+            false => self.shared.store.commit(commit).await.map(drop),
+        }
     }
 }
 

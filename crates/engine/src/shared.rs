@@ -157,13 +157,11 @@ impl Shared {
         held.1
     }
 
-    /// Commits steps of one or several volumes together and wakes whoever they concern.
-    pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
+    /// What steps of one or several volumes together are as a commit. Nothing is committed yet.
+    pub(crate) async fn assemble(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<Commit, CommitError> {
         let now = self.clock.now();
         let mut commit = extra;
-        let mut touched = Vec::new();
         for step in steps {
-            touched.push(step.after.state.id());
             let reservable = match self.pools.get(&step.after.pool) {
                 Some(pool) if cause.is_command && step.grows() => Some(self.reservable(pool).await.ok_or_else(|| {
                     CommitError::Unavailable(format!("pool {} does not tell its capacity; see to its backend", pool.setup.name))
@@ -175,6 +173,13 @@ impl Shared {
             commit.counters.extend(counters);
             commit.journal.extend(journal);
         }
+        Ok(commit)
+    }
+
+    /// Commits steps of one or several volumes together and wakes whoever they concern.
+    pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
+        let touched: Vec<_> = steps.iter().map(|step| step.after.state.id()).collect();
+        let commit = self.assemble(steps, extra, cause).await?;
         let point = if cause.is_command { INTENT } else { OUTCOME };
         point.before.pass();
         let committed = self.store.commit(commit).await;
