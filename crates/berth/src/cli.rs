@@ -16,6 +16,7 @@ mod look;
 mod serve;
 mod shared;
 mod snapshot;
+mod trial;
 mod values;
 mod volume;
 
@@ -25,7 +26,7 @@ pub(crate) use data::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataSt
 pub(crate) use host::{HostChanges, HostCommand, HostCreateArgs};
 pub(crate) use look::{DoctorArgs, WaitForArgs, WaitKind};
 pub(crate) use serve::{DemoArgs, ServeArgs};
-pub(crate) use shared::{Again, Ids, JournalArgs, NamedListArgs, PageArgs, RenameArgs, WaitArgs};
+pub(crate) use shared::{Again, Ids, JournalArgs, NamedListArgs, PageArgs, RenameArgs, WaitArgs, Which};
 pub(crate) use snapshot::{SnapshotCommand, SnapshotCreateArgs, SnapshotListArgs};
 pub(crate) use volume::{ExtendArgs, VolumeCommand, VolumeCreateArgs, VolumeDeleteArgs, VolumeListArgs, VolumeUpdateArgs};
 
@@ -58,6 +59,12 @@ pub(crate) struct GlobalArgs {
     /// How to print: a table for people, json for programs, or name: one id a line for scripts
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
+    /// The columns of tables, in this order: headings, or fields of the JSON such as statusReason.code
+    #[arg(long, global = true, value_delimiter = ',', value_name = "A,B,C")]
+    pub(crate) columns: Vec<String>,
+    /// Leave the headings of tables out
+    #[arg(long, global = true)]
+    pub(crate) no_headers: bool,
 }
 
 /// How answers are printed on standard output.
@@ -133,7 +140,7 @@ pub(crate) enum ClientCommand {
     Pool(PoolCommand),
     /// Tell everything that does not agree, what it means, and the command that mends it
     Doctor(DoctorArgs),
-    /// Wait until a resource has a status; fails at once on an error status
+    /// Wait until resources have a status; fails at once on an error status
     Wait(WaitForArgs),
 }
 

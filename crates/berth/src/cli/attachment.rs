@@ -1,6 +1,6 @@
 //! Commands on attachments: `attach` makes them and `detach` ends them.
 
-use super::shared::{Again, Ids, JournalArgs, PageArgs, WaitArgs};
+use super::shared::{Again, Ids, JournalArgs, PageArgs, WaitArgs, Which};
 use clap::{Args, Subcommand, ValueEnum};
 
 /// Commands on attachments; `attach` makes them and `detach` ends them.
@@ -66,9 +66,15 @@ pub(crate) enum AttachMode {
 /// Ending attachments.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DetachArgs {
-    /// Ids of attachments
-    #[arg(required = true, value_name = "ATTACHMENT")]
-    pub(crate) ids: Vec<String>,
+    /// Which ones.
+    #[command(flatten)]
+    pub(crate) of: Which,
+    /// With --all: only those to this host, as of one that is dead
+    #[arg(long, requires = "all", conflicts_with = "ids", value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// With --all: only those of this volume
+    #[arg(long, requires = "all", conflicts_with = "ids", value_name = "VOLUME")]
+    pub(crate) volume: Option<String>,
     /// Cut clients that are still connected, after the writes in flight
     #[arg(long)]
     pub(crate) force: bool,

@@ -1,6 +1,6 @@
 //! Commands on profiles, and on pools, which come from the configuration.
 
-use super::shared::{Ids, NamedListArgs, RenameArgs};
+use super::shared::{Ids, NamedListArgs, RemoveArgs, RenameArgs, Trial};
 use super::values::pair;
 use clap::{Args, Subcommand};
 
@@ -16,7 +16,7 @@ pub(crate) enum ProfileCommand {
     /// Change a profile's name or description
     Update(RenameArgs),
     /// Delete profiles
-    Delete(Ids),
+    Delete(RemoveArgs),
 }
 
 /// A new profile.
@@ -30,6 +30,9 @@ pub(crate) struct ProfileCreateArgs {
     /// Custom properties
     #[arg(long, value_parser = pair, value_name = "KEY=VALUE")]
     pub(crate) property: Vec<(String, String)>,
+    /// Whether it is only tried.
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 }
 
 /// Commands on pools, which come from the configuration.
@@ -55,4 +58,7 @@ pub(crate) struct RemoveObjectArgs {
     /// Yes, its data is to be lost: without this nothing is removed
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Whether it is only tried.
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 }

@@ -1,6 +1,6 @@
 //! Commands on hosts.
 
-use super::shared::{Ids, NamedListArgs};
+use super::shared::{Ids, NamedListArgs, RemoveArgs, Trial};
 use super::values::{Initiator, initiator};
 use clap::{Args, Subcommand, ValueEnum};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub(crate) enum HostCommand {
     /// Change a host
     Update(HostUpdateArgs),
     /// Remove hosts
-    Delete(Ids),
+    Delete(RemoveArgs),
 }
 
 /// A new host.
@@ -43,6 +43,9 @@ pub(crate) struct HostCreateArgs {
     /// A name that its clients prove or use with a protocol: nbd:NAME is one that a TLS certificate proves
     #[arg(long, value_parser = initiator, value_name = "PROTOCOL:NAME")]
     pub(crate) initiator: Vec<Initiator>,
+    /// Whether it is only tried.
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 }
 
 /// What a user may change about a host.
@@ -80,6 +83,9 @@ pub(crate) struct HostUpdateArgs {
     /// What changes.
     #[command(flatten)]
     pub(crate) changes: HostChanges,
+    /// Whether it is only tried.
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 }
 
 /// The systems that a host may run.

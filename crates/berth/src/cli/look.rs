@@ -21,12 +21,13 @@ pub(crate) struct WaitForArgs {
     /// What kind of resource
     #[arg(value_enum)]
     pub(crate) kind: WaitKind,
-    /// Its id, or a name that only one has
-    pub(crate) id: String,
-    /// What to wait for: status=available, or deleted; several alternatives with commas
-    #[arg(long = "for", value_parser = goal, value_name = "STATUS")]
+    /// Ids, or names that only one has; - reads them from standard input, one a line
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// What to wait for, of each: status=available, or deleted; several alternatives with commas
+    #[arg(long = "for", visible_alias = "until", value_parser = goal, value_name = "STATUS")]
     pub(crate) goal: Goal,
-    /// How long to wait at most: 90, 90s, 5m, 1h
+    /// How long to wait at most, for all together: 90, 90s, 5m, 1h
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
 }

@@ -7,20 +7,62 @@ use std::time::Duration;
 /// One or more resources.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Ids {
-    /// Ids, or names that only one has
+    /// Ids, or names that only one has; - reads them from standard input, one a line
     #[arg(required = true, value_name = "ID")]
     pub(crate) ids: Vec<String>,
+}
+
+/// Resources by their ids, or all that a list shows.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Which {
+    /// Ids, or names that only one has; - reads them from standard input, one a line
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// All that a list with the same conditions shows; without any condition only together with --yes
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// With --all: only in this status; several are alternatives
+    #[arg(long, requires = "all", conflicts_with = "ids", value_delimiter = ',')]
+    pub(crate) status: Vec<String>,
+    /// With --all: only where a field has this value; several of one field are alternatives
+    #[arg(long, requires = "all", conflicts_with = "ids", value_parser = pair, value_name = "FIELD=VALUE")]
+    pub(crate) filter: Vec<(String, String)>,
+    /// With --all: yes, really all, where there is no condition
+    #[arg(long, requires = "all", conflicts_with = "ids")]
+    pub(crate) yes: bool,
+}
+
+/// Whether it is only tried.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct Trial {
+    /// Change nothing: tell what would come of it, or why it would be refused
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Resources that are removed at once.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Which ones.
+    #[command(flatten)]
+    pub(crate) of: Ids,
+    /// Whether it is only tried.
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 }
 
 /// Whether to wait for the end of what was asked.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WaitArgs {
     /// Wait for the end; fails with 6 if that is an error status
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
     /// How long to wait at most: 90, 90s, 5m, 1h
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
+    /// Whether it is only tried.
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 }
 
 /// `retry` and `recover`.
@@ -28,7 +70,7 @@ pub(crate) struct WaitArgs {
 pub(crate) struct Again {
     /// Which ones.
     #[command(flatten)]
-    pub(crate) of: Ids,
+    pub(crate) of: Which,
     /// Whether to wait.
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
@@ -107,4 +149,7 @@ pub(crate) struct RenameArgs {
     /// What changes.
     #[command(flatten)]
     pub(crate) naming: Naming,
+    /// Whether it is only tried.
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 }

@@ -1,6 +1,6 @@
 //! Commands on snapshots.
 
-use super::shared::{Again, Ids, JournalArgs, PageArgs, RenameArgs, WaitArgs};
+use super::shared::{Again, Ids, JournalArgs, PageArgs, RenameArgs, WaitArgs, Which};
 use super::values::pair;
 use clap::{Args, Subcommand};
 
@@ -66,7 +66,7 @@ pub(crate) struct SnapshotListArgs {
 pub(crate) struct SnapshotDeleteArgs {
     /// Which ones.
     #[command(flatten)]
-    pub(crate) of: Ids,
+    pub(crate) of: Which,
     /// Whether to wait.
     #[command(flatten)]
     pub(crate) wait: WaitArgs,

@@ -1,6 +1,6 @@
 //! Commands on volumes.
 
-use super::shared::{Again, Ids, JournalArgs, PageArgs, WaitArgs};
+use super::shared::{Again, Ids, JournalArgs, PageArgs, Trial, WaitArgs, Which};
 use super::values::{pair, size_gib};
 use clap::{Args, Subcommand};
 
@@ -92,6 +92,9 @@ pub(crate) struct VolumeUpdateArgs {
     /// What changes.
     #[command(flatten)]
     pub(crate) changes: VolumeChanges,
+    /// Whether it is only tried.
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 }
 
 /// What a user may change about a volume.
@@ -127,7 +130,7 @@ pub(crate) struct ExtendArgs {
 pub(crate) struct VolumeDeleteArgs {
     /// Which ones.
     #[command(flatten)]
-    pub(crate) of: Ids,
+    pub(crate) of: Which,
     /// Delete their snapshots first
     #[arg(long)]
     pub(crate) cascade: bool,

@@ -45,6 +45,7 @@ pub(crate) struct Api {
     endpoint: String,
     base: String,
     token: Option<String>,
+    is_trial: bool,
 }
 
 /// One request: what the methods of [`Api`] make.
@@ -92,7 +93,17 @@ impl Api {
             .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
             .build();
         let base = format!("{endpoint}/v1beta/{}", encode(&target.tenant));
-        Ok(Self { agent: config.new_agent(), endpoint, base, token: target.token })
+        Ok(Self { agent: config.new_agent(), endpoint, base, token: target.token, is_trial: false })
+    }
+
+    /// Says whether what would change something is only tried from now on: the server then answers what would come of it.
+    pub(crate) const fn try_only(&mut self, is_trial: bool) {
+        self.is_trial = is_trial;
+    }
+
+    /// Whether nothing is changed: see [`Api::try_only`].
+    pub(crate) const fn is_trial(&self) -> bool {
+        self.is_trial
     }
 
     /// Reads one thing or a list. `path` starts below the tenant, as `block/volumes`.
@@ -116,7 +127,7 @@ impl Api {
     /// # Errors
     /// As [`Api::get`], and not allowed now.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
-        self.ask(Method::POST, path, &[], Some(body), Duration::ZERO)
+        self.change(Method::POST, path, &[], Some(body))
     }
 
     /// Changes something.
@@ -124,15 +135,30 @@ impl Api {
     /// # Errors
     /// As [`Api::post`].
     pub(crate) fn put(&self, path: &str, body: &Value) -> Outcome<Value> {
-        self.ask(Method::PUT, path, &[], Some(body), Duration::ZERO)
+        self.change(Method::PUT, path, &[], Some(body))
     }
 
     /// Removes something, or starts to.
     ///
     /// # Errors
     /// As [`Api::post`]. Gone already, when the answer to an earlier try was lost, is a success.
-    pub(crate) fn delete(&self, path: &str, query: &[(&str, String)]) -> Outcome<()> {
-        self.ask(Method::DELETE, path, query, None, Duration::ZERO).map(drop)
+    pub(crate) fn delete(&self, path: &str, query: &[(&str, String)]) -> Outcome<Value> {
+        self.change(Method::DELETE, path, query, None)
+    }
+
+    /// Asks for a change; only tries it where nothing is to be changed.
+    fn change(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> Outcome<Value> {
+        if !self.is_trial {
+            return self.ask(method, path, query, body, Duration::ZERO);
+        }
+        let tried: Vec<_> = query.iter().cloned().chain([("dryRun", "true".to_owned())]).collect();
+        let answer = self.ask(method, path, &tried, body, Duration::ZERO)?;
+        if answer["dryRun"] == true {
+            return Ok(answer);
+        }
+        let message =
+            format!("{} knows no dry runs, and has done what was only to be tried; look at what came of it", self.endpoint);
+        Err(Failure::new(Exit::Server, message))
     }
 
     fn ask(
@@ -153,7 +179,7 @@ impl Api {
         let mut tries = 1;
         loop {
             match self.send(&ask).and_then(|response| self.read(&ask, response)) {
-                Ok((404, _)) if ask.method == Method::DELETE && tries > 1 => return Ok(Value::Null),
+                Ok((404, _)) if ask.method == Method::DELETE && tries > 1 && !self.is_trial => return Ok(Value::Null),
                 Ok((200..=299, body)) => return Ok(body),
                 Ok((status, body)) => return Err(refusal(status, &body, &ask.request_id)),
                 Err(Lost::Broken(_)) if tries < TRIES_MAX => tries += 1,
@@ -335,9 +361,26 @@ mod tests {
     fn gone_after_a_lost_answer_is_deleted() {
         let gone = json!({"code": 404, "message": "no host h"});
         let fake = Fake::new().lose("DELETE", "/host/hosts/h").on("DELETE", "/host/hosts/h", 404, gone.clone());
-        assert_eq!(api_of(&fake).delete("host/hosts/h", &[]), Ok(()));
+        assert_eq!(api_of(&fake).delete("host/hosts/h", &[]), Ok(Value::Null));
         let fake = Fake::new().on("DELETE", "/host/hosts/h", 404, gone);
         assert_eq!(api_of(&fake).delete("host/hosts/h", &[]).unwrap_err().exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn what_is_only_tried_says_so_in_every_request() {
+        let answer = json!({"dryRun": true, "object": null});
+        let fake = Fake::new()
+            .on("POST", "/block/volumes?dryRun=true", 200, answer.clone())
+            .on("PUT", "/block/volumes/v?dryRun=true", 200, answer.clone())
+            .on("DELETE", "/block/volumes/v?cascade=true&dryRun=true", 200, answer.clone())
+            .on("DELETE", "/block/volumes/w?dryRun=true", 202, Value::Null);
+        let mut api = api_of(&fake);
+        api.try_only(true);
+        assert_eq!(api.post("block/volumes", &json!({})), Ok(answer.clone()));
+        assert_eq!(api.put("block/volumes/v", &json!({})), Ok(answer.clone()));
+        assert_eq!(api.delete("block/volumes/v", &[("cascade", "true".into())]), Ok(answer));
+        // A server that does not know it has done it: that must not pass for a trial.
+        assert!(api.delete("block/volumes/w", &[]).unwrap_err().message.contains("has done"));
     }
 
     #[test]

@@ -17,16 +17,18 @@ mod output;
 mod progress;
 mod wait;
 
-use crate::cli::{ClientCommand, Format, GlobalArgs};
+use crate::cli::{ClientCommand, GlobalArgs};
 use exit::{Exit, Failure, Outcome};
 use http::{Api, Target};
-use std::io::{self, Write};
+use output::Shape;
+use std::io::{self, BufRead, Write};
 use std::time::Duration;
 
 /// One call of a client command: whom it asks and where it writes.
 struct Session<'a> {
     api: Api,
-    format: Format,
+    shape: Shape,
+    input: &'a mut dyn BufRead,
     out: &'a mut dyn Write,
     messages: &'a mut dyn Write,
     is_watched: bool,
@@ -41,11 +43,19 @@ pub(crate) fn run(global: &GlobalArgs, command: ClientCommand) -> i32 {
     let variable = |name: &str| std::env::var(name).ok();
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut messages = io::stderr();
+    let mut input = io::stdin().lock();
     let done = target(global, variable).and_then(Api::new).and_then(|api| {
         let is_watched = progress::is_watched();
-        let mut session =
-            Session { api, format: global.output, out: &mut out, messages: &mut messages, is_watched, pace: wait::PACE };
-        let done = commands::run(&mut session, command);
+        let mut session = Session {
+            api,
+            shape: global.output.into(),
+            input: &mut input,
+            out: &mut out,
+            messages: &mut messages,
+            is_watched,
+            pace: wait::PACE,
+        };
+        let done = commands::run(&mut session, global, command);
         // What was found is shown also where something else failed, and before the message about that.
         let flushed = session.out.flush().map_err(Failure::from);
         done.and(flushed)
@@ -106,7 +116,7 @@ mod tests {
     use super::*;
 
     fn check(flags: (Option<&str>, Option<&str>), variables: &[(&str, &str)]) -> Outcome<(String, String)> {
-        let global = GlobalArgs { endpoint: flags.0.map(Into::into), tenant: flags.1.map(Into::into), output: Format::Table };
+        let global = GlobalArgs { endpoint: flags.0.map(Into::into), tenant: flags.1.map(Into::into), ..GlobalArgs::default() };
         let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         target(&global, variable).map(|target| (target.endpoint, target.tenant))
     }

@@ -8,6 +8,10 @@
 //!
 //! Both vocabularies of attachments are understood, the default one and OpenSDS' own (setting `opensds.attachment-words`).
 
+mod several;
+
+pub(crate) use several::Several;
+
 use super::exit::{Exit, Failure, Outcome};
 use super::http::Api;
 use super::kind::Kind;
