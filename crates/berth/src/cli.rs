@@ -13,6 +13,7 @@ mod catalog;
 mod data;
 mod host;
 mod look;
+mod man;
 mod serve;
 mod shared;
 mod snapshot;
@@ -24,10 +25,12 @@ pub(crate) use attachment::{AttachArgs, AttachmentCommand, AttachmentListArgs, D
 pub(crate) use catalog::{PoolCommand, ProfileCommand, ProfileCreateArgs, RemoveObjectArgs};
 pub(crate) use data::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, NbdArgs};
 pub(crate) use host::{HostChanges, HostCommand, HostCreateArgs};
-pub(crate) use look::{DoctorArgs, WaitForArgs, WaitKind};
+pub(crate) use look::{AnyKind, DescribeArgs, DoctorArgs, WaitForArgs, WaitKind, WatchArgs, WatchKind};
+pub(crate) use man::{ManArgs, man};
 pub(crate) use serve::{DemoArgs, ServeArgs};
 pub(crate) use shared::{Again, Ids, JournalArgs, NamedListArgs, PageArgs, RenameArgs, WaitArgs, Which};
 pub(crate) use snapshot::{SnapshotCommand, SnapshotCreateArgs, SnapshotListArgs};
+pub(crate) use values::EVENT_ID_MAX;
 pub(crate) use volume::{ExtendArgs, VolumeCommand, VolumeCreateArgs, VolumeDeleteArgs, VolumeListArgs, VolumeUpdateArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -94,6 +97,8 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         shell: CompletionShell,
     },
+    /// Print the manual page of a command, or write all of them into a folder
+    Man(ManArgs),
     /// List the points at which `serve` and `data` can be made to fail, for tests: `crates/failpoint` tells how
     #[command(hide = true)]
     FailPoints,
@@ -142,6 +147,10 @@ pub(crate) enum ClientCommand {
     Doctor(DoctorArgs),
     /// Wait until resources have a status; fails at once on an error status
     Wait(WaitForArgs),
+    /// Show everything about one resource on one screen
+    Describe(DescribeArgs),
+    /// Tell every change as it happens, also across restarts of the controller
+    Watch(WatchArgs),
 }
 
 /// The word that clap shows for a value, which is also the wire's.

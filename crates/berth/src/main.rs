@@ -25,6 +25,10 @@ fn main() {
     let code = match cli.command {
         cli::Command::Client(command) => client::run(&cli.global, command),
         cli::Command::Completion { shell } => client::print(&cli::completion(shell)),
+        cli::Command::Man(args) => match cli::man(&args) {
+            Ok(page) => client::print(&page),
+            Err(error) => told(Err(error)),
+        },
         cli::Command::Serve(args) => {
             log_to_stderr("info");
             told(armed().and_then(|()| serve::run(&args)))

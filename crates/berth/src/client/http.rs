@@ -9,7 +9,7 @@
 use super::exit::{Exit, Failure, Outcome};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
@@ -26,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read: the longest list (100,000 rows) at 4 KiB a row.
 const ANSWER_BYTES_MAX: u64 = 400 << 20;
+/// The largest refusal of a stream that is read.
+const REFUSAL_BYTES_MAX: u64 = 1 << 20;
 
 /// Where to send requests, as whom.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub(crate) struct Target {
 }
 
 /// The controller, as a client sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Api {
     agent: Agent,
     endpoint: String,
@@ -146,6 +148,59 @@ impl Api {
         self.change(Method::DELETE, path, query, None)
     }
 
+    /// Opens a stream of lines, which goes on until the server ends it, and at most for `life`. With the id of the last event that was seen it
+    /// goes on behind that.
+    ///
+    /// # Errors
+    /// As [`Api::get`]. It is not tried again here.
+    pub(crate) fn stream(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        last: Option<&str>,
+        life: Duration,
+    ) -> Outcome<Box<dyn Read + Send>> {
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let mut request = Request::builder()
+            .uri(self.url(path, query))
+            .header("Accept", "application/x-ndjson")
+            .header("X-Request-Id", &request_id);
+        if let Some(token) = &self.token {
+            request = request.header("X-Auth-Token", token);
+        }
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let request = request.body(()).map_err(|_| self.unsendable())?;
+        let configured = self.agent.configure_request(request).timeout_recv_response(Some(ANSWER_TIMEOUT));
+        let answer = self.agent.run(configured.timeout_recv_body(Some(life)).build());
+        let told = |lost| match lost {
+            Lost::Broken(why) => self.unreachable(&why),
+            Lost::Failed(failure) => failure,
+        };
+        let mut answer = answer.map_err(|error| told(self.lost(error)))?;
+        let status = answer.status().as_u16();
+        if status == 200 {
+            return Ok(Box::new(answer.into_body().into_reader()));
+        }
+        let text =
+            answer.body_mut().with_config().limit(REFUSAL_BYTES_MAX).read_to_vec().map_err(|error| told(self.lost(error)))?;
+        Err(refusal(status, &serde_json::from_slice(&text).unwrap_or(Value::Null), &request_id))
+    }
+
+    fn url(&self, path: &str, query: &[(&str, String)]) -> String {
+        let mut url = format!("{}/{path}", self.base);
+        for (index, (key, value)) in query.iter().enumerate() {
+            let separator = if index == 0 { '?' } else { '&' };
+            write!(url, "{separator}{}={}", encode(key), encode(value)).expect("a string takes all that is written");
+        }
+        url
+    }
+
+    fn unsendable(&self) -> Failure {
+        Failure::usage(format!("the endpoint {:?}, tenant or token cannot be sent over HTTP", self.endpoint))
+    }
+
     /// Asks for a change; only tries it where nothing is to be changed.
     fn change(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> Outcome<Value> {
         if !self.is_trial {
@@ -169,11 +224,7 @@ impl Api {
         body: Option<&Value>,
         patience: Duration,
     ) -> Outcome<Value> {
-        let mut url = format!("{}/{path}", self.base);
-        for (index, (key, value)) in query.iter().enumerate() {
-            let separator = if index == 0 { '?' } else { '&' };
-            write!(url, "{separator}{}={}", encode(key), encode(value)).expect("a string takes all that is written");
-        }
+        let url = self.url(path, query);
         let request_id = uuid::Uuid::new_v4().to_string();
         let ask = Ask { method, url, body, timeout: ANSWER_TIMEOUT + patience, request_id };
         let mut tries = 1;
@@ -204,8 +255,7 @@ impl Api {
         if let Some(token) = &self.token {
             request = request.header("X-Auth-Token", token);
         }
-        let bad =
-            |_| Lost::Failed(Failure::usage(format!("the endpoint {:?}, tenant or token cannot be sent over HTTP", self.endpoint)));
+        let bad = |_| Lost::Failed(self.unsendable());
         let sent = match ask.body {
             Some(body) => {
                 let request = request.header("Content-Type", "application/json").body(body.to_string()).map_err(bad)?;

@@ -15,6 +15,7 @@ mod http;
 mod kind;
 mod output;
 mod progress;
+mod stream;
 mod wait;
 
 use crate::cli::{ClientCommand, GlobalArgs};
@@ -33,6 +34,8 @@ struct Session<'a> {
     messages: &'a mut dyn Write,
     is_watched: bool,
     pace: Duration,
+    /// Whether whoever reads standard output has left.
+    is_left: fn() -> bool,
 }
 
 /// Runs a client command and returns the exit code; everything that is to be said is said.
@@ -54,6 +57,7 @@ pub(crate) fn run(global: &GlobalArgs, command: ClientCommand) -> i32 {
             messages: &mut messages,
             is_watched,
             pace: wait::PACE,
+            is_left,
         };
         let done = commands::run(&mut session, global, command);
         // What was found is shown also where something else failed, and before the message about that.
@@ -68,6 +72,15 @@ pub(crate) fn run(global: &GlobalArgs, command: ClientCommand) -> i32 {
 pub(crate) fn print(bytes: &[u8]) -> i32 {
     let mut out = io::stdout().lock();
     end(out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::from), &mut io::stderr())
+}
+
+/// Whether nobody reads standard output any more. What waits for something to print would not notice otherwise before it prints.
+fn is_left() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let out = io::stdout();
+    let mut asked = [PollFd::new(&out, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&at_once)).is_ok() && asked[0].revents().contains(PollFlags::ERR)
 }
 
 fn end(done: Outcome<()>, messages: &mut dyn Write) -> i32 {

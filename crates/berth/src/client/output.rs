@@ -12,8 +12,10 @@ use serde_json::Value;
 use std::io::{self, Write};
 
 mod columns;
+mod page;
 
 pub(crate) use columns::{Tabled, choose};
+pub(crate) use page::{Page, whole};
 
 /// How a command prints.
 #[derive(Clone, Debug, Default)]

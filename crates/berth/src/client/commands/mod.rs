@@ -5,6 +5,7 @@
 //! - What is printed is what the server says now, not what was asked for.
 
 mod attachment;
+mod describe;
 mod doctor;
 mod host;
 mod pool;
@@ -16,6 +17,7 @@ mod tests;
 mod verbs;
 mod volume;
 mod wait;
+mod watch;
 
 use super::Session;
 use super::exit::{Failure, Outcome};
@@ -41,6 +43,8 @@ pub(super) fn run(session: &mut Session<'_>, global: &GlobalArgs, command: Clien
         ClientCommand::Pool(command) => pool::run(session, command),
         ClientCommand::Doctor(args) => doctor::run(session, &args),
         ClientCommand::Wait(args) => wait::run(session, &args),
+        ClientCommand::Describe(args) => describe::run(session, &args),
+        ClientCommand::Watch(args) => watch::run(session, &args),
     }
 }
 
@@ -65,7 +69,9 @@ fn tabled(command: &ClientCommand) -> Tabled {
         ClientCommand::Host(HostCommand::Delete(_))
         | ClientCommand::Profile(ProfileCommand::Delete(_))
         | ClientCommand::Pool(PoolCommand::RemoveObject(_))
-        | ClientCommand::Doctor(_) => Tabled::Nothing,
+        | ClientCommand::Doctor(_)
+        | ClientCommand::Describe(_)
+        | ClientCommand::Watch(_) => Tabled::Nothing,
         command if command.is_trial() => Tabled::Nothing,
         ClientCommand::Volume(_) => Tabled::Of(Kind::Volume),
         ClientCommand::Snapshot(_) => Tabled::Of(Kind::Snapshot),

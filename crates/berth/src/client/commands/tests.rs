@@ -28,9 +28,10 @@ fn run(
     out: &mut dyn Write,
     messages: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let (is_watched, pace) = (false, Duration::ZERO);
+    let (is_watched, pace, is_left): (_, _, fn() -> bool) = (false, Duration::ZERO, || false);
     let mut input = input.as_bytes();
-    let mut session = Session { api: api_of(fake), shape: Shape::default(), input: &mut input, out, messages, is_watched, pace };
+    let mut session =
+        Session { api: api_of(fake), shape: Shape::default(), input: &mut input, out, messages, is_watched, pace, is_left };
     super::run(&mut session, global, command)
 }
 
