@@ -3,6 +3,7 @@
 //! Absolute figures of shared machines mean little; the ratios between figures of one run are what is compared.
 
 pub(crate) mod controller;
+mod events;
 mod nbd;
 mod rest;
 
@@ -33,6 +34,8 @@ pub(crate) struct Options {
 enum Part {
     /// The controller: requests and commits.
     Rest,
+    /// The stream of events: how soon, and at what cost.
+    Events,
     /// The data plane, beside other NBD servers.
     Nbd,
 }
@@ -43,10 +46,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(built.success(), "the release build failed");
     let folder = options.folder.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(folder).context("cannot make a temporary folder")?;
-    if options.part != Some(Part::Nbd) {
+    let wants = |part| options.part.is_none_or(|only| only == part);
+    if wants(Part::Rest) {
         rest::run(&folder.path().join("rest"))?;
     }
-    if options.part != Some(Part::Rest) {
+    if wants(Part::Events) {
+        events::run(&folder.path().join("events"))?;
+    }
+    if wants(Part::Nbd) {
         nbd::run(&folder.path().join("nbd"), &nbd::Effort::new(options.seconds, options.quick, &options.only))?;
     }
     Ok(())

@@ -84,8 +84,14 @@ fn main() -> Result<()> {
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Schemathesis(options) => options.run(),
-        Task::Torture(options) => options.run(),
-        Task::Soak(soak) => soak.run(),
+        Task::Torture(options) => {
+            packages();
+            options.run()
+        }
+        Task::Soak(soak) => {
+            packages();
+            soak.run()
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod caller;
 mod doctor;
 mod dry;
 mod error;
+mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -30,17 +31,30 @@ mod volumes;
 mod wire;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::routing::{get, post};
 use engine::Engine;
 pub use openapi::openapi;
 use std::sync::Arc;
 
 /// How the dialect is spoken.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Which attachment words are spoken.
     pub attachment_words: AttachmentWords,
+    /// How many streams of events may be open at once.
+    pub streams: usize,
+}
+
+/// How many streams may be open where nobody says: each costs some 20 kB and a connection.
+pub const STREAMS: usize = 8000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { attachment_words: AttachmentWords::default(), streams: STREAMS }
+    }
 }
 
 /// Which attachment words are spoken. Source: lifecycle page, "Words on the wire".
@@ -58,6 +72,7 @@ pub enum AttachmentWords {
 pub(crate) struct Api {
     pub(crate) engine: Arc<Engine>,
     pub(crate) settings: Settings,
+    pub(crate) hub: Arc<events::Hub>,
 }
 
 /// The tenant that is the administrator. Source: OpenSDS wire page, section 1.
@@ -74,7 +89,9 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .merge(hosts::routes())
         .merge(profiles::routes())
         .merge(pools::routes())
-        .merge(doctor::routes());
+        .merge(doctor::routes())
+        .merge(events::routes());
+    let hub = Arc::new(events::Hub::new(settings.streams));
     Router::new()
         .route("/", get(system::versions))
         .route("/livez", get(system::live))
@@ -86,8 +103,23 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .fallback(system::unknown_route)
         .method_not_allowed_fallback(system::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(axum::middleware::from_fn(finish))
         .layer(axum::middleware::from_fn(caller::identify))
-        .with_state(Api { engine, settings })
+        .with_state(Api { engine, settings, hub })
+}
+
+/// Does to its end what a request asks to be changed, whether or not its client is still there: what was committed is then worked on,
+/// and not left until somebody comes by. What only reads ends with its client.
+async fn finish(request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+        // The runtime ends, and this with it.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// The collection's routes, with and without a trailing slash, as OpenSDS answers both.

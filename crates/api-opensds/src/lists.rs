@@ -145,7 +145,7 @@ impl Api {
         out.into()
     }
 
-    fn item(&self, item: &Item) -> Option<Value> {
+    pub(crate) fn item(&self, item: &Item) -> Option<Value> {
         let hidden = match item {
             Item::Snapshot(id, record) => self.hides(record, Subject::Snapshot(*id)),
             Item::Attachment(id, record) => self.hides(record, Subject::Attachment(*id)),

@@ -3,6 +3,7 @@
 //! One table of operations; the bodies' schemas are in [`schemas`]. Tests hold it to the routes and to every body that they see:
 //! a route, a status code or a field that is not here fails them.
 
+mod events;
 mod schemas;
 
 use crate::caller::TENANT_PATTERN;
@@ -48,6 +49,8 @@ const END: &[u16] = &[400, 403, 404, 409, 412, 503];
 const ALWAYS: &[u16] = &[414];
 /// Errors of every request with a body.
 const WITH_BODY: &[u16] = &[415];
+/// The error of a stream that cannot go on where it was.
+const NO_PLACE: &[u16] = &[410];
 /// The error of a method that is not served: it belongs to no operation, and stands in the document once.
 const NO_METHOD: &[u16] = &[405];
 
@@ -191,6 +194,7 @@ pub fn openapi() -> Value {
         let item = paths.entry(path.clone()).or_insert_with(|| json!({}));
         item[operation.method] = described(operation, &path);
     }
+    paths.insert("/v1beta/{tenant}/block/events".into(), events::path());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -207,7 +211,7 @@ pub fn openapi() -> Value {
 
 /// The answers that tell of errors, by their codes.
 fn errors() -> Value {
-    let codes = [READ, LIST, MAKE, REGISTER, CHANGE, END, ALWAYS, WITH_BODY, NO_METHOD].concat();
+    let codes = [READ, LIST, MAKE, REGISTER, CHANGE, END, ALWAYS, WITH_BODY, NO_METHOD, NO_PLACE].concat();
     Value::Object(codes.into_iter().map(|code| (code.to_string(), answer(code, "Error"))).collect())
 }
 
@@ -335,6 +339,7 @@ const fn meaning(code: u16) -> &'static str {
         403 => "for administrators",
         404 => "there is no such resource for this tenant",
         409 => "not allowed now; the message tells what stands in the way, `allowed` what can be done",
+        410 => "the journal is not whole any more behind that place",
         412 => "changed since the revision in If-Match",
         405 => "there is no such method there",
         413 => "the body is too large",

@@ -47,6 +47,17 @@ impl Query {
         self.0.get(key).and_then(|values| values.last()).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The keys that are there, spelled with a small first letter.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The words of a key that may be given several times, or once with commas.
+    pub(crate) fn words(&self, key: &str) -> impl Iterator<Item = &str> {
+        let given = self.0.get(key).into_iter().flatten();
+        given.flat_map(|value| value.split(',')).filter(|word| !word.is_empty())
+    }
+
     /// A flag such as `?force=true`.
     pub(crate) fn flag(&self, key: &str) -> Result<bool, ApiError> {
         match self.0.get(key).and_then(|values| values.last()).map(String::as_str) {

@@ -499,7 +499,7 @@ pub(crate) fn journal(entry: &JournalEntry) -> Value {
     };
     let reason = entry.reason.as_ref();
     json!({
-        "revision": entry.revision,
+        "revision": entry.mark.revision,
         "at": time(entry.at),
         "kind": kind,
         "id": id,
@@ -509,7 +509,7 @@ pub(crate) fn journal(entry: &JournalEntry) -> Value {
         "cause": entry.cause,
         "actor": entry.actor,
         "requestId": entry.request_id,
-        "ended": entry.ended.map(|(operation, how)| json!({"operation": operation.word(), "how": how.word()})),
+        "ended": entry.ended.map(|ended| json!({"operation": ended.operation.word(), "how": ended.how.word(), "durationMs": ended.took_ms})),
         "reason": reason.map(|held| json!({"code": reason_code(held.code), "message": held.message, "since": time(held.since)})),
     })
 }

@@ -27,7 +27,7 @@ async fn app(words: AttachmentWords) -> Router {
     let (store, exporter, clock) =
         (Arc::new(MemStore::default()), Arc::new(MemExporter::default()), Arc::new(SteppedClock::default()));
     let engine = Engine::start(store, exporter, clock, vec![pool], engine::Settings::default()).await.expect("started");
-    router(Arc::new(engine), Settings { attachment_words: words })
+    router(Arc::new(engine), Settings { attachment_words: words, ..Settings::default() })
 }
 
 async fn send(app: &Router, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (StatusCode, Value) {
@@ -292,6 +292,8 @@ async fn every_described_operation_is_answered_by_a_route() {
     for (template, item) in openapi()["paths"].as_object().expect("paths") {
         let filled = [("{tenant}", "t"), ("{id}", nobody), ("{key}", "k"), ("{version}", "v1beta")];
         let path = filled.iter().fold(template.clone(), |path, (name, value)| path.replace(name, value));
+        // A stream that is answered has no end: one that is refused shows the route as well.
+        let path = if template.ends_with("/events") { format!("{path}?kind=none") } else { path };
         for method in item.as_object().expect("methods").keys() {
             let (_, answer) = send(&app, &method.to_uppercase(), &path, &[], "{}").await;
             let message = answer["message"].as_str().unwrap_or_default();

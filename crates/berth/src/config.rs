@@ -28,6 +28,8 @@ pub struct Config {
     pub times: Times,
     /// The slow look at everything.
     pub look: Look,
+    /// REST.
+    pub http: Http,
     /// How attached volumes are served.
     pub nbd: Nbd,
     /// The pools. None: one named `default`.
@@ -52,6 +54,24 @@ pub enum Words {
     Seed,
     /// OpenSDS': `available`, `errorDeleting`, …
     Legacy,
+}
+
+/// REST.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Http {
+    /// How many connections there may be (9000); further ones are told to come back.
+    pub connections: NonZeroU32,
+    /// How many of them may be streams of events (8000).
+    pub streams: u32,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        let streams = u32::try_from(api_opensds::STREAMS).expect("some thousands");
+        // Beside all streams there is room for who asks anything else.
+        Self { connections: NonZeroU32::new(streams + 1000).expect("more than none"), streams }
+    }
 }
 
 /// How attached volumes are served.
@@ -451,6 +471,8 @@ mod tests {
             ("[times]\nexport-deadline = 604801", "export-deadline must be 1 to"),
             ("[times]\nexport-deadline = 0", "export-deadline must be 1 to"),
             ("[times]\nrequest-header = 0", "request-header"),
+            ("[http]\nconnections = 0", "connections"),
+            ("[http]\nstreams = -1", "streams"),
             ("[nbd.tls]\ncertificate = \"c\"", "a key"),
             ("[nbd.tls]\nrequire-on = [\"udp\"]", "udp"),
         ];
@@ -470,6 +492,7 @@ mod tests {
         assert_eq!(told.opensds.attachment_words, bare.opensds.attachment_words);
         assert_eq!(told.times.detach_grace.map(Duration::from_secs), Some(exporter::Options::default().grace));
         assert_eq!(told.nbd, bare.nbd);
+        assert_eq!(told.http, bare.http);
         let (pool, default) = (&told.pools[0], &bare.pools[0]);
         assert_eq!(pool.folder(Path::new("d")), default.folder(Path::new("d")));
         let folder = default.folder.clone();

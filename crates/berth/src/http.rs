@@ -1,6 +1,6 @@
 //! The HTTP listener: bounded, timed, and gentle at shutdown.
 //!
-//! - at most [`CONNECTIONS_MAX`] connections; further ones wait in the kernel's queue;
+//! - as many connections as are configured; further ones are told to come back, and where even that is too much, closed;
 //! - a client that dribbles its header or body is cut off;
 //! - on shutdown, answers under way are finished for a bounded time.
 
@@ -17,8 +17,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// How many connections are served at once: well under the usual limit of 20,000 files a process, which volumes need too.
-const CONNECTIONS_MAX: usize = 8000;
+/// How many connections too many are told so at once; a storm of them must not cost what the limit is there to keep.
+const REFUSALS_MAX: usize = 64;
+/// How long one of those may take to ask, and to hear it.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may take nothing of what is sent to it: then its client is gone, or does not read.
+const STALLED_AFTER: Duration = Duration::from_secs(90);
 /// How long one request may take in all: longer than the longest long poll (60 s).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long answers under way are awaited at shutdown.
@@ -26,25 +30,45 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to pause when no connection can be accepted (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener` until `stop` resolves. A client has `header_timeout` to send a request's header.
-pub(crate) async fn serve(listener: TcpListener, router: Router, header_timeout: Duration, stop: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// What the listener holds its clients to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many connections there may be.
+    pub(crate) connections: usize,
+    /// How long a client may take to send the header of a request.
+    pub(crate) header_timeout: Duration,
+}
+
+/// Serves `router` on `listener` until `stop` resolves.
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()>) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        let (stream, place) = match accepted {
-            Ok(accepted) => accepted,
+        let stream = match accepted {
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, router.clone(), header_timeout));
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            if let Ok(place) = refusals.clone().try_acquire_owned() {
+                tokio::spawn(async move {
+                    // Whoever does not ask in time is not told.
+                    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refused(stream)).await;
+                    drop(place);
+                });
+            }
+            continue;
+        };
+        let connection = graceful.watch(connection(stream, router.clone(), limits.header_timeout));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");
@@ -58,14 +82,25 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, header_timeout:
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    let stalled_after = u32::try_from(STALLED_AFTER.as_millis()).expect("some seconds");
+    rustix::net::sockopt::set_tcp_user_timeout(&stream, stalled_after)?;
+    Ok(stream)
+}
+
+/// Answers one request of a connection that is one too many.
+async fn refused(stream: TcpStream) -> hyper::Result<()> {
+    let service = hyper::service::service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(too_many()) });
+    hyper::server::conn::http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service).await
+}
+
+fn too_many() -> Response<Body> {
+    let body = r#"{"code":503,"message":"as many connections are open as may be; close some, or raise [http] connections","type":"too-many-connections","status":503}"#;
+    let mut response = failure(StatusCode::SERVICE_UNAVAILABLE, body);
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+    response
 }
 
 fn connection(
@@ -94,8 +129,12 @@ async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<B
 
 fn too_slow() -> Response<Body> {
     let body = r#"{"code":408,"message":"the request was not finished in time; send it again"}"#;
+    failure(StatusCode::REQUEST_TIMEOUT, body)
+}
+
+fn failure(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+    *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json; charset=utf-8"));
     response
 }

@@ -6,9 +6,10 @@
 use crate::cli::{NbdArgs, ServeArgs};
 use crate::config::{Config, PoolConfig, Words};
 use crate::fail_points::{LISTEN, STOP};
+use crate::http::{self, Limits};
 use crate::kept::kept;
 use crate::late::Opening;
-use crate::{http, mark};
+use crate::mark;
 use anyhow::{Context, Result, bail};
 use api_opensds::{AttachmentWords, Settings as ApiSettings};
 use driver_file::{FileDriver, Options as DriverOptions};
@@ -52,7 +53,8 @@ pub(crate) struct Ready {
     listener: TcpListener,
     router: axum::Router,
     data_plane: Arc<RemoteExporter>,
-    header_timeout: Duration,
+    limits: Limits,
+    engine: Engine,
     /// Where it listens.
     pub(crate) address: SocketAddr,
 }
@@ -88,13 +90,20 @@ impl Ready {
             Words::Seed => AttachmentWords::Seed,
             Words::Legacy => AttachmentWords::Legacy,
         };
-        let router = api_opensds::router(Arc::new(engine), ApiSettings { attachment_words });
-        Ok(Self { listener, router, data_plane, header_timeout: config.header_timeout(), address })
+        let settings = ApiSettings { attachment_words, streams: config.http.streams as usize };
+        let router = api_opensds::router(Arc::new(engine.clone()), settings);
+        let limits = Limits { connections: config.http.connections.get() as usize, header_timeout: config.header_timeout() };
+        Ok(Self { listener, router, data_plane, limits, engine, address })
     }
 
     /// Answers until `stop` resolves.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        http::serve(self.listener, self.router, self.header_timeout, stop).await;
+        let stop = async {
+            stop.await;
+            // Streams of events end by themselves: they would be waited for in vain.
+            self.engine.end();
+        };
+        http::serve(self.listener, self.router, self.limits, stop).await;
         STOP.before.pass();
         self.data_plane.close().await;
         STOP.after.pass();
@@ -107,6 +116,8 @@ impl Ready {
 /// As [`Ready::open`].
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     keep_to_ourselves();
+    // A connection is a file, and the usual limit is a thousand.
+    exporter::raise_file_limit();
     let config = Config::read(args.nbd.config.as_deref())?;
     // As many threads as all pools can block at once, and the usual number for everybody else.
     let threads = BLOCKING_THREADS + config.pools.len() * driver_file::THREADS_MAX;

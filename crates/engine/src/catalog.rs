@@ -29,8 +29,9 @@ impl Engine {
             initiators: None,
         };
         fill_host(&mut record, fields);
-        self.put(caller, Key::Host(id), Expected::Absent, Some(Record::Host(record.clone()))).await.map_err(refusal)?;
-        if caller.dry_run { Ok(record) } else { self.host(caller, id).await }
+        record.about.revision =
+            self.put(caller, Key::Host(id), Expected::Absent, Some(Record::Host(record.clone()))).await.map_err(refusal)?;
+        Ok(record)
     }
 
     /// A host.
@@ -64,8 +65,11 @@ impl Engine {
             }
             record.about.updated_at = Some(self.shared.clock.now());
             match self.put(caller, Key::Host(id), Expected::Version(version), Some(Record::Host(record.clone()))).await {
-                Ok(()) if caller.dry_run => return Ok(record),
-                Ok(()) => return self.host(caller, id).await,
+                Ok(_) if caller.dry_run => return Ok(record),
+                Ok(revision) => {
+                    record.about.revision = revision;
+                    return Ok(record);
+                }
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
             }
@@ -89,7 +93,7 @@ impl Engine {
     /// [`Refusal::NotFound`], [`Refusal::Conflict`] while attachments name it.
     pub async fn delete_host(&self, caller: &Caller, id: HostId) -> Result<(), Refusal> {
         let found = self.host_version(caller, id).await?;
-        self.put(caller, Key::Host(id), Expected::Version(found.version), None).await.map_err(refusal)
+        self.put(caller, Key::Host(id), Expected::Version(found.version), None).await.map(drop).map_err(refusal)
     }
 
     /// Makes a profile.
@@ -99,8 +103,7 @@ impl Engine {
     pub async fn create_profile(&self, caller: &Caller, fields: ProfileFields) -> Result<ProfileRecord, Refusal> {
         administrator(caller)?;
         let id = ProfileId(self.shared.settings.ids.next());
-        let record = self.insert_profile(caller, id, fields).await.map_err(refusal)?;
-        if caller.dry_run { Ok(record) } else { self.profile(id).await }
+        self.insert_profile(caller, id, fields).await.map_err(refusal)
     }
 
     async fn insert_profile(&self, caller: &Caller, id: ProfileId, fields: ProfileFields) -> Result<ProfileRecord, CommitError> {
@@ -108,7 +111,7 @@ impl Engine {
         let mut record =
             ProfileRecord { id, about, storage_type: "block".into(), properties: Default::default(), custom: Default::default() };
         fill_profile(&mut record, fields);
-        self.put(caller, Key::Profile(id), Expected::Absent, Some(Record::Profile(record.clone()))).await?;
+        record.about.revision = self.put(caller, Key::Profile(id), Expected::Absent, Some(Record::Profile(record.clone()))).await?;
         Ok(record)
     }
 
@@ -141,8 +144,11 @@ impl Engine {
             }
             record.about.updated_at = Some(self.shared.clock.now());
             match self.put(caller, Key::Profile(id), Expected::Version(version), Some(Record::Profile(record.clone()))).await {
-                Ok(()) if caller.dry_run => return Ok(record),
-                Ok(()) => return self.profile(id).await,
+                Ok(_) if caller.dry_run => return Ok(record),
+                Ok(revision) => {
+                    record.about.revision = revision;
+                    return Ok(record);
+                }
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
             }
@@ -157,7 +163,7 @@ impl Engine {
     pub async fn delete_profile(&self, caller: &Caller, id: ProfileId) -> Result<(), Refusal> {
         administrator(caller)?;
         let found = self.profile_version(id).await?;
-        self.put(caller, Key::Profile(id), Expected::Version(found.version), None).await.map_err(refusal)
+        self.put(caller, Key::Profile(id), Expected::Version(found.version), None).await.map(drop).map_err(refusal)
     }
 
     /// The block profile with this name.
@@ -200,14 +206,19 @@ impl Engine {
         }
     }
 
-    async fn put(&self, caller: &Caller, key: Key, expected: Expected, record: Option<Record>) -> Result<(), CommitError> {
+    /// Commits a record, or its end; of a dry run only looks whether that would go through. The revision that it has then.
+    async fn put(&self, caller: &Caller, key: Key, expected: Expected, record: Option<Record>) -> Result<u64, CommitError> {
         let unused = record.is_none();
         let change = Change { key, expected, record, touched: Touched::default(), unused };
         let commit = Commit { changes: vec![change], ..Commit::default() };
-        match caller.dry_run {
-            true => rehearse(&*self.shared.store, &commit).await,
-            false => self.shared.store.commit(commit).await.map(drop),
+        if caller.dry_run {
+            return rehearse(&*self.shared.store, &commit).await.map(|()| 0);
         }
+        let committed = self.shared.store.commit(commit).await;
+        if matches!(key, Key::Host(_)) && matches!(committed, Ok(_) | Err(CommitError::Unknown(_))) {
+            self.shared.news.hosts_changed();
+        }
+        committed.map(|committed| committed.revision)
     }
 }
 

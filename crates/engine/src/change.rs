@@ -3,7 +3,7 @@
 //! Pure. Capacity, use counts and journal rows are always the difference of two aggregates, so no caller can forget one.
 
 use crate::records::{About, Key, Record, VolumeRecord};
-use crate::store::{Change, Counter, Ending, Expected, JournalEntry, Touched};
+use crate::store::{Change, Counter, Ended, Ending, Expected, JournalEntry, Mark, Touched};
 use lifecycle::{Bytes, HostId, Subject, Timestamp};
 use std::collections::BTreeMap;
 
@@ -42,9 +42,9 @@ impl Step<'_> {
 
     /// Computes what is to be committed. `reservable` is the pool's limit in bytes, if it holds.
     pub(crate) fn difference(mut self, cause: &Cause, reservable: Option<u64>, now: Timestamp) -> Difference {
-        let journal = self.journal(cause, now);
         let counters = self.counters(reservable);
         let touched = self.touched();
+        let journal = self.journal(&touched, cause, now);
         self.stamp(&touched, now);
         let key = Key::Volume(self.after.state.id());
         let expected = self.before.map_or(Expected::Absent, |(_, version)| Expected::Version(version));
@@ -118,15 +118,15 @@ impl Step<'_> {
         }
     }
 
-    fn journal(&self, cause: &Cause, now: Timestamp) -> Vec<JournalEntry> {
+    fn journal(&self, touched: &Touched, cause: &Cause, now: Timestamp) -> Vec<JournalEntry> {
         let state = &self.after.state;
         let mut subjects = vec![Subject::Volume(state.id())];
         subjects.extend(state.snapshots().keys().map(|id| Subject::Snapshot(*id)));
         subjects.extend(state.attachments().keys().map(|id| Subject::Attachment(*id)));
-        subjects.into_iter().filter_map(|subject| self.entry(subject, cause, now)).collect()
+        subjects.into_iter().filter_map(|subject| self.entry(subject, touched, cause, now)).collect()
     }
 
-    fn entry(&self, subject: Subject, cause: &Cause, now: Timestamp) -> Option<JournalEntry> {
+    fn entry(&self, subject: Subject, touched: &Touched, cause: &Cause, now: Timestamp) -> Option<JournalEntry> {
         let before = self.before.map(|(record, _)| &record.state);
         let after = &self.after.state;
         let from = before.map(|state| state.word(subject)).filter(|word| !word.is_empty());
@@ -139,13 +139,18 @@ impl Step<'_> {
         let to = gone.unwrap_or_else(|| after.word(subject));
         let ran = before.and_then(|state| state.operation(subject));
         let runs = after.operation(subject);
-        let ended = ran.filter(|_| ran != runs).map(|operation| (operation.kind, ending(to, cause)));
+        let ended = ran.filter(|_| ran != runs).map(|operation| Ended {
+            operation: operation.kind,
+            how: ending(to, cause),
+            took_ms: Some(now.0.saturating_sub(operation.since.0).max(0).unsigned_abs()),
+        });
         let why = |state: &lifecycle::Volume| state.reason(subject).map(|reason| (reason.code, reason.message.clone()));
-        if from == Some(to) && ran == runs && before.and_then(why) == why(after) {
+        // A change that shows in no status, such as a new name, is told too: who follows the journal must not miss it.
+        if !touched.has(subject) && from == Some(to) && ran == runs && before.and_then(why) == why(after) {
             return None;
         }
         Some(JournalEntry {
-            revision: 0,
+            mark: Mark::behind(0),
             at: now,
             tenant: self.after.tenant.clone(),
             volume: after.id(),

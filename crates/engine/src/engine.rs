@@ -6,6 +6,7 @@
 use crate::change::{Cause, Step};
 use crate::exporters::Exporters;
 use crate::ids::Ids;
+use crate::news::News;
 use crate::places::Places;
 use crate::ports::{Client, Clock};
 use crate::probes::Watched;
@@ -16,7 +17,7 @@ use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolN
 use crate::settings::Settings;
 use crate::shared::{Pool, PoolSetup, Shared, lock, refusal, successor, unavailable};
 use crate::store::{
-    Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Sort, Store,
+    Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Mark, Sort, Store,
     StoreError, Touched,
 };
 use crate::survey::Survey;
@@ -105,6 +106,7 @@ impl Engine {
             workers: Mutex::default(),
             live: Mutex::default(),
             watchers: Mutex::new(HashMap::new()),
+            news: News::default(),
             recovering: AtomicBool::new(false),
             compared: watch::Sender::new(false),
             strays: Mutex::default(),
@@ -260,7 +262,8 @@ impl Engine {
     /// [`Refusal::NotFound`] if the journal knows nothing of it that the caller may see.
     pub async fn journal(&self, caller: &Caller, subject: Subject, since: u64, limit: usize) -> Result<Vec<JournalEntry>, Refusal> {
         let tenant = (!caller.is_admin).then(|| caller.tenant.clone());
-        let query = |since, limit| JournalQuery { since, subject: Some(subject), tenant: tenant.clone(), limit };
+        let query =
+            |since, limit| JournalQuery { since: Mark::behind(since), subject: Some(subject), tenant: tenant.clone(), limit };
         let entries = self.shared.store.journal(query(since, limit)).await.map_err(unavailable)?;
         if entries.is_empty() && self.shared.store.journal(query(0, 1)).await.map_err(unavailable)?.is_empty() {
             return Err(Refusal::NotFound { kind: "resource", id: subject.to_string() });
@@ -565,12 +568,10 @@ impl Engine {
             let mut after = now.record.clone();
             rename(&mut after, subject, &relabel);
             bounded(subject, &after)?;
-            let id = after.state.id();
-            let would_be = after.clone();
+            let accepted = after.clone();
             let step = Step { before: Some((&now.record, now.version)), after };
             match self.settle(caller, vec![step], Commit::default(), &cause(caller, "update")).await {
-                Ok(_) if caller.dry_run => return Ok(VolumeNow { record: would_be, version: now.version }),
-                Ok(_) => return self.volume(caller, id).await,
+                Ok(revision) => return self.after(caller, accepted, revision).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
             }

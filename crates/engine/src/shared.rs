@@ -6,6 +6,7 @@ use crate::admission::WhenDown;
 use crate::change::{Cause, Difference, Step};
 use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
+use crate::news::News;
 use crate::patience::within;
 use crate::places::Places;
 use crate::points::{INTENT, OUTCOME};
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) workers: Mutex<BTreeMap<VolumeId, Arc<Bell>>>,
     pub(crate) live: Mutex<BTreeMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
+    pub(crate) news: News,
     pub(crate) recovering: AtomicBool,
     /// When the engine started.
     pub(crate) begun: Timestamp,
@@ -179,13 +181,21 @@ impl Shared {
     /// Commits steps of one or several volumes together and wakes whoever they concern.
     pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
         let touched: Vec<_> = steps.iter().map(|step| step.after.state.id()).collect();
+        let followed = if self.news.is_followed() { &steps[..] } else { &[] };
+        let records: Vec<_> = followed.iter().map(|step| step.after.clone()).collect();
+        let others = extra.changes.len();
         let commit = self.assemble(steps, extra, cause).await?;
+        let written = records.into_iter().zip(commit.changes[others..].iter().map(|change| change.touched.clone())).collect();
         let point = if cause.is_command { INTENT } else { OUTCOME };
         point.before.pass();
         let committed = self.store.commit(commit).await;
         point.after.pass();
         // What may have been committed is told too: who reads finds out, and no later commit might tell.
         if matches!(committed, Ok(_) | Err(CommitError::Unknown(_))) {
+            if let Ok(committed) = &committed {
+                self.news.keep(committed.revision, written);
+            }
+            self.news.committed();
             touched.into_iter().for_each(|id| self.tell(id));
         }
         committed.map(|committed| committed.revision)

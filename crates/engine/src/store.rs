@@ -37,7 +37,8 @@ pub trait Store: Send + Sync {
     /// The volumes that owe work, in id order, at most `limit` of them, after `after`.
     async fn owes_work(&self, after: Option<VolumeId>, limit: usize) -> Result<Vec<VolumeId>, StoreError>;
 
-    /// Journal entries with a revision greater than `since`, oldest first, at most `limit`.
+    /// Journal entries behind `since`, oldest first, at most `limit`. Every part that a commit touched has one (see [`Touched`]), so that who
+    /// follows the journal misses no change of a volume, snapshot or attachment.
     async fn journal(&self, query: JournalQuery) -> Result<Vec<JournalEntry>, StoreError>;
 
     /// What an idempotency key of a tenant was used for, if it is younger than the store keeps them.
@@ -105,6 +106,31 @@ pub struct Touched {
     pub snapshots: BTreeSet<SnapshotId>,
     /// These attachments.
     pub attachments: BTreeSet<AttachmentId>,
+}
+
+impl Touched {
+    /// Sets the revision of each on the record: what a store does as it commits.
+    pub fn stamp(&self, record: &mut VolumeRecord, revision: u64) {
+        if self.volume {
+            record.about.revision = revision;
+        }
+        for id in &self.snapshots {
+            record.snapshots.entry(*id).and_modify(|held| held.about.revision = revision);
+        }
+        for id in &self.attachments {
+            record.attachments.entry(*id).and_modify(|held| held.about.revision = revision);
+        }
+    }
+
+    /// Whether this resource is one of them.
+    #[must_use]
+    pub fn has(&self, subject: Subject) -> bool {
+        match subject {
+            Subject::Volume(_) => self.volume,
+            Subject::Snapshot(id) => self.snapshots.contains(&id),
+            Subject::Attachment(id) => self.attachments.contains(&id),
+        }
+    }
 }
 
 /// A counter kept with a pool (bytes reserved), a host (attachments) or a profile (volumes), moved in the commit.
@@ -314,11 +340,28 @@ pub enum Sort {
     By(Field),
 }
 
+/// A place in the journal: behind this entry of this commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark {
+    /// The revision of the commit.
+    pub revision: u64,
+    /// The entry within it, from 0.
+    pub seq: u32,
+}
+
+impl Mark {
+    /// Behind everything of a commit, whether or not it has entries; revision 0 is before the first one.
+    #[must_use]
+    pub const fn behind(revision: u64) -> Self {
+        Self { revision, seq: u32::MAX }
+    }
+}
+
 /// What to read of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalQuery {
-    /// Entries after this revision.
-    pub since: u64,
+    /// Entries after this place.
+    pub since: Mark,
     /// Only of this resource.
     pub subject: Option<Subject>,
     /// Only of this tenant.
@@ -330,8 +373,8 @@ pub struct JournalQuery {
 /// One transition, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalEntry {
-    /// The revision of its commit. Set by the store.
-    pub revision: u64,
+    /// The revision of its commit, and which entry of it. Set by the store.
+    pub mark: Mark,
     /// When.
     pub at: Timestamp,
     /// Whose.
@@ -350,10 +393,21 @@ pub struct JournalEntry {
     pub actor: String,
     /// The request that asked; empty for what the controller did by itself.
     pub request_id: String,
-    /// The operation that ended here, and how.
-    pub ended: Option<(OperationKind, Ending)>,
+    /// The operation that ended here.
+    pub ended: Option<Ended>,
     /// The reason that holds after it.
     pub reason: Option<Reason>,
+}
+
+/// The end of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which one.
+    pub operation: OperationKind,
+    /// How.
+    pub how: Ending,
+    /// How long it took by the wall clock, in milliseconds; none in entries of before this was noted.
+    pub took_ms: Option<u64>,
 }
 
 /// How an operation ended: every accepted command gets exactly one.
@@ -398,4 +452,6 @@ pub struct Head {
     pub epoch: String,
     /// The revision of the newest commit.
     pub revision: u64,
+    /// The journal is whole behind this revision: what is older may have been swept.
+    pub compacted: u64,
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{
     Change, Child, Commit, CommitError, Committed, Expected, Field, Filter, Head, Idempotent, Item, JournalEntry, JournalQuery,
-    Kind, ListQuery, Sort, Store, StoreError, Versioned,
+    Kind, ListQuery, Mark, Sort, Store, StoreError, Versioned,
 };
 use lifecycle::{AttachmentStatus, Mode, SnapshotStatus, VolumeId};
 use std::collections::BTreeMap;
@@ -120,7 +120,8 @@ impl State {
             let counted = self.counters.entry(counter.key).or_default();
             *counted = counted.saturating_add_signed(counter.by);
         }
-        self.journal.extend(commit.journal.into_iter().map(|entry| JournalEntry { revision, ..entry }));
+        let marked = |(seq, entry)| JournalEntry { mark: Mark { revision, seq }, ..entry };
+        self.journal.extend((0..).zip(commit.journal).map(marked));
         if let Some((tenant, key, used)) = commit.idempotent {
             self.idempotent.insert((tenant, key), used);
         }
@@ -166,17 +167,7 @@ fn unique_name(record: &Record) -> Option<(Kind, &str)> {
 
 fn stamp(record: &mut Record, change: &Change, revision: u64) {
     match record {
-        Record::Volume(volume) => {
-            if change.touched.volume {
-                volume.about.revision = revision;
-            }
-            for id in &change.touched.snapshots {
-                volume.snapshots.entry(*id).and_modify(|held| held.about.revision = revision);
-            }
-            for id in &change.touched.attachments {
-                volume.attachments.entry(*id).and_modify(|held| held.about.revision = revision);
-            }
-        }
+        Record::Volume(volume) => change.touched.stamp(volume, revision),
         Record::Host(host) => host.about.revision = revision,
         Record::Profile(profile) => profile.about.revision = revision,
         Record::Pool(pool) => pool.about.revision = revision,
@@ -349,7 +340,7 @@ impl Store for MemStore {
 
     async fn journal(&self, query: JournalQuery) -> Result<Vec<JournalEntry>, StoreError> {
         let wanted = |entry: &&JournalEntry| {
-            entry.revision > query.since
+            entry.mark > query.since
                 && query.subject.is_none_or(|subject| subject == entry.subject)
                 && query.tenant.as_ref().is_none_or(|tenant| *tenant == entry.tenant)
         };
@@ -361,7 +352,7 @@ impl Store for MemStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        Ok(Head { epoch: "memory".into(), revision: self.lock().revision })
+        Ok(Head { epoch: "memory".into(), revision: self.lock().revision, compacted: 0 })
     }
 
     async fn begin_incarnation(&self) -> Result<u64, CommitError> {

@@ -254,7 +254,7 @@ async fn delete_supersedes_a_hung_create() {
     world.until(id, "gone").await;
     assert_eq!(world.driver.script.count("delete"), 1);
     let journal = world.engine.journal(&world.caller, Subject::Volume(id), 0, 100).await.expect("known");
-    let told: Vec<_> = journal.iter().map(|entry| (entry.to.as_str(), entry.ended.map(|(_, how)| how.word()))).collect();
+    let told: Vec<_> = journal.iter().map(|entry| (entry.to.as_str(), entry.ended.map(|ended| ended.how.word()))).collect();
     assert_eq!(told, [("creating", None), ("deleting", Some("superseded")), ("deleted", Some("done"))]);
 }
 
@@ -571,7 +571,7 @@ async fn what_runs_on_a_part_of_a_forgotten_volume_ends_in_its_journal() {
     let told = world.engine.journal(&operator, Subject::Snapshot(snapshot), 0, 10).await.expect("known");
     let last = told.last().expect("entries");
     assert_eq!((last.from.as_deref(), last.to.as_str()), (Some("creating"), "forgotten, may have left data"));
-    assert_eq!(last.ended, Some((OperationKind::Create, Ending::Superseded)));
+    assert_eq!(last.ended.map(|ended| (ended.operation, ended.how)), Some((OperationKind::Create, Ending::Superseded)));
 }
 
 #[tokio::test(start_paused = true)]

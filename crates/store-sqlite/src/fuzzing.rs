@@ -7,7 +7,7 @@ use crate::read;
 use crate::record::{AttachmentRow, OtherRow, SnapshotRow, VolumeRow};
 use crate::schema::migrate;
 use engine::records::{Key, VolumeRecord};
-use engine::store::{Child, JournalQuery, StoreError};
+use engine::store::{Child, JournalQuery, Mark, StoreError};
 use lifecycle::{
     AttachmentId, Capabilities, Command, Context, HostId, Input, PoolId, ProfileId, SnapshotId, Subject, Timestamp, VolumeId,
 };
@@ -324,7 +324,7 @@ impl Rows {
         let owners = owners.map(|child| sound(read::owner(rows, child)));
         let subject = Some(Subject::Volume(VolumeId(ID)));
         let journals = [None, subject].map(|subject| {
-            let query = JournalQuery { since: 0, subject, tenant: None, limit: usize::MAX };
+            let query = JournalQuery { since: Mark::behind(0), subject, tenant: None, limit: usize::MAX };
             sound(read::journal(rows, &query))
         });
         let key = sound(read::idempotent(rows, "t", "t"));

@@ -82,6 +82,10 @@ impl Keeper {
     /// Moves what the log holds into the database, under the guard. One that the witness does not confirm stops all writing.
     fn checkpoint(&self) -> rusqlite::Result<()> {
         CHECKPOINT.before.try_pass().map_err(|error| injected(&error))?;
+        if !self.guard.is_autocommit() {
+            // The last time could not end.
+            self.guard.execute_batch("ROLLBACK")?;
+        }
         self.guard.execute_batch("BEGIN")?;
         let moved = read::meta(&self.guard, "revision").and_then(|_| move_log(&self.connection, "PASSIVE"));
         if moved.is_ok()

@@ -6,7 +6,7 @@ use crate::apply::place;
 use crate::form::{EndingForm, OperationForm, ReasonForm, subject_columns, subject_from};
 use crate::record::{AttachmentPart, AttachmentRow, OtherRow, SnapshotPart, SnapshotRow, VolumeRow, from_json, to_json};
 use engine::records::{Key, Record, VolumeRecord};
-use engine::store::{Child, Head, Idempotent, JournalEntry, JournalQuery, StoreError, Versioned};
+use engine::store::{Child, Ended, Head, Idempotent, JournalEntry, JournalQuery, Mark, StoreError, Versioned};
 use lifecycle::{Timestamp, VolumeId};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
@@ -221,7 +221,8 @@ pub(crate) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<i64> 
 pub(crate) fn head(connection: &Connection) -> Result<Head, StoreError> {
     let found = || {
         let epoch = connection.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))?;
-        Ok(Head { epoch, revision: meta(connection, "revision")?.cast_unsigned() })
+        let number = |key| meta(connection, key).map(i64::cast_unsigned);
+        Ok(Head { epoch, revision: number("revision")?, compacted: number("compacted")? })
     };
     found().map_err(|error: rusqlite::Error| trouble(&error))
 }
@@ -240,6 +241,9 @@ struct EntryBody {
     request: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<(OperationForm, EndingForm)>,
+    /// How long what ended took, in milliseconds. Since version 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    took: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<ReasonForm>,
 }
@@ -252,7 +256,8 @@ pub(crate) fn journal_body(entry: &JournalEntry) -> String {
         cause: entry.cause.clone(),
         actor: entry.actor.clone(),
         request: entry.request_id.clone(),
-        ended: entry.ended.map(|(operation, how)| (operation.into(), how.into())),
+        ended: entry.ended.map(|ended| (ended.operation.into(), ended.how.into())),
+        took: entry.ended.and_then(|ended| ended.took_ms),
         reason: entry.reason.clone().map(Into::into),
     })
 }
@@ -262,21 +267,22 @@ pub(crate) fn journal(connection: &Connection, query: &JournalQuery) -> Result<V
     let subject = query.subject.map(|subject| subject_columns(subject).1);
     let sql = match (subject, &query.tenant) {
         (Some(_), _) => {
-            "SELECT revision, at, tenant, volume, kind, subject, body FROM journal
-             WHERE subject = ?2 AND (?3 IS NULL OR tenant = ?3) AND revision > ?1 ORDER BY revision, seq LIMIT ?4"
+            "SELECT revision, seq, at, tenant, volume, kind, subject, body FROM journal
+             WHERE subject = ?2 AND (?3 IS NULL OR tenant = ?3) AND (revision, seq) > (?1, ?5) ORDER BY revision, seq LIMIT ?4"
         }
         (None, Some(_)) => {
-            "SELECT revision, at, tenant, volume, kind, subject, body FROM journal
-             WHERE ?2 IS NULL AND tenant = ?3 AND revision > ?1 ORDER BY revision, seq LIMIT ?4"
+            "SELECT revision, seq, at, tenant, volume, kind, subject, body FROM journal
+             WHERE ?2 IS NULL AND tenant = ?3 AND (revision, seq) > (?1, ?5) ORDER BY revision, seq LIMIT ?4"
         }
         (None, None) => {
-            "SELECT revision, at, tenant, volume, kind, subject, body FROM journal
-             WHERE ?2 IS NULL AND ?3 IS NULL AND revision > ?1 ORDER BY revision, seq LIMIT ?4"
+            "SELECT revision, seq, at, tenant, volume, kind, subject, body FROM journal
+             WHERE ?2 IS NULL AND ?3 IS NULL AND (revision, seq) > (?1, ?5) ORDER BY revision, seq LIMIT ?4"
         }
     };
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let found = || {
-        let values = params![query.since.cast_signed(), subject.as_ref().map(Uuid::as_bytes), query.tenant, limit];
+        let Mark { revision, seq } = query.since;
+        let values = params![revision.cast_signed(), subject.as_ref().map(Uuid::as_bytes), query.tenant, limit, seq];
         connection.prepare_cached(sql)?.query_map(values, entry_row)?.collect::<rusqlite::Result<Vec<_>>>()
     };
     let rows = found().map_err(|error| trouble(&error))?;
@@ -284,13 +290,13 @@ pub(crate) fn journal(connection: &Connection, query: &JournalQuery) -> Result<V
 }
 
 fn entry_row(row: &Row<'_>) -> rusqlite::Result<Result<JournalEntry, String>> {
-    let (revision, at, tenant) = (number(row, 0)?, Timestamp(row.get(1)?), row.get(2)?);
-    let (volume, kind, subject) = (VolumeId(id(row, 3)?), row.get(4)?, id(row, 5)?);
-    let body: String = row.get(6)?;
+    let (mark, at, tenant) = (Mark { revision: number(row, 0)?, seq: row.get(1)? }, Timestamp(row.get(2)?), row.get(3)?);
+    let (volume, kind, subject) = (VolumeId(id(row, 4)?), row.get(5)?, id(row, 6)?);
+    let body: String = row.get(7)?;
     let decode = move || {
         let body: EntryBody = from_json(&body)?;
         Ok(JournalEntry {
-            revision,
+            mark,
             at,
             tenant,
             volume,
@@ -300,7 +306,7 @@ fn entry_row(row: &Row<'_>) -> rusqlite::Result<Result<JournalEntry, String>> {
             cause: body.cause,
             actor: body.actor,
             request_id: body.request,
-            ended: body.ended.map(|(operation, how)| (operation.into(), how.into())),
+            ended: body.ended.map(|(operation, how)| Ended { operation: operation.into(), how: how.into(), took_ms: body.took }),
             reason: body.reason.map(Into::into),
         })
     };

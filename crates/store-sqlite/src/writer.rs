@@ -298,12 +298,19 @@ impl Thread {
         }
     }
 
+    /// Removes the oldest entries, and notes up to where the journal is no longer whole.
     fn compact(&self) -> rusqlite::Result<()> {
-        let sql = "DELETE FROM journal WHERE (revision, seq) IN (
-               SELECT revision, seq FROM journal WHERE at < unixepoch() * 1000 - ?1
-                   OR revision <= (SELECT value FROM meta WHERE key = 'revision') - ?2
-               ORDER BY revision, seq LIMIT ?3)";
-        self.connection.prepare_cached(sql)?.execute([JOURNAL_LIFE_MS, JOURNAL_MAX, SWEEP_MAX]).map(drop)
+        let old = "SELECT revision, seq FROM journal WHERE at < unixepoch() * 1000 - ?1
+                       OR revision <= (SELECT value FROM meta WHERE key = 'revision') - ?2
+                   ORDER BY revision, seq LIMIT ?3";
+        let noted =
+            format!("UPDATE meta SET value = max(value, coalesce((SELECT max(revision) FROM ({old})), 0)) WHERE key = 'compacted'");
+        let swept = format!("DELETE FROM journal WHERE (revision, seq) IN ({old})");
+        let sweep = self.connection.unchecked_transaction()?;
+        for sql in [noted, swept] {
+            sweep.prepare_cached(&sql)?.execute([JOURNAL_LIFE_MS, JOURNAL_MAX, SWEEP_MAX])?;
+        }
+        sweep.commit()
     }
 }
 

@@ -20,9 +20,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data: &Path) -> Result<Self> {
+        Self::start_with(data, "")
+    }
+
+    /// One whose configuration says this besides.
+    pub(super) fn start_with(data: &Path, more: &str) -> Result<Self> {
         // Thousands of volumes are made: more than would be promised on a small disk.
         let config = data.with_extension("toml");
-        std::fs::write(&config, "[[pool]]\nname = \"default\"\novercommit = 1000000.0\n").context("cannot write")?;
+        std::fs::write(&config, format!("{more}[[pool]]\nname = \"default\"\novercommit = 1000000.0\n")).context("cannot write")?;
         let mut child = Command::new(binary())
             .arg("serve")
             .arg("--config")
@@ -38,6 +43,11 @@ impl Server {
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         let base = line.trim().strip_prefix("listening on ").context("the controller did not start")?.to_owned();
         Ok(Self { child, data: data.to_owned(), base, agent: agent() })
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens, as `http://127.0.0.1:PORT`.

@@ -169,10 +169,21 @@ fn resources() -> Value {
         "VolumeOrGone": or_gone("Volume"),
         "SnapshotOrGone": or_gone("Snapshot"),
         "AttachmentOrGone": or_gone("Attachment"),
+        "Event": json!({
+            "type": "object",
+            "required": ["event"],
+            "properties": {
+                "event": one_of(&["snapshot", "synced", "change", "progress", "bookmark", "resync", "end"]),
+                "eventId": json!({"type": "string", "description": "for Last-Event-ID; of synced, change and bookmark"}),
+                "kind": one_of(&crate::events::KINDS), "id": id(), "revision": number(),
+                "coalescedFrom": number(), "object": json!({"type": ["object", "null"]}), "deleted": json!({"const": true}),
+                "transition": reference("JournalEntry"), "operation": reference("Operation"), "reason": text(),
+            },
+        }),
         "JournalEntry": object(&[
             ("revision", number()), ("at", time()), ("kind", one_of(&["volume", "snapshot", "attachment"])), ("id", id()),
             ("volumeId", id()), ("from", or_null(text())), ("to", or_null(text())), ("cause", text()), ("actor", text()), ("requestId", text()),
-            ("ended", or_null(object(&[("operation", operations()), ("how", endings)]))),
+            ("ended", or_null(object(&[("operation", operations()), ("how", endings), ("durationMs", or_null(number()))]))),
             ("reason", json!({"anyOf": [reference("Reason"), {"type": "null"}]})),
         ]),
     })

@@ -53,7 +53,7 @@ impl Wire {
         let clock = Arc::new(SteppedClock::default());
         let settings = engine::Settings::default();
         let engine = Engine::start(store.clone(), exporter.clone(), clock, vec![setup], settings).await.unwrap();
-        let router = router(Arc::new(engine), Settings { attachment_words });
+        let router = router(Arc::new(engine), Settings { attachment_words, ..Settings::default() });
         let (tenant, name, said, ids) = (ADMIN.to_owned(), name.to_owned(), String::new(), BTreeMap::new());
         Self { driver, exporter, store, tenant, router, document: openapi(), name, said, ids }
     }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 /// Every route that the source adds, as `method path`.
 fn routes() -> BTreeSet<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = BTreeSet::new();
-    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+    let mut entries = entries(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    while let Some(entry) = entries.pop() {
         if entry.path().is_dir() {
+            entries.extend(self::entries(&entry.path()));
             continue;
         }
         let text = std::fs::read_to_string(entry.path()).unwrap();
@@ -30,6 +31,10 @@ fn routes() -> BTreeSet<String> {
         }
     }
     found
+}
+
+fn entries(folder: &Path) -> Vec<std::fs::DirEntry> {
+    std::fs::read_dir(folder).unwrap().map(Result::unwrap).collect()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod data;
 mod drift;
+mod events;
 mod hung;
 mod life;
 mod local;

@@ -131,3 +131,30 @@ fn told_to_stop_it_finishes_and_says_nothing_untrue() {
     let server = Server::start(folder.path(), &[]);
     server.until(&format!("/block/volumes/{volume}"), "available");
 }
+
+#[test]
+fn what_was_asked_by_a_client_that_hung_up_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let address = server.base().strip_prefix("http://").unwrap().to_owned();
+    for number in 0..100 {
+        let body = format!(r#"{{"name": "left-{number}", "size": 1}}"#);
+        let mut client = TcpStream::connect(&address).unwrap();
+        write!(
+            client,
+            "POST /v1beta/e93b4c0934da416eb9c8d120c5d04d96/block/volumes HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        // Gone at about the moment of the commit: before it, while it is on its way to the disk, or after it.
+        std::thread::sleep(Duration::from_micros(number * 20));
+    }
+    // Within seconds, and not when somebody happens to come by the next time.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let unfinished = || server.get("/block/volumes?limit=1000&status=creating").body.as_array().unwrap().len();
+    while unfinished() > 0 {
+        assert!(std::time::Instant::now() < deadline, "{} volumes stayed creating, as nobody was sent to make them", unfinished());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!server.get("/block/volumes?limit=1000&status=available").body.as_array().unwrap().is_empty(), "none was made at all");
+}

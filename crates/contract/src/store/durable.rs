@@ -6,7 +6,9 @@ use super::records::{
 };
 use crate::cuts::Plan;
 use engine::records::{Key, Record};
-use engine::store::{Child, Commit, CommitError, Expected, Idempotent, JournalQuery, Kind, ListQuery, Sort, Store, Versioned};
+use engine::store::{
+    Child, Commit, CommitError, Expected, Idempotent, JournalQuery, Kind, ListQuery, Mark, Sort, Store, Versioned,
+};
 use lifecycle::Subject;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,7 +68,7 @@ async fn everything(store: &dyn Store, records: &[Record]) -> Everything {
     for record in records {
         held.push(store.read(key_of(record)).await.expect("it can be read").expect("it is there"));
     }
-    let all = JournalQuery { since: 0, subject: None, tenant: None, limit: usize::MAX };
+    let all = JournalQuery { since: Mark::behind(0), subject: None, tenant: None, limit: usize::MAX };
     let found = format!("{:?} {:?}", store.find(Child::Snapshot(snapshot_id(0x10_001))).await, store.owes_work(None, 9).await);
     let head = store.head().await.expect("it answers");
     let journal = store.journal(all).await.expect("it answers");
@@ -156,7 +158,8 @@ fn pair(round: u128) -> Commit {
 /// Which parts of such a commit are there.
 async fn parts(store: &dyn Store, round: u128) -> [bool; 4] {
     let about = Some(Subject::Volume(volume_id(2 * round)));
-    let told = store.journal(JournalQuery { since: 0, subject: about, tenant: None, limit: 9 }).await.expect("it answers");
+    let told =
+        store.journal(JournalQuery { since: Mark::behind(0), subject: about, tenant: None, limit: 9 }).await.expect("it answers");
     let key = store.idempotent("t", &round.to_string()).await.expect("it answers");
     let pair = (read(store, 2 * round).await, read(store, 2 * round + 1).await);
     [pair.0.is_some(), pair.1.is_some(), told.len() == 1, key.is_some()]

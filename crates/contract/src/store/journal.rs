@@ -1,11 +1,13 @@
 //! The journal: every transition that was ever committed, in order. Whoever follows it must end where the records are.
 
 use super::records::{entry, one, put, volume, volume_id};
-use engine::store::{Commit, Expected, JournalEntry, JournalQuery, Store};
+use engine::store::{Commit, Expected, JournalEntry, JournalQuery, Mark, Store};
 use lifecycle::Subject;
 use std::sync::Arc;
 
-const fn after(since: u64, limit: usize) -> JournalQuery {
+const START: Mark = Mark::behind(0);
+
+const fn after(since: Mark, limit: usize) -> JournalQuery {
     JournalQuery { since, subject: None, tenant: None, limit }
 }
 
@@ -18,12 +20,17 @@ pub(super) async fn the_journal_is_whole_and_in_order(subject: &dyn super::Subje
         journal.iter_mut().skip(1).for_each(|entry| entry.tenant = "other".into());
         let commit = Commit { journal: journal.clone(), ..one(put(volume(number, "v", 1), Expected::Absent)) };
         let revision = store.commit(commit).await.expect("it is new").revision;
-        expected.extend(journal.into_iter().map(|entry| JournalEntry { revision, ..entry }));
+        let marked = |(seq, entry)| JournalEntry { mark: Mark { revision, seq }, ..entry };
+        expected.extend((0..).zip(journal).map(marked));
     }
-    assert_eq!(store.journal(after(0, usize::MAX)).await, Ok(expected.clone()));
-    for (since, limit) in [(0, 0), (0, 1), (expected[7].revision, 4), (expected[29].revision, 9), (u64::MAX >> 1, 9)] {
-        let wanted: Vec<_> = expected.iter().filter(|entry| entry.revision > since).take(limit).cloned().collect();
-        assert_eq!(store.journal(after(since, limit)).await, Ok(wanted), "after {since}, at most {limit}");
+    assert_eq!(store.journal(after(START, usize::MAX)).await, Ok(expected.clone()));
+    // Behind the commit of an entry, behind the entry itself, and behind everything.
+    let [seventh, last] = [7, 29].map(|at| expected[at].mark);
+    let places =
+        [(START, 0), (START, 1), (Mark::behind(seventh.revision), 4), (seventh, 4), (last, 9), (Mark::behind(u64::MAX >> 1), 9)];
+    for (since, limit) in places {
+        let wanted: Vec<_> = expected.iter().filter(|entry| entry.mark > since).take(limit).cloned().collect();
+        assert_eq!(store.journal(after(since, limit)).await, Ok(wanted), "after {since:?}, at most {limit}");
     }
     for (about, tenant) in [(Some(3), None), (Some(3), Some("other")), (None, Some("other")), (Some(77), None)] {
         let about = about.map(|number| Subject::Volume(volume_id(number)));
@@ -31,11 +38,11 @@ pub(super) async fn the_journal_is_whole_and_in_order(subject: &dyn super::Subje
             about.is_none_or(|about| about == entry.subject) && tenant.is_none_or(|tenant| tenant == entry.tenant)
         };
         let wanted: Vec<_> = expected.iter().filter(is_wanted).cloned().collect();
-        let query = JournalQuery { subject: about, tenant: tenant.map(str::to_owned), ..after(0, usize::MAX) };
+        let query = JournalQuery { subject: about, tenant: tenant.map(str::to_owned), ..after(START, usize::MAX) };
         assert_eq!(store.journal(query.clone()).await, Ok(wanted), "{query:?}");
     }
     drop(store);
-    assert_eq!(subject.open().await.journal(after(0, usize::MAX)).await, Ok(expected), "after reopening");
+    assert_eq!(subject.open().await.journal(after(START, usize::MAX)).await, Ok(expected), "after reopening");
 }
 
 /// Who asks again and again for what came since finds each entry once: none turns up behind one that was read before.
@@ -45,16 +52,17 @@ pub(super) async fn who_follows_the_journal_misses_nothing(subject: &dyn super::
     let writers: Vec<_> = (0..COMMITS)
         .map(|number| {
             let store: Arc<dyn Store> = Arc::clone(&store);
-            let commit = Commit { journal: vec![entry(number, "made")], ..one(put(volume(number, "v", 1), Expected::Absent)) };
+            let journal = vec![entry(number, "made"), entry(number, "and told")];
+            let commit = Commit { journal, ..one(put(volume(number, "v", 1), Expected::Absent)) };
             tokio::spawn(async move { store.commit(commit).await.expect("it is new") })
         })
         .collect();
-    let (mut followed, mut since) = (Vec::new(), 0);
+    let (mut followed, mut since) = (Vec::new(), START);
     let all_written = || writers.iter().all(tokio::task::JoinHandle::is_finished);
     loop {
         let was_over = all_written();
         let page = store.journal(after(since, 7)).await.expect("it answers");
-        since = page.last().map_or(since, |entry| entry.revision);
+        since = page.last().map_or(since, |entry| entry.mark);
         let is_empty = page.is_empty();
         followed.extend(page);
         if was_over && is_empty {
@@ -65,6 +73,6 @@ pub(super) async fn who_follows_the_journal_misses_nothing(subject: &dyn super::
     for writer in writers {
         writer.await.expect("it was written");
     }
-    assert_eq!(followed, store.journal(after(0, usize::MAX)).await.expect("it answers"));
-    assert_eq!(followed.len() as u128, COMMITS);
+    assert_eq!(followed, store.journal(after(START, usize::MAX)).await.expect("it answers"));
+    assert_eq!(followed.len() as u128, 2 * COMMITS, "pages of an odd size cut commits in two");
 }

@@ -3,10 +3,10 @@
 use engine::records::{
     About, AttachmentAbout, HostRecord, Initiator, Key, PoolRecord, ProfileRecord, Record, SnapshotAbout, VolumeRecord,
 };
-use engine::store::{Change, Commit, CommitError, Counter, Expected, JournalEntry, Store, Touched};
+use engine::store::{Change, Commit, CommitError, Counter, Ended, Ending, Expected, JournalEntry, Mark, Store, Touched};
 use lifecycle::{
-    AttachmentId, Bytes, Capabilities, Command, Content, Context, Facts, HostId, Input, Mode, Outcome, PoolId, ProfileId, Seen,
-    SnapshotId, Subject, Timestamp, Volume, VolumeId, Work,
+    AttachmentId, Bytes, Capabilities, Command, Content, Context, Facts, HostId, Input, Mode, OperationKind, Outcome, PoolId,
+    ProfileId, Seen, SnapshotId, Subject, Timestamp, Volume, VolumeId, Work,
 };
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -178,7 +178,7 @@ pub(super) fn count(key: Key, by: i64, at_most: Option<u64>) -> Counter {
 /// An entry about the volume, told apart by its cause.
 pub(super) fn entry(number: u128, cause: &str) -> JournalEntry {
     JournalEntry {
-        revision: 0,
+        mark: Mark::behind(0),
         at: Timestamp(7),
         tenant: "t".into(),
         volume: volume_id(number),
@@ -188,7 +188,7 @@ pub(super) fn entry(number: u128, cause: &str) -> JournalEntry {
         cause: cause.into(),
         actor: AWKWARD.into(),
         request_id: String::new(),
-        ended: None,
+        ended: Some(Ended { operation: OperationKind::Create, how: Ending::Done, took_ms: Some(u64::from(u32::MAX) + 7) }),
         reason: None,
     }
 }

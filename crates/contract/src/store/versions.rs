@@ -6,13 +6,13 @@ use super::records::{
     remove, snapshot_id, volume,
 };
 use engine::records::{Key, Record};
-use engine::store::{Change, Child, Commit, CommitError, Counter, Expected, Idempotent, JournalQuery, Store, Touched};
+use engine::store::{Change, Child, Commit, CommitError, Counter, Expected, Idempotent, JournalQuery, Mark, Store, Touched};
 use lifecycle::{HostId, PoolId, ProfileId, Subject};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
-const ALL: JournalQuery = JournalQuery { since: 0, subject: None, tenant: None, limit: usize::MAX };
+const ALL: JournalQuery = JournalQuery { since: Mark::behind(0), subject: None, tenant: None, limit: usize::MAX };
 
 /// A commit of which one part is refused leaves no other part.
 pub(super) async fn a_commit_is_all_or_nothing(subject: &dyn super::Subject) {

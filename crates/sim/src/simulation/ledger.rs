@@ -209,7 +209,7 @@ impl Step<'_> {
         runs: Option<Operation>,
         entry: Option<&JournalEntry>,
     ) -> Kept {
-        let ended = entry.and_then(|entry| entry.ended).map(|(kind, _)| kind);
+        let ended = entry.and_then(|entry| entry.ended).map(|ended| ended.operation);
         let owed = ran.filter(|_| ran != runs).map(|operation| operation.kind);
         keep(ended == owed, || format!("L2: {subject}: {owed:?} ended, and the journal tells of {ended:?}"))
     }

@@ -1,0 +1,241 @@
+//! The desk: who is interested in what, and what waits for each.
+//!
+//! - An event is offered to those alone who may be interested: who named its id or its volume's, who reads its tenant, who reads all.
+//! - What waits for one reader is bounded. Of one resource only the latest waits, unless every transition was asked for. A reader for whom
+//!   too much waits is offered nothing more, and reads the journal when it is back.
+
+use super::ask::Wanted;
+use super::event::{About, Event};
+use engine::records::TenantId;
+use engine::store::Mark;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// How many changes may wait for one reader, and how many events without a place in the journal.
+const WAITING_MAX: usize = 4096;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Desk {
+    inner: Mutex<Inner>,
+    /// Rings when the first reader comes.
+    pub(super) opened: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    /// Everything up to here was offered to whoever is interested. Of no meaning while nobody reads.
+    offered: Option<Mark>,
+    trays: HashMap<u64, Arc<Tray>>,
+    by_id: HashMap<Uuid, HashSet<u64>>,
+    by_tenant: HashMap<TenantId, HashSet<u64>>,
+    of_all: HashSet<u64>,
+}
+
+/// What waits for one reader.
+pub(super) struct Tray {
+    pub(super) wanted: Wanted,
+    waiting: Mutex<Waiting>,
+    /// Rings when something waits.
+    pub(super) bell: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    changes: BTreeMap<Mark, Change>,
+    /// Where the change of a resource waits.
+    newest: HashMap<About, Mark>,
+    /// Of a resource whose changes were passed over before they could be offered: the first one's revision.
+    passed: HashMap<About, u64>,
+    aside: BTreeMap<(&'static str, About), Arc<Event>>,
+    has_overflown: bool,
+}
+
+/// A change that waits.
+pub(super) struct Change {
+    pub(super) event: Arc<Event>,
+    /// The revision of the first change of the same resource that this one stands for.
+    pub(super) from: Option<u64>,
+}
+
+/// What a reader takes.
+pub(super) enum Taken {
+    /// Nothing waits: everything up to here was offered.
+    Nothing(Mark),
+    /// What waits, in order; and what has no place in the journal.
+    Some(Vec<Change>, Vec<Arc<Event>>),
+    /// Too much waited, and was let go of.
+    Overflown,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Desk {
+    /// Whether anybody reads, and up to where everything was offered.
+    pub(super) fn offered(&self) -> Option<Mark> {
+        let inner = lock(&self.inner);
+        inner.offered.filter(|_| !inner.trays.is_empty())
+    }
+
+    /// Begins to gather what `wanted` names. Returns the tray with its number, and the place up to which nothing is gathered.
+    ///
+    /// `head` is a place up to which the reader looks for itself: where it begins if it is the first.
+    pub(super) fn open(&self, wanted: Wanted, head: Mark) -> (u64, Arc<Tray>, Mark) {
+        let mut inner = lock(&self.inner);
+        let number = inner.next;
+        inner.next += 1;
+        let tray = Arc::new(Tray { wanted, waiting: Mutex::default(), bell: Notify::new() });
+        if inner.trays.is_empty() {
+            inner.offered = Some(head);
+            self.opened.notify_one();
+        }
+        inner.trays.insert(number, tray.clone());
+        let wanted = &tray.wanted;
+        match &wanted.tenant {
+            _ if !wanted.ids.is_empty() => inner.file_by_id(wanted, number),
+            Some(tenant) => _ = inner.by_tenant.entry(tenant.clone()).or_default().insert(number),
+            None => _ = inner.of_all.insert(number),
+        }
+        (number, tray, inner.offered.unwrap_or(head))
+    }
+
+    /// Ends gathering for this reader.
+    pub(super) fn close(&self, number: u64) {
+        let mut inner = lock(&self.inner);
+        let Some(tray) = inner.trays.remove(&number) else { return };
+        for id in &tray.wanted.ids {
+            forget(&mut inner.by_id, id, number);
+        }
+        if let Some(tenant) = &tray.wanted.tenant {
+            forget(&mut inner.by_tenant, tenant, number);
+        }
+        inner.of_all.remove(&number);
+    }
+
+    /// Begins to gather again for a reader whose tray has overflown. Returns the place up to which nothing is gathered.
+    pub(super) fn reopen(&self, tray: &Tray) -> Mark {
+        let inner = lock(&self.inner);
+        *lock(&tray.waiting) = Waiting::default();
+        inner.offered.unwrap_or(Mark::behind(0))
+    }
+
+    /// Offers changes, in their order, up to a place.
+    pub(super) fn publish(&self, changes: &[Arc<Event>], up_to: Mark) {
+        let mut inner = lock(&self.inner);
+        for event in changes {
+            inner.interested(event, |tray| tray.offer(event));
+        }
+        inner.offered = Some(up_to);
+    }
+
+    /// Offers what has no place in the journal. What is not taken is replaced by the next of the same thing.
+    pub(super) fn tell(&self, event: &Arc<Event>) {
+        lock(&self.inner).interested(event, |tray| tray.put_aside(event));
+    }
+
+    /// Makes everybody read the journal for themselves: something could not be offered.
+    pub(super) fn overflow(&self, up_to: Mark) {
+        let mut inner = lock(&self.inner);
+        inner.trays.values().for_each(|tray| tray.overflow());
+        inner.offered = Some(up_to);
+    }
+
+    /// Takes what waits for a reader, at most `most` changes.
+    pub(super) fn take(&self, tray: &Tray, most: usize) -> Taken {
+        // The desk's lock first: nothing is being offered while it is said that nothing waits.
+        let inner = lock(&self.inner);
+        let mut waiting = lock(&tray.waiting);
+        if waiting.has_overflown {
+            return Taken::Overflown;
+        }
+        let mut changes = Vec::new();
+        while changes.len() < most
+            && let Some((mark, change)) = waiting.changes.pop_first()
+        {
+            if waiting.newest.get(&change.event.facts.about) == Some(&mark) {
+                waiting.newest.remove(&change.event.facts.about);
+            }
+            changes.push(change);
+        }
+        let aside: Vec<_> = std::mem::take(&mut waiting.aside).into_values().collect();
+        if changes.is_empty() && aside.is_empty() {
+            return Taken::Nothing(inner.offered.unwrap_or(Mark::behind(0)));
+        }
+        Taken::Some(changes, aside)
+    }
+}
+
+fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<u64>>, key: &K, number: u64) {
+    if let Some(readers) = index.get_mut(key) {
+        readers.remove(&number);
+        if readers.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+impl Inner {
+    fn file_by_id(&mut self, wanted: &Wanted, number: u64) {
+        for id in &wanted.ids {
+            self.by_id.entry(*id).or_default().insert(number);
+        }
+    }
+
+    /// Calls `offer` for each who may be interested; who named several of an event's ids is called once.
+    fn interested(&self, event: &Event, offer: impl Fn(&Tray)) {
+        let facts = &event.facts;
+        let named: BTreeSet<u64> = [Some(facts.about.id()), facts.volume]
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.by_id.get(&id))
+            .flat_map(|readers| readers.iter().copied())
+            .collect();
+        let of_tenant = facts.tenant.as_ref().and_then(|tenant| self.by_tenant.get(tenant)).into_iter().flatten();
+        let everybody = facts.tenant.is_none().then_some(&self.by_tenant).into_iter().flat_map(HashMap::values).flatten();
+        let numbers = named.iter().chain(of_tenant).chain(everybody).chain(&self.of_all);
+        numbers.filter_map(|number| self.trays.get(number)).filter(|tray| tray.wanted.matches(facts)).for_each(|tray| offer(tray));
+    }
+}
+
+impl Tray {
+    fn offer(&self, event: &Arc<Event>) {
+        let mut waiting = lock(&self.waiting);
+        let Some(mark) = event.mark.filter(|_| !waiting.has_overflown) else { return };
+        let about = event.facts.about;
+        if event.is_passed && !self.wanted.all {
+            waiting.passed.entry(about).or_insert(mark.revision);
+            return;
+        }
+        let mut from = None;
+        if !self.wanted.all {
+            let before = waiting.newest.insert(about, mark).and_then(|before| waiting.changes.remove(&before));
+            let passed = waiting.passed.remove(&about);
+            from = passed.or_else(|| before.and_then(|before| before.from.or_else(|| before.event.mark.map(|mark| mark.revision))));
+        }
+        waiting.changes.insert(mark, Change { event: event.clone(), from });
+        if waiting.changes.len() > WAITING_MAX {
+            *waiting = Waiting { has_overflown: true, ..Waiting::default() };
+        }
+        drop(waiting);
+        self.bell.notify_one();
+    }
+
+    fn put_aside(&self, event: &Arc<Event>) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.aside.len() < WAITING_MAX {
+            waiting.aside.insert((event.name, event.facts.about), event.clone());
+        }
+        drop(waiting);
+        self.bell.notify_one();
+    }
+
+    fn overflow(&self) {
+        *lock(&self.waiting) = Waiting { has_overflown: true, ..Waiting::default() };
+        self.bell.notify_one();
+    }
+}

@@ -1,0 +1,189 @@
+//! The one task that follows the journal, as long as anybody reads: what it finds is offered at the desk.
+//!
+//! Hosts and pools have no journal: they are looked at when the hosts change, and now and then, and told where they differ.
+
+use super::desk::Desk;
+use super::event::{Event, host_event, host_gone, pool_event};
+use crate::Api;
+use engine::records::{HostRecord, Record};
+use engine::requests::{Caller, Live, Refusal};
+use engine::store::{Item, Kind, ListQuery, Mark, Sort, StoreError};
+use engine::{Follower, Rung};
+use lifecycle::{HostId, PoolId, Subject};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// How many entries of the journal are read at once.
+const PAGE: usize = 512;
+/// How often the progress of what runs is told.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How many that moved are told at once: each is read from the store.
+const PROGRESS_MAX: usize = 256;
+/// How many looks at what runs lie between two at the pools, whose capacity is asked for once a second at most.
+const POOLS_EVERY: u32 = 4;
+/// How long to wait before a store that could not answer is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Starts it.
+pub(super) fn start(api: &Api) {
+    let (api, desk) = (api.clone(), api.hub.desk.clone());
+    tokio::spawn(async move {
+        loop {
+            desk.opened.notified().await;
+            Feed::new(&api, &desk).run().await;
+        }
+    });
+}
+
+struct Feed<'a> {
+    api: &'a Api,
+    desk: &'a Desk,
+    follower: Follower,
+    running: HashMap<Subject, Live>,
+    hosts: HashMap<HostId, HostRecord>,
+    pools: HashMap<PoolId, Arc<Event>>,
+}
+
+impl<'a> Feed<'a> {
+    fn new(api: &'a Api, desk: &'a Desk) -> Self {
+        let follower = api.engine.follow();
+        Self { api, desk, follower, running: HashMap::new(), hosts: HashMap::new(), pools: HashMap::new() }
+    }
+
+    /// Returns when nobody reads any more.
+    async fn run(mut self) {
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticked = 0_u32;
+        while let Some(since) = self.desk.offered() {
+            self.tell_journal(since).await;
+            tokio::select! {
+                rung = self.follower.rung() => match rung {
+                    Rung::Commit => {}
+                    Rung::Hosts => self.tell_hosts().await,
+                },
+                _ = ticks.tick() => {
+                    self.tell_progress().await;
+                    if ticked.is_multiple_of(POOLS_EVERY) {
+                        self.tell_pools().await;
+                    }
+                    if ticked == 0 {
+                        self.tell_hosts().await;
+                    }
+                    ticked = ticked.wrapping_add(1);
+                }
+            }
+        }
+    }
+
+    /// Offers everything behind `since`.
+    async fn tell_journal(&self, mut since: Mark) {
+        loop {
+            match self.page(since).await {
+                Ok(events) => {
+                    let Some(last) = events.last().and_then(|event| event.mark) else { return };
+                    since = last;
+                    self.desk.publish(&events, last);
+                }
+                Err(error @ StoreError::Corrupt(..)) => {
+                    // What is damaged hides nothing else: everybody begins anew behind it.
+                    tracing::error!(%error, "the journal cannot be followed here; streams begin anew");
+                    match self.api.engine.head().await {
+                        Ok(head) => return self.desk.overflow(Mark::behind(head.revision)),
+                        Err(_) => tokio::time::sleep(PAUSE).await,
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the journal cannot be read now; trying again");
+                    return tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn page(&self, since: Mark) -> Result<Vec<Arc<Event>>, StoreError> {
+        let entries = self.follower.read(since, None, PAGE).await?;
+        let mut events = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            events.push(Arc::new(self.api.change(&self.follower, entry).await?));
+        }
+        Ok(events)
+    }
+
+    /// Tells of operations of which something else is known than the last time.
+    async fn tell_progress(&mut self) {
+        let now: HashMap<_, _> = self.follower.running().into_iter().collect();
+        let moved: Vec<_> =
+            now.iter().filter(|(subject, live)| self.running.get(subject) != Some(live)).map(|(subject, _)| *subject).collect();
+        for subject in moved.into_iter().take(PROGRESS_MAX) {
+            // One that cannot be read now is told the next time that it moves.
+            if let Ok(Some(record)) = self.follower.holder(subject).await
+                && let Some(event) = self.api.progress(&record, subject)
+            {
+                self.desk.tell(&Arc::new(event));
+            }
+        }
+        self.running = now;
+    }
+
+    async fn tell_hosts(&mut self) {
+        let Ok(now) = self.api.all_hosts(&Caller { is_admin: true, ..Caller::default() }).await else { return };
+        let now: HashMap<_, _> = now.into_iter().map(|host| (host.id, host)).collect();
+        for host in now.values().filter(|host| self.hosts.get(&host.id) != Some(host)) {
+            self.desk.tell(&Arc::new(host_event("change", host)));
+        }
+        for host in self.hosts.values().filter(|host| !now.contains_key(&host.id)) {
+            self.desk.tell(&Arc::new(host_gone(host)));
+        }
+        self.hosts = now;
+    }
+
+    async fn tell_pools(&mut self) {
+        let Ok(pools) = self.api.engine.pools().await else { return };
+        for pool in &pools {
+            let event = Arc::new(pool_event("change", pool));
+            if self.pools.get(&pool.id).is_none_or(|before| !before.says_the_same(&event)) {
+                self.desk.tell(&event);
+                self.pools.insert(pool.id, event);
+            }
+        }
+    }
+}
+
+impl Api {
+    /// Every host that the caller sees.
+    ///
+    /// # Errors
+    /// The store cannot answer.
+    pub(super) async fn all_hosts(&self, caller: &Caller) -> Result<Vec<HostRecord>, Refusal> {
+        let mut batches = self.engine.list(caller, whole(Kind::Host)).await?;
+        let mut hosts = Vec::new();
+        while let Some(batch) = batches.recv().await {
+            let batch = batch.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+            hosts.extend(batch.into_iter().filter_map(|item| match item {
+                Item::Other(record) => match *record {
+                    Record::Host(host) => Some(host),
+                    Record::Profile(_) | Record::Pool(_) | Record::Volume(_) => None,
+                },
+                Item::Volume(_) | Item::Snapshot(..) | Item::Attachment(..) => None,
+            }));
+        }
+        Ok(hosts)
+    }
+}
+
+/// A list of everything of a kind.
+pub(super) const fn whole(kind: Kind) -> ListQuery {
+    ListQuery {
+        kind,
+        tenant: None,
+        filters: Vec::new(),
+        sort: Sort::Id,
+        descending: false,
+        marker: None,
+        offset: 0,
+        limit: usize::MAX,
+    }
+}
