@@ -348,7 +348,8 @@ async fn dry_runs() {
     wire.with("PUT", &format!("{path}?dryRun=true"), &bodies("b"), &[("if-match", "\"1\"")]).await;
     assert_eq!(engine::store::Store::head(&*wire.store).await.unwrap(), before, "nothing was committed");
     // The key was not used, so the real request goes through; and a dry run of what was done tells what that made.
-    wire.with("POST", "/block/volumes", &bodies("a"), &[("idempotency-key", "once")]).await;
+    let made = wire.with("POST", "/block/volumes", &bodies("a"), &[("idempotency-key", "once")]).await;
+    wire.until(&format!("/block/volumes/{}", made["id"].as_str().unwrap()), "available").await;
     wire.with("POST", "/block/volumes?dryRun=true", &bodies("a"), &[("idempotency-key", "once")]).await;
     wire.with("POST", "/block/volumes?dryRun=true", &bodies("b"), &[("idempotency-key", "once")]).await;
     wire.done();

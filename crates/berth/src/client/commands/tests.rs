@@ -453,3 +453,122 @@ fn columns_are_refused_before_anything_is_done() {
     }
     assert_eq!(fake.seen().len(), 0);
 }
+
+/// A line of the stream.
+fn event(revision: u64, id: &str, from: &str, to: &str) -> String {
+    let transition =
+        json!({"revision": revision, "at": "T", "kind": "volume", "id": id, "from": from, "to": to, "cause": "create"});
+    let object = json!({"id": id, "name": "data", "status": to, "revision": revision});
+    let line = json!({"event": "change", "eventId": format!("e-{revision}"), "kind": "volume", "id": id, "revision": revision,
+        "object": object, "transition": transition});
+    format!("{line}\n")
+}
+
+fn synced(revision: u64) -> String {
+    format!("{}\n", json!({"event": "synced", "eventId": format!("e-{revision}"), "revision": revision}))
+}
+
+#[test]
+fn a_watch_tells_each_change_once_across_connections() {
+    let path = format!("/block/events?id={V}");
+    let present =
+        format!("{}\n", json!({"event": "snapshot", "kind": "volume", "id": V, "revision": 3, "object": volume("creating")}));
+    let first = [present, synced(3), event(4, V, "creating", "error"), "{\"event\":\"cha".into()].concat();
+    // Told again, as a careless server might; then what is new.
+    let second =
+        [event(4, V, "creating", "error"), event(5, V, "error", "creating"), event(6, V, "creating", "available")].concat();
+    let fake = Fake::new().on_text("GET", &path, 200, &first).on_text("GET", &path, 200, &second);
+    let done = check(&fake, &format!("berth watch volume {V} --until status=available,error"));
+    assert_eq!((done.code, done.out), (0, format!("T volume data ({V}): creating -> error (create)\n")), "{}", done.messages);
+    let journal = format!("/block/volumes/{V}/journal?since=0&limit=1000");
+    let fake = Fake::new().on_text("GET", &path, 200, &first).on("GET", &journal, 200, json!([]));
+    let done = check(&fake, &format!("berth watch volume {V} --until status=inUse,available"));
+    assert_eq!(done.code, 6, "an error ends it at once: {}", done.messages);
+    let all = path + "&all=true&since=e-3";
+    let rest = [synced(3), event(4, V, "", "creating")].concat();
+    let fake = Fake::new().on_text("GET", &all, 200, &rest).on_text("GET", &all, 200, &second).on_text(
+        "GET",
+        &all,
+        400,
+        "{\"message\":\"enough\"}",
+    );
+    let done = check(&fake, &format!("berth -o json watch volume {V} --all-transitions --since e-3"));
+    let told: Vec<_> = done.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["revision"].clone()).collect();
+    assert_eq!((done.code, told), (2, vec![json!(4), json!(5), json!(6)]), "{}", done.messages);
+    assert!(done.messages.contains("connected again\n") && done.messages.ends_with("berth: enough\n"), "{}", done.messages);
+    assert_eq!(fake.seen()[2].header("last-event-id").as_deref(), Some("e-6"));
+}
+
+#[test]
+fn a_watch_tells_of_hosts_and_pools_what_a_person_would_look_at() {
+    let pool = |event: &str, free: u64, state: &str| {
+        let object =
+            json!({"id": "p", "name": "default", "status": "available", "freeCapacity": free, "availability": {"state": state}});
+        format!("{}\n", json!({"event": event, "kind": "pool", "id": "p", "object": object}))
+    };
+    let host = json!({"event": "change", "kind": "host", "id": H, "object": {"hostName": "db\u{1b}", "ip": "10.0.0.1", "osType": "linux"}});
+    let gone = json!({"event": "change", "kind": "host", "id": H, "object": null, "deleted": true});
+    let resync = json!({"event": "resync", "reason": "another store"});
+    let lines = [
+        pool("snapshot", 9, "up"),
+        synced(1),
+        pool("change", 8, "up"),
+        pool("change", 8, "down"),
+        format!("{host}\n{gone}\n{resync}\n"),
+    ];
+    let fake = Fake::new().on_text("GET", "/block/events?since=now", 200, &lines.concat()).on_text(
+        "GET",
+        "/block/events?since=now",
+        400,
+        "{}",
+    );
+    let done = check(&fake, "berth watch");
+    let told: Vec<_> = done.out.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    let want = [
+        "pool default (p): available, backend down".to_owned(),
+        format!("host db\u{fffd} ({H}): at 10.0.0.1, linux"),
+        format!("host db\u{fffd} ({H}): deleted"),
+    ];
+    assert_eq!(told, want, "{}", done.messages);
+    assert!(done.messages.contains("another store"), "{}", done.messages);
+}
+
+#[test]
+fn a_watch_that_names_what_is_gone_or_takes_too_long_says_so() {
+    let path = format!("/block/events?id={V}");
+    let fake = Fake::new().on_text("GET", &path, 200, &synced(3));
+    let done = check(&fake, &format!("berth watch volume {V} --until available"));
+    assert!(done.code == 1 && done.messages.contains("was deleted meanwhile"), "{}", done.messages);
+    assert_eq!(check(&fake, &format!("berth watch volume {V} --until deleted")).code, 0);
+    let fake = Fake::new().on_open("GET", "/block/events?kind=volume", &synced(3));
+    let done = check(&fake, "berth watch volume --until error --timeout 1s");
+    assert!(done.code == 124 && done.messages.contains("timed out after 1 s"), "{}", done.messages);
+    let fake = Fake::new().on_text("GET", "/block/events?since=now", 404, "{\"message\":\"no such path\"}");
+    let done = check(&fake, "berth watch");
+    assert!(done.code == 3 && done.messages.contains("older release"), "{}", done.messages);
+}
+
+#[test]
+fn a_description_is_put_together() {
+    let fake = Fake::new()
+        .on("GET", &format!("/block/volumes/{V}"), 200, json!({"id": V, "name": "data", "status": "inUse", "poolId": "p"}))
+        .on("GET", "/pools/p", 404, json!({"message": "no"}))
+        .on("GET", &format!("/block/attachments?volumeId={V}&limit=21&sortKey=createdAt"), 200, json!([{"id": A, "hostId": H}]))
+        .on("GET", &format!("/block/attachments/{A}"), 200, json!({"id": A, "hostId": H, "status": "attached", "clients": []}))
+        .on("GET", &format!("/host/hosts/{H}"), 200, json!({"id": H, "hostName": "db"}))
+        .on("GET", &format!("/block/snapshots?volumeId={V}&limit=21&sortKey=createdAt"), 200, json!([]))
+        .on(
+            "GET",
+            &format!("/block/volumes/{V}/journal?since=0&limit=1000"),
+            200,
+            json!([{"revision": 1, "id": V}, {"revision": 9, "id": V}]),
+        )
+        .on("GET", &format!("/block/attachments/{A}/journal?since=0&limit=1000"), 200, json!([{"revision": 5, "id": A}]));
+    let done = check(&fake, &format!("berth -o json describe volume {V} --transitions 2"));
+    let all: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.messages));
+    assert_eq!(all["journal"], json!([{"revision": 5, "id": A}, {"revision": 9, "id": V}]));
+    assert_eq!((&all["names"], &all["attachments"][0]["status"]), (&json!({H: "db"}), &json!("attached")));
+    let done = check(&fake, &format!("berth describe volume {V}"));
+    assert!(done.code == 0 && done.out.contains("no snapshots") && done.out.contains("db"), "{}", done.out);
+    assert_eq!(check(&fake, &format!("berth describe volume {V} --follow")).code, 2, "nothing is animated where nobody watches");
+}
