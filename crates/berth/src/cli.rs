@@ -25,6 +25,8 @@ pub(crate) use attachment::{AttachArgs, AttachmentCommand, AttachmentListArgs, D
 pub(crate) use catalog::{PoolCommand, ProfileCommand, ProfileCreateArgs, RemoveObjectArgs};
 pub(crate) use data::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, NbdArgs};
 pub(crate) use host::{HostChanges, HostCommand, HostCreateArgs};
+#[cfg(feature = "top")]
+pub(crate) use look::TopArgs;
 pub(crate) use look::{AnyKind, DescribeArgs, DoctorArgs, WaitForArgs, WaitKind, WatchArgs, WatchKind};
 pub(crate) use man::{ManArgs, man};
 pub(crate) use serve::{DemoArgs, ServeArgs};
@@ -151,6 +153,9 @@ pub(crate) enum ClientCommand {
     Describe(DescribeArgs),
     /// Tell every change as it happens, also across restarts of the controller
     Watch(WatchArgs),
+    /// Show on the whole terminal what is wrong, what runs and what happens
+    #[cfg(feature = "top")]
+    Top(TopArgs),
 }
 
 /// The word that clap shows for a value, which is also the wire's.

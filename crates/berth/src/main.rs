@@ -27,7 +27,8 @@ fn main() {
         cli::Command::Completion { shell } => client::print(&cli::completion(shell)),
         cli::Command::Man(args) => match cli::man(&args) {
             Ok(page) => client::print(&page),
-            Err(error) => told(Err(error)),
+            // What cannot be written is a failure; a command that there is not, a slip of the pen.
+            Err(error) => told(Err(error)).max(if args.dir.is_none() { 2 } else { 1 }),
         },
         cli::Command::Serve(args) => {
             log_to_stderr("info");

@@ -73,6 +73,18 @@ pub(crate) struct DescribeArgs {
     pub(crate) follow: bool,
 }
 
+/// The full-screen view.
+#[cfg(feature = "top")]
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Only of these kinds
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND,...")]
+    pub(crate) kind: Vec<WatchKind>,
+    /// Only attachments to this host
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+}
+
 /// The kinds whose changes are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WatchKind {

@@ -15,6 +15,8 @@ impl ClientCommand {
             Self::Profile(command) => profile(command),
             Self::Pool(PoolCommand::RemoveObject(args)) => args.trial.dry_run,
             Self::Pool(PoolCommand::List(_) | PoolCommand::Show(_)) => false,
+            #[cfg(feature = "top")]
+            Self::Top(_) => false,
             Self::Doctor(_) | Self::Wait(_) | Self::Describe(_) | Self::Watch(_) => false,
         }
     }

@@ -15,6 +15,8 @@ mod columns;
 mod page;
 
 pub(crate) use columns::{Tabled, choose};
+#[cfg(feature = "top")]
+pub(crate) use page::bar;
 pub(crate) use page::{Page, whole};
 
 /// How a command prints.
@@ -259,7 +261,7 @@ fn would_be(kind: Kind, id: &str, body: &Value) -> String {
     match status {
         _ if object.is_null() => format!("{what} would be deleted at once"),
         Some(status) if runs.is_empty() => format!("{what} would be {status}"),
-        Some(status) => format!("{what} would be {status}, and be going on with: {runs}"),
+        Some(status) => format!("{what} would be {status}, while this runs: {runs}"),
         None => format!("{what} would be changed"),
     }
 }
@@ -442,7 +444,7 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
                 Kind::Attachment,
                 "a",
                 json!({"status": "attached", "object": {"operation": {"kind": "detach"}}}),
-                "attachment a would be attached, and be going on with: detach",
+                "attachment a would be attached, while this runs: detach",
             ),
         ];
         for (kind, id, body, want) in rows {

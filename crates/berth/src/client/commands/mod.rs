@@ -14,6 +14,8 @@ mod select;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "top")]
+mod top;
 mod verbs;
 mod volume;
 mod wait;
@@ -45,6 +47,8 @@ pub(super) fn run(session: &mut Session<'_>, global: &GlobalArgs, command: Clien
         ClientCommand::Wait(args) => wait::run(session, &args),
         ClientCommand::Describe(args) => describe::run(session, &args),
         ClientCommand::Watch(args) => watch::run(session, &args),
+        #[cfg(feature = "top")]
+        ClientCommand::Top(args) => top::run(session, &args),
     }
 }
 
@@ -72,6 +76,8 @@ fn tabled(command: &ClientCommand) -> Tabled {
         | ClientCommand::Doctor(_)
         | ClientCommand::Describe(_)
         | ClientCommand::Watch(_) => Tabled::Nothing,
+        #[cfg(feature = "top")]
+        ClientCommand::Top(_) => Tabled::Nothing,
         command if command.is_trial() => Tabled::Nothing,
         ClientCommand::Volume(_) => Tabled::Of(Kind::Volume),
         ClientCommand::Snapshot(_) => Tabled::Of(Kind::Snapshot),

@@ -543,7 +543,7 @@ fn a_watch_that_names_what_is_gone_or_takes_too_long_says_so() {
     let fake = Fake::new().on_open("GET", "/block/events?kind=volume", &synced(3));
     let done = check(&fake, "berth watch volume --until error --timeout 1s");
     assert!(done.code == 124 && done.messages.contains("timed out after 1 s"), "{}", done.messages);
-    let fake = Fake::new().on_text("GET", "/block/events?since=now", 404, "{\"message\":\"no such path\"}");
+    let fake = Fake::new().on_text("GET", "/block/events?since=now", 404, "{\"message\":\"there is no GET /x\"}");
     let done = check(&fake, "berth watch");
     assert!(done.code == 3 && done.messages.contains("older release"), "{}", done.messages);
 }

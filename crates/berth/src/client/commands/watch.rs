@@ -258,7 +258,7 @@ fn tell(session: &mut Session<'_>, event: &Value, line: impl FnOnce() -> String)
 }
 
 /// A change as a sentence.
-fn line(event: &Value, what: &str) -> String {
+pub(super) fn line(event: &Value, what: &str) -> String {
     let entry = &event["transition"];
     if !entry.is_object() {
         return format!("{} {what}: {}", now(), state(event));

@@ -153,7 +153,10 @@ fn ended(entry: &Value) -> String {
     let ended = &entry["ended"];
     let mut words = format!("{} {}", plain(&ended["operation"]), plain(&ended["how"]));
     if let Some(took) = ended["durationMs"].as_u64() {
-        let _ = write!(words, " in {}.{} s", took / 1000, took % 1000 / 100);
+        let _ = match took {
+            0..1000 => write!(words, " in {took} ms"),
+            _ => write!(words, " in {}.{} s", took / 1000, took % 1000 / 100),
+        };
     }
     words.trim().to_owned()
 }
