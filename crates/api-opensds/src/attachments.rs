@@ -5,7 +5,7 @@ use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::lists::{id, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
-use crate::{Api, collection, command};
+use crate::{Api, collection, command, dry};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -34,13 +34,19 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     let new = body.attachment()?;
     let path = asking.path.clone();
     let caller = asking.idempotent(&body.raw);
-    let (now, made) = match api.engine.create_attachment(&caller, new).await {
-        Ok(made) => made,
+    let (now, made, is_new) = match api.engine.create_attachment(&caller, new).await {
+        Ok((now, made)) => (now, made, true),
         Err(refusal) => match repeated(refusal)? {
-            Subject::Attachment(id) => (api.engine.attachment(&caller, id).await.map_err(since_gone)?, id),
+            Subject::Attachment(id) => (api.engine.attachment(&caller, id).await.map_err(since_gone)?, id, false),
             Subject::Volume(_) | Subject::Snapshot(_) => return Err(Refusal::KeyReused.into()),
         },
     };
+    if caller.dry_run {
+        let shown = api.attachment(&now.record, made, None);
+        return shown
+            .map(|shown| dry::would_make(&shown, is_new))
+            .ok_or_else(|| ApiError::not_found(format!("attachment {made} does not exist")));
+    }
     let answered = answer(&api, StatusCode::ACCEPTED, &now, made, &HeaderMap::new()).await?;
     Ok(located(answered, &path, made))
 }
@@ -88,6 +94,9 @@ async fn show(
 async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
     let attachment: AttachmentId = id("attachment", &text)?;
     let now = api.engine.relabel(&asking.caller, Subject::Attachment(attachment), body.relabel()?).await?;
+    if asking.caller.dry_run {
+        return Ok(would_be(&api, Some(&now), attachment));
+    }
     answer(&api, StatusCode::OK, &now, attachment, &HeaderMap::new()).await
 }
 
@@ -95,7 +104,10 @@ async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     let attachment: AttachmentId = id("attachment", &text)?;
     let held = api.engine.attachment(&asking.caller, attachment).await?;
     let wanted = Command::Detach { id: attachment, force: query.flag("force")? };
-    api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
+    let now = api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
+    if asking.caller.dry_run {
+        return Ok(would_be(&api, now.as_ref(), attachment));
+    }
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
@@ -111,7 +123,16 @@ async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(
     let attachment: AttachmentId = id("attachment", text)?;
     let held = api.engine.attachment(caller, attachment).await?;
     let now = api.engine.command(caller, held.record.state.id(), command(Subject::Attachment(attachment))).await?;
+    if caller.dry_run {
+        return Ok(would_be(api, now.as_ref(), attachment));
+    }
     answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), attachment, &HeaderMap::new()).await
+}
+
+/// The answer to a dry run. What the legacy words hide is gone.
+fn would_be(api: &Api, now: Option<&VolumeNow>, id: AttachmentId) -> Response {
+    let seen = now.filter(|now| !api.hides(&now.record, Subject::Attachment(id)));
+    dry::would_be(seen.and_then(|now| api.attachment(&now.record, id, None)).as_ref())
 }
 
 async fn journal(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {

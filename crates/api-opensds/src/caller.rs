@@ -2,6 +2,7 @@
 
 use crate::DEFAULT_TENANT;
 use crate::error::ApiError;
+use crate::query::Query;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
@@ -99,7 +100,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
         let tenant = segments.get("tenant").cloned().unwrap_or_default();
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
         let path = parts.extensions.get::<FullPath>().map(|path| path.0.clone()).unwrap_or_default();
-        Self::of(tenant, path, request_id, &parts.headers)
+        let mut asking = Self::of(tenant, path, request_id, &parts.headers)?;
+        if !parts.method.is_safe() {
+            asking.caller.dry_run = Query::of(&parts.uri)?.flag("dryRun")?;
+        }
+        Ok(asking)
     }
 }
 
@@ -138,7 +143,7 @@ impl Asking {
             Some(_) | None => None,
         };
         let actor = tenant.clone();
-        let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match };
+        let caller = Caller { tenant, is_admin, actor, request_id, idempotency: None, if_match, dry_run: false };
         Ok(Self { caller, key: word(headers, "idempotency-key")?, path })
     }
 
@@ -147,6 +152,14 @@ impl Asking {
         match self.caller.if_match {
             Some(_) => Err(ApiError::bad(format!("If-Match is not supported for a {kind}; leave it out"))),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses a dry run where there is none: passed over, what was only to be tried would be done.
+    pub(crate) fn for_real(&self, what: &str) -> Result<(), ApiError> {
+        match self.caller.dry_run {
+            true => Err(ApiError::bad(format!("there is no dry run of {what}; leave dryRun out"))),
+            false => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::lists::{id, json};
 use crate::wire::{reason_code, time};
-use crate::{Api, command};
+use crate::{Api, command, dry};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -32,6 +32,7 @@ async fn doctor(State(api): State<Api>, asking: Asking) -> Answer {
 }
 
 async fn look(State(api): State<Api>, asking: Asking) -> Answer {
+    asking.for_real("a look")?;
     let ended = tokio::time::timeout(LOOK_WAIT, api.engine.look(&asking.caller)).await;
     let is_over = ended.is_ok();
     ended.unwrap_or(Ok(()))?;
@@ -49,6 +50,9 @@ async fn remove(State(api): State<Api>, asking: Asking, Path((_, pool, name)): P
     let pool: PoolId = id("pool", &pool)?;
     let (volume, snapshot) = object(&name)?;
     api.engine.remove_object(&asking.caller, pool, volume, snapshot).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_be_gone());
+    }
     Ok(StatusCode::OK.into_response())
 }
 

@@ -5,7 +5,7 @@ use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::lists::{id, located, tagged};
 use crate::query::Query;
-use crate::{Api, collection, wire};
+use crate::{Api, collection, dry, wire};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -27,6 +27,9 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
 async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
     let body = body.without_id()?;
     let host = api.engine.create_host(&asking.caller, body.host()?).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_make(&wire::host(&host), true));
+    }
     let made = tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host));
     Ok(located(made, &asking.path, host.id))
 }
@@ -39,11 +42,17 @@ async fn show(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(Str
 async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
     asking.unconditional("host")?;
     let host = api.engine.update_host(&asking.caller, id("host", &text)?, body.host_update()?).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_be(Some(&wire::host(&host))));
+    }
     Ok(tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host)))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
     asking.unconditional("host")?;
     api.engine.delete_host(&asking.caller, id("host", &text)?).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_be_gone());
+    }
     Ok(StatusCode::OK.into_response())
 }

@@ -12,6 +12,7 @@ mod attachments;
 mod body;
 mod caller;
 mod doctor;
+mod dry;
 mod error;
 mod events;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -228,6 +228,9 @@ fn described(operation: &Operation, path: &str) -> Value {
     parameters.extend(
         operation.query.iter().map(|name| json!({"name": name, "in": "query", "description": about(name), "schema": query(name)})),
     );
+    if has_dry_run(operation) {
+        parameters.push(json!({"name": "dryRun", "in": "query", "description": about("dryRun"), "schema": query("dryRun")}));
+    }
     parameters.extend(listed(operation).into_iter().map(
         |name| json!({"name": name, "in": "query", "description": "only those with this value; several are alternatives", "schema": text}),
     ));
@@ -238,6 +241,10 @@ fn described(operation: &Operation, path: &str) -> Value {
     let mut responses = Map::new();
     for (code, schema) in operation.answers {
         responses.insert(code.to_string(), success(*code, schema, operation));
+    }
+    if has_dry_run(operation) {
+        let done = responses.remove("200");
+        responses.insert("200".into(), rehearsed(done));
     }
     let with_body = WITH_BODY.iter().filter(|_| !operation.body.is_empty());
     for code in operation.errors.iter().chain(ALWAYS).chain(with_body) {
@@ -250,6 +257,28 @@ fn described(operation: &Operation, path: &str) -> Value {
     }
     described
 }
+
+/// Whether nothing but an answer comes of an operation with `dryRun`.
+fn has_dry_run(operation: &Operation) -> bool {
+    operation.method != "get" && operation.path != "/doctor/look"
+}
+
+/// What a dry run answers, beside what the real request does with the same code.
+fn rehearsed(done: Option<Value>) -> Value {
+    let mut answer = done.unwrap_or_else(|| answer(200, ""));
+    let dry = reference("DryRun");
+    let schema = &mut answer["content"]["application/json"]["schema"];
+    if schema.is_null() {
+        *schema = dry;
+        answer["description"] = ONLY_DRY.into();
+    } else {
+        *schema = json!({"anyOf": [schema.take(), dry]});
+    }
+    answer
+}
+
+/// What a success means that has a body only where nothing was done.
+const ONLY_DRY: &str = "done; a body only with `dryRun`";
 
 fn answer(code: u16, schema: &str) -> Value {
     let mut answer = json!({"description": meaning(code), "headers": {"X-Request-Id": header(about("X-Request-Id"))}});
@@ -359,6 +388,7 @@ fn about(name: &str) -> &'static str {
         "format" => "as what it is shown; `json` is the default",
         "resource" => "of which kind of resource; all are the default, of a picture or a text `volume`",
         "state" => "the status that is lit in the picture",
+        "dryRun" => "change nothing: answer 200 with what would be, or the error that the real request would get",
         "Idempotency-Key" => "a request with the same key and body is done once",
         "If-Match" => "only if the resource still has this revision",
         "If-None-Match" => "304 if the resource still has this revision",
@@ -376,7 +406,7 @@ fn in_path_as(name: &str) -> Value {
 fn query(name: &str) -> Value {
     match name {
         "limit" | "offset" | "timeout" | "since" => json!({"type": "integer", "minimum": 0}),
-        "cascade" | "forget" | "force" => json!({"type": "boolean"}),
+        "cascade" | "forget" | "force" | "dryRun" => json!({"type": "boolean"}),
         "sortDir" => json!({"enum": ["asc", "desc"]}),
         "format" => json!({"enum": crate::machine::FORMATS}),
         "resource" => json!({"enum": lifecycle::Resource::ALL.iter().map(|resource| resource.word()).collect::<Vec<_>>()}),

@@ -5,7 +5,7 @@ use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::lists::{id, json, located, tagged};
 use crate::query::Query;
-use crate::{Api, collection, wire};
+use crate::{Api, collection, dry, wire};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -30,6 +30,9 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
 async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
     let body = body.without_id()?;
     let profile = api.engine.create_profile(&asking.caller, body.profile()?).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_make(&wire::profile(&profile), true));
+    }
     let made = tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile));
     Ok(located(made, &asking.path, profile.id))
 }
@@ -42,12 +45,18 @@ async fn show(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(St
 async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
     asking.unconditional("profile")?;
     let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.profile_update()?).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_be(Some(&wire::profile(&profile))));
+    }
     Ok(tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile)))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
     asking.unconditional("profile")?;
     api.engine.delete_profile(&asking.caller, id("profile", &text)?).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_be_gone());
+    }
     Ok(StatusCode::OK.into_response())
 }
 
@@ -59,12 +68,18 @@ async fn custom(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(
 async fn set_custom(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
     asking.unconditional("profile")?;
     let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.custom_properties()?).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_be(Some(&wire::profile(&profile))));
+    }
     Ok(json(StatusCode::OK, &wire::custom(&profile)))
 }
 
 async fn remove_custom(State(api): State<Api>, asking: Asking, Path((_, text, key)): Path<(String, String, String)>) -> Answer {
     asking.unconditional("profile")?;
     let fields = ProfileFields { remove_custom: vec![key], ..ProfileFields::default() };
-    api.engine.update_profile(&asking.caller, id("profile", &text)?, fields).await?;
+    let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, fields).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_be(Some(&wire::profile(&profile))));
+    }
     Ok(StatusCode::OK.into_response())
 }

@@ -5,7 +5,7 @@ use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::lists::{id, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
-use crate::{Api, collection, command};
+use crate::{Api, collection, command, dry};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -34,13 +34,19 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     let new = body.snapshot()?;
     let path = asking.path.clone();
     let caller = asking.idempotent(&body.raw);
-    let (now, made) = match api.engine.create_snapshot(&caller, new).await {
-        Ok(made) => made,
+    let (now, made, is_new) = match api.engine.create_snapshot(&caller, new).await {
+        Ok((now, made)) => (now, made, true),
         Err(refusal) => match repeated(refusal)? {
-            Subject::Snapshot(id) => (api.engine.snapshot(&caller, id).await.map_err(since_gone)?, id),
+            Subject::Snapshot(id) => (api.engine.snapshot(&caller, id).await.map_err(since_gone)?, id, false),
             Subject::Volume(_) | Subject::Attachment(_) => return Err(Refusal::KeyReused.into()),
         },
     };
+    if caller.dry_run {
+        let shown = api.snapshot(&now.record, made);
+        return shown
+            .map(|shown| dry::would_make(&shown, is_new))
+            .ok_or_else(|| ApiError::not_found(format!("snapshot {made} does not exist")));
+    }
     let answered = answer(&api, StatusCode::ACCEPTED, &now, made, &HeaderMap::new()).await?;
     Ok(located(answered, &path, made))
 }
@@ -80,6 +86,9 @@ async fn show(
 async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
     let snapshot: SnapshotId = id("snapshot", &text)?;
     let now = api.engine.relabel(&asking.caller, Subject::Snapshot(snapshot), body.relabel()?).await?;
+    if asking.caller.dry_run {
+        return Ok(would_be(&api, Some(&now), snapshot));
+    }
     answer(&api, StatusCode::OK, &now, snapshot, &HeaderMap::new()).await
 }
 
@@ -87,7 +96,10 @@ async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     let snapshot: SnapshotId = id("snapshot", &text)?;
     let held = api.engine.snapshot(&asking.caller, snapshot).await?;
     let wanted = Command::DeleteSnapshot { id: snapshot };
-    api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
+    let now = api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
+    if asking.caller.dry_run {
+        return Ok(would_be(&api, now.as_ref(), snapshot));
+    }
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
@@ -103,7 +115,16 @@ async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(
     let snapshot: SnapshotId = id("snapshot", text)?;
     let held = api.engine.snapshot(caller, snapshot).await?;
     let now = api.engine.command(caller, held.record.state.id(), command(Subject::Snapshot(snapshot))).await?;
+    if caller.dry_run {
+        return Ok(would_be(api, now.as_ref(), snapshot));
+    }
     answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), snapshot, &HeaderMap::new()).await
+}
+
+/// The answer to a dry run. What the legacy words hide is gone.
+fn would_be(api: &Api, now: Option<&VolumeNow>, id: SnapshotId) -> Response {
+    let seen = now.filter(|now| !api.hides(&now.record, Subject::Snapshot(id)));
+    dry::would_be(seen.and_then(|now| api.snapshot(&now.record, id)).as_ref())
 }
 
 async fn journal(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {

@@ -5,7 +5,7 @@ use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::lists::{id, json, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
-use crate::{Api, collection, command};
+use crate::{Api, collection, command, dry};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -35,13 +35,16 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     let new = body.volume()?;
     let path = asking.path.clone();
     let caller = asking.idempotent(&body.raw);
-    let now = match api.engine.create_volume(&caller, new).await {
-        Ok(now) => now,
+    let (now, is_new) = match api.engine.create_volume(&caller, new).await {
+        Ok(now) => (now, true),
         Err(refusal) => match repeated(refusal)? {
-            Subject::Volume(id) => api.engine.volume(&caller, id).await.map_err(since_gone)?,
+            Subject::Volume(id) => (api.engine.volume(&caller, id).await.map_err(since_gone)?, false),
             Subject::Snapshot(_) | Subject::Attachment(_) => return Err(Refusal::KeyReused.into()),
         },
     };
+    if caller.dry_run {
+        return Ok(dry::would_make(&api.volume(&now.record), is_new));
+    }
     Ok(located(accepted(&api, &now), &path, now.record.state.id()))
 }
 
@@ -86,13 +89,19 @@ async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     let volume: VolumeId = id("volume", &text)?;
     let now = api.engine.relabel(&asking.caller, Subject::Volume(volume), body.relabel()?).await?;
     let shown = api.volume(&now.record);
+    if asking.caller.dry_run {
+        return Ok(dry::would_be(Some(&shown)));
+    }
     Ok(tagged(StatusCode::OK, shown.tag(), &HeaderMap::new(), &shown))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
     let volume: VolumeId = id("volume", &text)?;
     let wanted = if query.flag("forget")? { Command::Forget } else { Command::Delete { cascade: query.flag("cascade")? } };
-    api.engine.command(&asking.caller, volume, wanted).await?;
+    let now = api.engine.command(&asking.caller, volume, wanted).await?;
+    if asking.caller.dry_run {
+        return Ok(dry::would_be(now.map(|now| api.volume(&now.record)).as_ref()));
+    }
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
@@ -112,6 +121,7 @@ async fn recover(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(
 async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(VolumeId) -> Command) -> Answer {
     let volume: VolumeId = id("volume", text)?;
     match api.engine.command(caller, volume, command(volume)).await? {
+        now if caller.dry_run => Ok(dry::would_be(now.map(|now| api.volume(&now.record)).as_ref())),
         Some(now) => Ok(accepted(api, &now)),
         None => Ok(json(StatusCode::ACCEPTED, &serde_json::json!({"id": text, "status": "deleted"}))),
     }

@@ -25,6 +25,11 @@ fn main() {
     let code = match cli.command {
         cli::Command::Client(command) => client::run(&cli.global, command),
         cli::Command::Completion { shell } => client::print(&cli::completion(shell)),
+        cli::Command::Man(args) => match cli::man(&args) {
+            Ok(page) => client::print(&page),
+            // What cannot be written is a failure; a command that there is not, a slip of the pen.
+            Err(error) => told(Err(error)).max(if args.dir.is_none() { 2 } else { 1 }),
+        },
         cli::Command::Serve(args) => {
             log_to_stderr("info");
             told(armed().and_then(|()| serve::run(&args)))

@@ -2,6 +2,7 @@
 
 use crate::engine::{DEFAULT_PROFILE, Engine, STALE_RETRIES, WORDS_MAX, not_found};
 use crate::records::{About, HostRecord, Key, ProfileRecord, Record};
+use crate::rehearsal::rehearse;
 use crate::requests::{Caller, HostFields, ProfileFields, Refusal};
 use crate::shared::{refusal, unavailable};
 use crate::store::{Change, Commit, CommitError, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Touched, Versioned};
@@ -29,7 +30,7 @@ impl Engine {
         };
         fill_host(&mut record, fields);
         record.about.revision =
-            self.put(Key::Host(id), Expected::Absent, Some(Record::Host(record.clone()))).await.map_err(refusal)?;
+            self.put(caller, Key::Host(id), Expected::Absent, Some(Record::Host(record.clone()))).await.map_err(refusal)?;
         Ok(record)
     }
 
@@ -63,7 +64,8 @@ impl Engine {
                 self.unattached(id).await?;
             }
             record.about.updated_at = Some(self.shared.clock.now());
-            match self.put(Key::Host(id), Expected::Version(version), Some(Record::Host(record.clone()))).await {
+            match self.put(caller, Key::Host(id), Expected::Version(version), Some(Record::Host(record.clone()))).await {
+                Ok(_) if caller.dry_run => return Ok(record),
                 Ok(revision) => {
                     record.about.revision = revision;
                     return Ok(record);
@@ -91,7 +93,7 @@ impl Engine {
     /// [`Refusal::NotFound`], [`Refusal::Conflict`] while attachments name it.
     pub async fn delete_host(&self, caller: &Caller, id: HostId) -> Result<(), Refusal> {
         let found = self.host_version(caller, id).await?;
-        self.put(Key::Host(id), Expected::Version(found.version), None).await.map(drop).map_err(refusal)
+        self.put(caller, Key::Host(id), Expected::Version(found.version), None).await.map(drop).map_err(refusal)
     }
 
     /// Makes a profile.
@@ -101,15 +103,15 @@ impl Engine {
     pub async fn create_profile(&self, caller: &Caller, fields: ProfileFields) -> Result<ProfileRecord, Refusal> {
         administrator(caller)?;
         let id = ProfileId(self.shared.settings.ids.next());
-        self.insert_profile(id, fields).await.map_err(refusal)
+        self.insert_profile(caller, id, fields).await.map_err(refusal)
     }
 
-    async fn insert_profile(&self, id: ProfileId, fields: ProfileFields) -> Result<ProfileRecord, CommitError> {
+    async fn insert_profile(&self, caller: &Caller, id: ProfileId, fields: ProfileFields) -> Result<ProfileRecord, CommitError> {
         let about = About { created_at: self.shared.clock.now(), ..About::default() };
         let mut record =
             ProfileRecord { id, about, storage_type: "block".into(), properties: Default::default(), custom: Default::default() };
         fill_profile(&mut record, fields);
-        record.about.revision = self.put(Key::Profile(id), Expected::Absent, Some(Record::Profile(record.clone()))).await?;
+        record.about.revision = self.put(caller, Key::Profile(id), Expected::Absent, Some(Record::Profile(record.clone()))).await?;
         Ok(record)
     }
 
@@ -141,7 +143,8 @@ impl Engine {
                 return Err(Refusal::BadReference(format!("at most {WORDS_MAX} custom properties are kept; remove some first")));
             }
             record.about.updated_at = Some(self.shared.clock.now());
-            match self.put(Key::Profile(id), Expected::Version(version), Some(Record::Profile(record.clone()))).await {
+            match self.put(caller, Key::Profile(id), Expected::Version(version), Some(Record::Profile(record.clone()))).await {
+                Ok(_) if caller.dry_run => return Ok(record),
                 Ok(revision) => {
                     record.about.revision = revision;
                     return Ok(record);
@@ -160,7 +163,7 @@ impl Engine {
     pub async fn delete_profile(&self, caller: &Caller, id: ProfileId) -> Result<(), Refusal> {
         administrator(caller)?;
         let found = self.profile_version(id).await?;
-        self.put(Key::Profile(id), Expected::Version(found.version), None).await.map(drop).map_err(refusal)
+        self.put(caller, Key::Profile(id), Expected::Version(found.version), None).await.map(drop).map_err(refusal)
     }
 
     /// The block profile with this name.
@@ -196,18 +199,22 @@ impl Engine {
             description: Some("what a volume gets that asks for no profile".into()),
             ..ProfileFields::default()
         };
-        match self.insert_profile(ProfileId(self.shared.settings.ids.next()), fields).await {
+        match self.insert_profile(&Caller::default(), ProfileId(self.shared.settings.ids.next()), fields).await {
             // An administrator gave the name to a profile of another storage type: theirs stands.
             Ok(_) | Err(CommitError::NameTaken(_)) => Ok(()),
             Err(error) => Err(refusal(error)),
         }
     }
 
-    /// Commits a record, or its end. The revision that it has then.
-    async fn put(&self, key: Key, expected: Expected, record: Option<Record>) -> Result<u64, CommitError> {
+    /// Commits a record, or its end; of a dry run only looks whether that would go through. The revision that it has then.
+    async fn put(&self, caller: &Caller, key: Key, expected: Expected, record: Option<Record>) -> Result<u64, CommitError> {
         let unused = record.is_none();
         let change = Change { key, expected, record, touched: Touched::default(), unused };
-        let committed = self.shared.store.commit(Commit { changes: vec![change], ..Commit::default() }).await;
+        let commit = Commit { changes: vec![change], ..Commit::default() };
+        if caller.dry_run {
+            return rehearse(&*self.shared.store, &commit).await.map(|()| 0);
+        }
+        let committed = self.shared.store.commit(commit).await;
         if matches!(key, Key::Host(_)) && matches!(committed, Ok(_) | Err(CommitError::Unknown(_))) {
             self.shared.news.hosts_changed();
         }

@@ -447,6 +447,9 @@ impl Engine {
             let id = snapshot.map_or_else(|| volume.to_string(), |snapshot| format!("{volume}@{snapshot}"));
             return Err(Refusal::NotFound { kind: "object", id });
         }
+        if caller.dry_run {
+            return Ok(());
+        }
         let call = Call { token, progress: Progress::ignored() };
         let removing = async {
             match snapshot {

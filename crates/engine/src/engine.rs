@@ -12,6 +12,7 @@ use crate::ports::{Client, Clock};
 use crate::probes::Watched;
 use crate::reach::Reach;
 use crate::records::{About, AttachmentAbout, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
+use crate::rehearsal::rehearsed;
 use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolNow, Refusal, Relabel, VolumeNow};
 use crate::settings::Settings;
 use crate::shared::{Pool, PoolSetup, Shared, lock, refusal, successor, unavailable};
@@ -314,7 +315,7 @@ impl Engine {
                 steps.push(self.pin(held, *snapshot, id, new.size)?);
             }
             let commit = Commit { idempotent: idempotent(caller, Subject::Volume(id)), ..Commit::default() };
-            match self.shared.commit(steps, commit, &cause(caller, "create")).await {
+            match self.settle(caller, steps, commit, &cause(caller, "create")).await {
                 Ok(revision) => return self.after(caller, accepted, revision).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refused(caller, error)),
@@ -492,7 +493,7 @@ impl Engine {
             let accepted = after.clone();
             let step = Step { before: Some((&record, version)), after };
             let commit = Commit { idempotent: idempotent(caller, made), ..Commit::default() };
-            match self.shared.commit(vec![step], commit, &cause(caller, command.kind().word())).await {
+            match self.settle(caller, vec![step], commit, &cause(caller, command.kind().word())).await {
                 Ok(revision) => return self.after(caller, accepted, revision).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refused(caller, error)),
@@ -521,11 +522,13 @@ impl Engine {
             self.shared.admit(now.record.pool, command, &now.record)?;
             let after = successor(&now.record, &transitions, context.now);
             let source = self.repinned(caller, &now.record, &after).await?;
+            let would_be = after.clone();
             let mut steps = vec![Step { before: Some((&now.record, now.version)), after }];
             if let Some((held, snapshot)) = &source {
                 steps.push(self.pin(held, *snapshot, volume, now.record.state.size())?);
             }
-            match self.shared.commit(steps, Commit::default(), &cause).await {
+            match self.settle(caller, steps, Commit::default(), &cause).await {
+                Ok(_) if caller.dry_run => return Ok(rehearsed(would_be, now.version)),
                 Ok(_) => {
                     let now = self.shared.read_volume(volume).await.map_err(unavailable);
                     worker::poke(&self.shared, volume);
@@ -567,7 +570,7 @@ impl Engine {
             bounded(subject, &after)?;
             let accepted = after.clone();
             let step = Step { before: Some((&now.record, now.version)), after };
-            match self.shared.commit(vec![step], Commit::default(), &cause(caller, "update")).await {
+            match self.settle(caller, vec![step], Commit::default(), &cause(caller, "update")).await {
                 Ok(revision) => return self.after(caller, accepted, revision).await,
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
@@ -577,6 +580,9 @@ impl Engine {
     }
 
     async fn after(&self, caller: &Caller, accepted: VolumeRecord, revision: u64) -> Result<VolumeNow, Refusal> {
+        if caller.dry_run {
+            return Ok(VolumeNow { record: accepted, version: revision });
+        }
         let id = accepted.state.id();
         // Read first, so that the answer shows what was accepted and not already what came of it.
         let now = self.volume(caller, id).await;

@@ -31,6 +31,7 @@ mod probes;
 mod reach;
 pub mod records;
 mod recovery;
+mod rehearsal;
 pub mod requests;
 mod round;
 mod settings;

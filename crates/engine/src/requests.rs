@@ -23,6 +23,9 @@ pub struct Caller {
     pub idempotency: Option<(String, [u8; 32])>,
     /// The revision the resource must have (`If-Match`).
     pub if_match: Option<u64>,
+    /// Only wants to know what would come of it: the request is decided as for real, and nothing is committed. What is answered is
+    /// the record as it would be.
+    pub dry_run: bool,
 }
 
 /// A volume to be created. The adapter has checked names and sizes; the engine checks what they refer to.

@@ -159,16 +159,11 @@ impl Shared {
         held.1
     }
 
-    /// Commits steps of one or several volumes together and wakes whoever they concern.
-    pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
+    /// What steps of one or several volumes together are as a commit. Nothing is committed yet.
+    pub(crate) async fn assemble(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<Commit, CommitError> {
         let now = self.clock.now();
         let mut commit = extra;
-        let mut touched = Vec::new();
-        let mut written = Vec::new();
-        let is_followed = self.news.is_followed();
         for step in steps {
-            touched.push(step.after.state.id());
-            let record = is_followed.then(|| step.after.clone());
             let reservable = match self.pools.get(&step.after.pool) {
                 Some(pool) if cause.is_command && step.grows() => Some(self.reservable(pool).await.ok_or_else(|| {
                     CommitError::Unavailable(format!("pool {} does not tell its capacity; see to its backend", pool.setup.name))
@@ -176,11 +171,21 @@ impl Shared {
                 Some(_) | None => None,
             };
             let Difference { change, counters, journal } = step.difference(cause, reservable, now);
-            written.extend(record.map(|record| (record, change.touched.clone())));
             commit.changes.push(change);
             commit.counters.extend(counters);
             commit.journal.extend(journal);
         }
+        Ok(commit)
+    }
+
+    /// Commits steps of one or several volumes together and wakes whoever they concern.
+    pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
+        let touched: Vec<_> = steps.iter().map(|step| step.after.state.id()).collect();
+        let followed = if self.news.is_followed() { &steps[..] } else { &[] };
+        let records: Vec<_> = followed.iter().map(|step| step.after.clone()).collect();
+        let others = extra.changes.len();
+        let commit = self.assemble(steps, extra, cause).await?;
+        let written = records.into_iter().zip(commit.changes[others..].iter().map(|change| change.touched.clone())).collect();
         let point = if cause.is_command { INTENT } else { OUTCOME };
         point.before.pass();
         let committed = self.store.commit(commit).await;

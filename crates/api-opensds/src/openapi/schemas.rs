@@ -161,6 +161,11 @@ fn resources() -> Value {
             ("waitingFor?", text()), ("lastError?", text()),
         ]),
         "Gone": gone,
+        "DryRun": object(&[
+            ("dryRun", json!({"type": "boolean", "enum": [true]})),
+            ("status?", json!({"type": "string", "description": "what its status would be; absent of what has none"})),
+            ("object", json!({"type": ["object", "null"], "description": "what it would be, without an id if it is new; null for gone"})),
+        ]),
         "VolumeOrGone": or_gone("Volume"),
         "SnapshotOrGone": or_gone("Snapshot"),
         "AttachmentOrGone": or_gone("Attachment"),

@@ -282,6 +282,81 @@ async fn what_mends_in_legacy_words() {
     what_mends_in("what-mends-legacy", AttachmentWords::Legacy, "available", "errorDeleting").await;
 }
 
+/// Each dry run is answered as the real request would be, and the store's revision says that nothing came of it.
+#[tokio::test(start_paused = true)]
+async fn dry_runs() {
+    let mut wire = Wire::new("dry-run", AttachmentWords::Seed).await;
+    let body = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+    let host = wire.make("/host/hosts", &body).await;
+    let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 2})).await;
+    let path = format!("/block/volumes/{volume}");
+    wire.until(&path, "available").await;
+    let snapshot = wire.make("/block/snapshots", &json!({"name": "nightly", "volumeId": volume})).await;
+    wire.until(&format!("/block/snapshots/{snapshot}"), "available").await;
+    let attachment = wire.make("/block/attachments", &json!({"volumeId": volume, "hostId": host})).await;
+    let attached = format!("/block/attachments/{attachment}");
+    wire.until(&attached, "attached").await;
+    let profile = wire.get("/profiles").await[0]["id"].as_str().unwrap().to_owned();
+    wire.driver.script.next("create", Fault::Refuse);
+    let failed = wire.make("/block/volumes", &json!({"name": "failed", "size": 1})).await;
+    wire.until(&format!("/block/volumes/{failed}"), "error").await;
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    let before = engine::store::Store::head(&*wire.store).await.unwrap();
+    let none = json!(null);
+    let rows = [
+        ("POST", "/block/volumes".to_owned(), json!({"name": "new", "size": 1})),
+        ("POST", "/block/volumes".to_owned(), json!({"name": "clone", "size": 2, "snapshotId": snapshot})),
+        ("POST", "/block/volumes".to_owned(), json!({"name": "clone", "size": 1, "snapshotId": snapshot})),
+        ("POST", "/block/volumes".to_owned(), json!({"name": "huge", "size": 1_000_000})),
+        ("POST", "/block/volumes".to_owned(), json!({"name": "v", "size": 1, "profileId": nobody})),
+        ("PUT", path.clone(), json!({"name": "renamed"})),
+        ("POST", format!("{path}/resize"), json!({"newSize": 3})),
+        ("POST", format!("{path}/resize"), json!({"newSize": 1})),
+        ("DELETE", path.clone(), none.clone()),
+        ("DELETE", format!("/block/volumes/{failed}"), none.clone()),
+        ("POST", format!("/block/volumes/{failed}/retry"), none.clone()),
+        ("POST", format!("/block/volumes/{failed}/recover"), none.clone()),
+        ("POST", format!("{path}/retry"), none.clone()),
+        ("POST", "/block/snapshots".to_owned(), json!({"name": "second", "volumeId": volume})),
+        ("PUT", format!("/block/snapshots/{snapshot}"), json!({"name": "weekly"})),
+        ("DELETE", format!("/block/snapshots/{snapshot}"), none.clone()),
+        ("POST", format!("/block/snapshots/{snapshot}/recover"), none.clone()),
+        ("POST", "/block/attachments".to_owned(), json!({"volumeId": failed, "hostId": host})),
+        ("POST", "/block/attachments".to_owned(), json!({"volumeId": volume, "hostId": host, "accessProtocol": "carrier-pigeon"})),
+        ("PUT", attached.clone(), json!({"mountpoint": "/mnt"})),
+        ("DELETE", attached.clone(), none.clone()),
+        ("POST", format!("{attached}/recover"), none.clone()),
+        (
+            "POST",
+            "/host/hosts".to_owned(),
+            json!({"hostName": "i", "ip": "127.0.0.2", "osType": "linux", "accessMode": "agentless"}),
+        ),
+        ("POST", "/host/hosts".to_owned(), body),
+        ("PUT", format!("/host/hosts/{host}"), json!({"osType": "esxi"})),
+        ("PUT", format!("/host/hosts/{host}"), json!({"ip": "127.0.0.9"})),
+        ("DELETE", format!("/host/hosts/{host}"), none.clone()),
+        ("POST", "/profiles".to_owned(), json!({"name": "gold", "storageType": "block"})),
+        ("POST", "/profiles".to_owned(), json!({"name": "default_block", "storageType": "block"})),
+        ("POST", format!("/profiles/{profile}/customProperties"), json!({"tier": "ssd"})),
+        ("DELETE", format!("/profiles/{profile}"), none.clone()),
+        ("POST", "/doctor/look".to_owned(), none.clone()),
+    ];
+    for (method, path, body) in &rows {
+        wire.send(method, &format!("{path}?dryRun=true"), body).await;
+    }
+    wire.send("DELETE", &format!("{path}?cascade=true&dryRun=perhaps"), &none).await;
+    let bodies = |name: &str| json!({"name": name, "size": 1});
+    wire.with("POST", "/block/volumes?dryRun=true", &bodies("a"), &[("idempotency-key", "once")]).await;
+    wire.with("PUT", &format!("{path}?dryRun=true"), &bodies("b"), &[("if-match", "\"1\"")]).await;
+    assert_eq!(engine::store::Store::head(&*wire.store).await.unwrap(), before, "nothing was committed");
+    // The key was not used, so the real request goes through; and a dry run of what was done tells what that made.
+    let made = wire.with("POST", "/block/volumes", &bodies("a"), &[("idempotency-key", "once")]).await;
+    wire.until(&format!("/block/volumes/{}", made["id"].as_str().unwrap()), "available").await;
+    wire.with("POST", "/block/volumes?dryRun=true", &bodies("a"), &[("idempotency-key", "once")]).await;
+    wire.with("POST", "/block/volumes?dryRun=true", &bodies("b"), &[("idempotency-key", "once")]).await;
+    wire.done();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_is_down() {
     let mut wire = Wire::new("backend-down", AttachmentWords::Seed).await;

@@ -9,6 +9,8 @@ use std::time::Duration;
 const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most GiB that fit into 63 bits of bytes: more cannot be a size.
 const SIZE_MAX_GIB: u64 = (1 << 33) - 1;
+/// The longest id of an event: an epoch, a revision and a number are shorter.
+pub(crate) const EVENT_ID_MAX: usize = 255;
 /// How many GiB a TiB has.
 const GIB_PER_TIB: u64 = 1024;
 
@@ -72,6 +74,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads the id of an event, or a revision: what is kept apart by the server, so that here only what can be sent is taken.
+pub(super) fn event_id(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=EVENT_ID_MAX if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text.into()),
+        _ => Err("want the eventId of an event, as -o json prints it, or a revision".into()),
+    }
+}
+
 /// Reads what to wait for: `[status=]WORD`, alternatives with `,` or `|`.
 pub(super) fn goal(text: &str) -> Result<Goal, String> {
     let words = text.strip_prefix("status=").unwrap_or(text);
@@ -110,6 +120,14 @@ mod tests {
         assert_eq!(goal("status=available|inUse,error").ok(), of(&["available", "inUse", "error"]));
         for text in ["", "status=", "a,,b", "status=in use", "size=3", "x&y"] {
             assert!(goal(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ids_of_events_are_what_can_be_sent() {
+        assert_eq!(event_id("0a1b-7.2"), Ok("0a1b-7.2".into()));
+        for text in ["", "a b", "a\nb", "\u{e9}", &"x".repeat(EVENT_ID_MAX + 1)] {
+            assert!(event_id(text).is_err(), "{text:?}");
         }
     }
 

@@ -35,6 +35,8 @@ impl Seen {
 #[derive(Clone)]
 enum Reply {
     Answer(u16, String),
+    /// Answers 200 with this, says no more and stays.
+    Open(String),
     Lose,
 }
 
@@ -44,6 +46,7 @@ type Canned = Vec<(String, String, VecDeque<Reply>)>;
 struct State {
     canned: Canned,
     seen: Vec<Seen>,
+    open: Vec<TcpStream>,
     over: bool,
 }
 
@@ -79,6 +82,11 @@ impl Fake {
     /// Answers with what may be no JSON.
     pub(super) fn on_text(self, method: &str, path: &str, status: u16, text: &str) -> Self {
         self.reply(method, path, Reply::Answer(status, text.into()))
+    }
+
+    /// Begins to answer with `text`, and leaves the connection open until the server is dropped.
+    pub(super) fn on_open(self, method: &str, path: &str, text: &str) -> Self {
+        self.reply(method, path, Reply::Open(text.into()))
     }
 
     /// Takes the request and closes the connection without an answer.
@@ -138,9 +146,16 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         state.seen.push(seen);
         reply
     };
-    if let Reply::Answer(status, text) = reply {
-        let head = format!("HTTP/1.1 {status} Canned\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
-        drop(stream.write_all((head + &text).as_bytes()));
+    match reply {
+        Reply::Answer(status, text) => {
+            let head = format!("HTTP/1.1 {status} Canned\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+            drop(stream.write_all((head + &text).as_bytes()));
+        }
+        Reply::Open(text) => {
+            drop(stream.write_all(format!("HTTP/1.1 200 Canned\r\nConnection: close\r\n\r\n{text}").as_bytes()));
+            state.lock().expect("no test panics here").open.push(stream);
+        }
+        Reply::Lose => {}
     }
 }
 

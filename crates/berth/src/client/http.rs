@@ -9,7 +9,7 @@
 use super::exit::{Exit, Failure, Outcome};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
@@ -26,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read: the longest list (100,000 rows) at 4 KiB a row.
 const ANSWER_BYTES_MAX: u64 = 400 << 20;
+/// The largest refusal of a stream that is read.
+const REFUSAL_BYTES_MAX: u64 = 1 << 20;
 
 /// Where to send requests, as whom.
 #[derive(Clone, Debug)]
@@ -39,12 +41,13 @@ pub(crate) struct Target {
 }
 
 /// The controller, as a client sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Api {
     agent: Agent,
     endpoint: String,
     base: String,
     token: Option<String>,
+    is_trial: bool,
 }
 
 /// One request: what the methods of [`Api`] make.
@@ -92,7 +95,17 @@ impl Api {
             .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
             .build();
         let base = format!("{endpoint}/v1beta/{}", encode(&target.tenant));
-        Ok(Self { agent: config.new_agent(), endpoint, base, token: target.token })
+        Ok(Self { agent: config.new_agent(), endpoint, base, token: target.token, is_trial: false })
+    }
+
+    /// Says whether what would change something is only tried from now on: the server then answers what would come of it.
+    pub(crate) const fn try_only(&mut self, is_trial: bool) {
+        self.is_trial = is_trial;
+    }
+
+    /// Whether nothing is changed: see [`Api::try_only`].
+    pub(crate) const fn is_trial(&self) -> bool {
+        self.is_trial
     }
 
     /// Reads one thing or a list. `path` starts below the tenant, as `block/volumes`.
@@ -116,7 +129,7 @@ impl Api {
     /// # Errors
     /// As [`Api::get`], and not allowed now.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
-        self.ask(Method::POST, path, &[], Some(body), Duration::ZERO)
+        self.change(Method::POST, path, &[], Some(body))
     }
 
     /// Changes something.
@@ -124,15 +137,83 @@ impl Api {
     /// # Errors
     /// As [`Api::post`].
     pub(crate) fn put(&self, path: &str, body: &Value) -> Outcome<Value> {
-        self.ask(Method::PUT, path, &[], Some(body), Duration::ZERO)
+        self.change(Method::PUT, path, &[], Some(body))
     }
 
     /// Removes something, or starts to.
     ///
     /// # Errors
     /// As [`Api::post`]. Gone already, when the answer to an earlier try was lost, is a success.
-    pub(crate) fn delete(&self, path: &str, query: &[(&str, String)]) -> Outcome<()> {
-        self.ask(Method::DELETE, path, query, None, Duration::ZERO).map(drop)
+    pub(crate) fn delete(&self, path: &str, query: &[(&str, String)]) -> Outcome<Value> {
+        self.change(Method::DELETE, path, query, None)
+    }
+
+    /// Opens a stream of lines, which goes on until the server ends it, and at most for `life`. With the id of the last event that was seen it
+    /// goes on behind that.
+    ///
+    /// # Errors
+    /// As [`Api::get`]. It is not tried again here.
+    pub(crate) fn stream(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        last: Option<&str>,
+        life: Duration,
+    ) -> Outcome<Box<dyn Read + Send>> {
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let mut request = Request::builder()
+            .uri(self.url(path, query))
+            .header("Accept", "application/x-ndjson")
+            .header("X-Request-Id", &request_id);
+        if let Some(token) = &self.token {
+            request = request.header("X-Auth-Token", token);
+        }
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let request = request.body(()).map_err(|_| self.unsendable())?;
+        let configured = self.agent.configure_request(request).timeout_recv_response(Some(ANSWER_TIMEOUT));
+        let answer = self.agent.run(configured.timeout_recv_body(Some(life)).build());
+        let told = |lost| match lost {
+            Lost::Broken(why) => self.unreachable(&why),
+            Lost::Failed(failure) => failure,
+        };
+        let mut answer = answer.map_err(|error| told(self.lost(error)))?;
+        let status = answer.status().as_u16();
+        if status == 200 {
+            return Ok(Box::new(answer.into_body().into_reader()));
+        }
+        let text =
+            answer.body_mut().with_config().limit(REFUSAL_BYTES_MAX).read_to_vec().map_err(|error| told(self.lost(error)))?;
+        Err(refusal(status, &serde_json::from_slice(&text).unwrap_or(Value::Null), &request_id))
+    }
+
+    fn url(&self, path: &str, query: &[(&str, String)]) -> String {
+        let mut url = format!("{}/{path}", self.base);
+        for (index, (key, value)) in query.iter().enumerate() {
+            let separator = if index == 0 { '?' } else { '&' };
+            write!(url, "{separator}{}={}", encode(key), encode(value)).expect("a string takes all that is written");
+        }
+        url
+    }
+
+    fn unsendable(&self) -> Failure {
+        Failure::usage(format!("the endpoint {:?}, tenant or token cannot be sent over HTTP", self.endpoint))
+    }
+
+    /// Asks for a change; only tries it where nothing is to be changed.
+    fn change(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> Outcome<Value> {
+        if !self.is_trial {
+            return self.ask(method, path, query, body, Duration::ZERO);
+        }
+        let tried: Vec<_> = query.iter().cloned().chain([("dryRun", "true".to_owned())]).collect();
+        let answer = self.ask(method, path, &tried, body, Duration::ZERO)?;
+        if answer["dryRun"] == true {
+            return Ok(answer);
+        }
+        let message =
+            format!("{} knows no dry runs, and has done what was only to be tried; look at what came of it", self.endpoint);
+        Err(Failure::new(Exit::Server, message))
     }
 
     fn ask(
@@ -143,17 +224,13 @@ impl Api {
         body: Option<&Value>,
         patience: Duration,
     ) -> Outcome<Value> {
-        let mut url = format!("{}/{path}", self.base);
-        for (index, (key, value)) in query.iter().enumerate() {
-            let separator = if index == 0 { '?' } else { '&' };
-            write!(url, "{separator}{}={}", encode(key), encode(value)).expect("a string takes all that is written");
-        }
+        let url = self.url(path, query);
         let request_id = uuid::Uuid::new_v4().to_string();
         let ask = Ask { method, url, body, timeout: ANSWER_TIMEOUT + patience, request_id };
         let mut tries = 1;
         loop {
             match self.send(&ask).and_then(|response| self.read(&ask, response)) {
-                Ok((404, _)) if ask.method == Method::DELETE && tries > 1 => return Ok(Value::Null),
+                Ok((404, _)) if ask.method == Method::DELETE && tries > 1 && !self.is_trial => return Ok(Value::Null),
                 Ok((200..=299, body)) => return Ok(body),
                 Ok((status, body)) => return Err(refusal(status, &body, &ask.request_id)),
                 Err(Lost::Broken(_)) if tries < TRIES_MAX => tries += 1,
@@ -178,8 +255,7 @@ impl Api {
         if let Some(token) = &self.token {
             request = request.header("X-Auth-Token", token);
         }
-        let bad =
-            |_| Lost::Failed(Failure::usage(format!("the endpoint {:?}, tenant or token cannot be sent over HTTP", self.endpoint)));
+        let bad = |_| Lost::Failed(self.unsendable());
         let sent = match ask.body {
             Some(body) => {
                 let request = request.header("Content-Type", "application/json").body(body.to_string()).map_err(bad)?;
@@ -335,9 +411,26 @@ mod tests {
     fn gone_after_a_lost_answer_is_deleted() {
         let gone = json!({"code": 404, "message": "no host h"});
         let fake = Fake::new().lose("DELETE", "/host/hosts/h").on("DELETE", "/host/hosts/h", 404, gone.clone());
-        assert_eq!(api_of(&fake).delete("host/hosts/h", &[]), Ok(()));
+        assert_eq!(api_of(&fake).delete("host/hosts/h", &[]), Ok(Value::Null));
         let fake = Fake::new().on("DELETE", "/host/hosts/h", 404, gone);
         assert_eq!(api_of(&fake).delete("host/hosts/h", &[]).unwrap_err().exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn what_is_only_tried_says_so_in_every_request() {
+        let answer = json!({"dryRun": true, "object": null});
+        let fake = Fake::new()
+            .on("POST", "/block/volumes?dryRun=true", 200, answer.clone())
+            .on("PUT", "/block/volumes/v?dryRun=true", 200, answer.clone())
+            .on("DELETE", "/block/volumes/v?cascade=true&dryRun=true", 200, answer.clone())
+            .on("DELETE", "/block/volumes/w?dryRun=true", 202, Value::Null);
+        let mut api = api_of(&fake);
+        api.try_only(true);
+        assert_eq!(api.post("block/volumes", &json!({})), Ok(answer.clone()));
+        assert_eq!(api.put("block/volumes/v", &json!({})), Ok(answer.clone()));
+        assert_eq!(api.delete("block/volumes/v", &[("cascade", "true".into())]), Ok(answer));
+        // A server that does not know it has done it: that must not pass for a trial.
+        assert!(api.delete("block/volumes/w", &[]).unwrap_err().message.contains("has done"));
     }
 
     #[test]

@@ -15,22 +15,27 @@ mod http;
 mod kind;
 mod output;
 mod progress;
+mod stream;
 mod wait;
 
-use crate::cli::{ClientCommand, Format, GlobalArgs};
+use crate::cli::{ClientCommand, GlobalArgs};
 use exit::{Exit, Failure, Outcome};
 use http::{Api, Target};
-use std::io::{self, Write};
+use output::Shape;
+use std::io::{self, BufRead, Write};
 use std::time::Duration;
 
 /// One call of a client command: whom it asks and where it writes.
 struct Session<'a> {
     api: Api,
-    format: Format,
+    shape: Shape,
+    input: &'a mut dyn BufRead,
     out: &'a mut dyn Write,
     messages: &'a mut dyn Write,
     is_watched: bool,
     pace: Duration,
+    /// Whether whoever reads standard output has left.
+    is_left: fn() -> bool,
 }
 
 /// Runs a client command and returns the exit code; everything that is to be said is said.
@@ -41,11 +46,20 @@ pub(crate) fn run(global: &GlobalArgs, command: ClientCommand) -> i32 {
     let variable = |name: &str| std::env::var(name).ok();
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut messages = io::stderr();
+    let mut input = io::stdin().lock();
     let done = target(global, variable).and_then(Api::new).and_then(|api| {
         let is_watched = progress::is_watched();
-        let mut session =
-            Session { api, format: global.output, out: &mut out, messages: &mut messages, is_watched, pace: wait::PACE };
-        let done = commands::run(&mut session, command);
+        let mut session = Session {
+            api,
+            shape: global.output.into(),
+            input: &mut input,
+            out: &mut out,
+            messages: &mut messages,
+            is_watched,
+            pace: wait::PACE,
+            is_left,
+        };
+        let done = commands::run(&mut session, global, command);
         // What was found is shown also where something else failed, and before the message about that.
         let flushed = session.out.flush().map_err(Failure::from);
         done.and(flushed)
@@ -58,6 +72,15 @@ pub(crate) fn run(global: &GlobalArgs, command: ClientCommand) -> i32 {
 pub(crate) fn print(bytes: &[u8]) -> i32 {
     let mut out = io::stdout().lock();
     end(out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::from), &mut io::stderr())
+}
+
+/// Whether nobody reads standard output any more. What waits for something to print would not notice otherwise before it prints.
+fn is_left() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let out = io::stdout();
+    let mut asked = [PollFd::new(&out, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&at_once)).is_ok() && asked[0].revents().contains(PollFlags::ERR)
 }
 
 fn end(done: Outcome<()>, messages: &mut dyn Write) -> i32 {
@@ -106,7 +129,7 @@ mod tests {
     use super::*;
 
     fn check(flags: (Option<&str>, Option<&str>), variables: &[(&str, &str)]) -> Outcome<(String, String)> {
-        let global = GlobalArgs { endpoint: flags.0.map(Into::into), tenant: flags.1.map(Into::into), output: Format::Table };
+        let global = GlobalArgs { endpoint: flags.0.map(Into::into), tenant: flags.1.map(Into::into), ..GlobalArgs::default() };
         let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         target(&global, variable).map(|target| (target.endpoint, target.tenant))
     }

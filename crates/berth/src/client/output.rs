@@ -6,9 +6,35 @@
 
 use super::kind::Kind;
 use crate::cli::Format;
+use columns::{Chosen, Column, JOURNAL};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 use std::io::{self, Write};
+
+mod columns;
+mod page;
+
+pub(crate) use columns::{Tabled, choose};
+#[cfg(feature = "top")]
+pub(crate) use page::bar;
+pub(crate) use page::{Page, whole};
+
+/// How a command prints.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shape {
+    /// As what.
+    pub(crate) format: Format,
+    /// The columns of a table, where they were asked for.
+    pub(crate) columns: Option<Vec<Chosen>>,
+    /// Whether a table goes without its headings.
+    pub(crate) no_headers: bool,
+}
+
+impl From<Format> for Shape {
+    fn from(format: Format) -> Self {
+        Self { format, ..Self::default() }
+    }
+}
 
 /// How many spaces stand between two columns.
 const COLUMN_GAP: u16 = 2;
@@ -32,9 +58,9 @@ const FIRST_FIELDS: &[&str] = &[
 ///
 /// # Errors
 /// What the writer says.
-pub(crate) fn list(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Value]) -> io::Result<()> {
-    match format {
-        Format::Table => table(out, columns(kind), rows),
+pub(crate) fn list(out: &mut dyn Write, shape: &Shape, kind: Kind, rows: &[Value]) -> io::Result<()> {
+    match shape.format {
+        Format::Table => table(out, shape, columns::of(kind), rows),
         Format::Json => json(out, &Value::Array(rows.to_vec())),
         Format::Name => names(out, rows),
     }
@@ -44,21 +70,23 @@ pub(crate) fn list(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Valu
 ///
 /// # Errors
 /// What the writer says.
-pub(crate) fn changed(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Value], many: bool) -> io::Result<()> {
-    match (format, rows) {
+pub(crate) fn changed(out: &mut dyn Write, shape: &Shape, kind: Kind, rows: &[Value], many: bool) -> io::Result<()> {
+    match (shape.format, rows) {
         (Format::Json, [one]) if !many => json(out, one),
+        // An array all the same: what reads it gets one for several ids, also where none of them was found.
+        (Format::Json, []) if many => json(out, &Value::Array(Vec::new())),
         (_, []) => Ok(()),
-        _ => list(out, format, kind, rows),
+        _ => list(out, shape, kind, rows),
     }
 }
 
-/// Writes everything about `rows`, in the long form as a table; else as [`changed`].
+/// Writes everything about `rows`, in the long form as a table; else, and where columns were asked for, as [`changed`].
 ///
 /// # Errors
 /// What the writer says.
-pub(crate) fn show(out: &mut dyn Write, format: Format, kind: Kind, rows: &[Value], many: bool) -> io::Result<()> {
-    if format != Format::Table {
-        return changed(out, format, kind, rows, many);
+pub(crate) fn show(out: &mut dyn Write, shape: &Shape, kind: Kind, rows: &[Value], many: bool) -> io::Result<()> {
+    if shape.format != Format::Table || shape.columns.is_some() {
+        return changed(out, shape, kind, rows, many);
     }
     for (index, row) in rows.iter().enumerate() {
         if index > 0 {
@@ -120,9 +148,9 @@ fn size_seen(seen: &Value, now: &Value) -> String {
 ///
 /// # Errors
 /// What the writer says.
-pub(crate) fn journal(out: &mut dyn Write, format: Format, entries: &[Value]) -> io::Result<()> {
-    match format {
-        Format::Table => table(out, JOURNAL, entries),
+pub(crate) fn journal(out: &mut dyn Write, shape: &Shape, entries: &[Value]) -> io::Result<()> {
+    match shape.format {
+        Format::Table => table(out, shape, JOURNAL, entries),
         Format::Json => json(out, &Value::Array(entries.to_vec())),
         Format::Name => names(out, entries),
     }
@@ -187,82 +215,55 @@ pub(crate) fn clean(text: &str) -> String {
         .collect()
 }
 
-/// A column: its heading, and its text in a row.
-type Column = (&'static str, fn(&Value) -> String);
+fn table(out: &mut dyn Write, shape: &Shape, own: &[Column], rows: &[Value]) -> io::Result<()> {
+    let mut table = plain_table();
+    if !shape.no_headers {
+        match &shape.columns {
+            Some(chosen) => table.set_header(chosen.iter().map(Chosen::heading)),
+            None => table.set_header(own.iter().map(|(heading, _)| *heading)),
+        };
+    }
+    for row in rows {
+        match &shape.columns {
+            Some(chosen) => table.add_row(chosen.iter().map(|column| column.text(row))),
+            None => table.add_row(own.iter().map(|(_, text)| text(row))),
+        };
+    }
+    write_table(out, &mut table)
+}
 
-const JOURNAL: &[Column] = &[
-    ("REVISION", |row| cell(&row["revision"])),
-    ("AT", |row| cell(&row["at"])),
-    ("FROM", |row| cell(&row["from"])),
-    ("TO", |row| cell(&row["to"])),
-    ("CAUSE", |row| cell(&row["cause"])),
-    ("ENDED", ended),
-    ("ACTOR", |row| cell(&row["actor"])),
-    ("REASON", |row| dash(reason_message(row))),
-];
-
-fn columns(kind: Kind) -> &'static [Column] {
-    match kind {
-        Kind::Volume => &[
-            ("ID", |row| cell(&row["id"])),
-            ("NAME", |row| cell(&row["name"])),
-            ("SIZE", |row| size(&row["size"])),
-            ("STATUS", |row| cell(&row["status"])),
-            ("REASON", reason_code),
-            ("OPERATION", |row| dash(operation(row))),
-            ("CREATED", |row| cell(&row["createdAt"])),
-        ],
-        Kind::Snapshot => &[
-            ("ID", |row| cell(&row["id"])),
-            ("NAME", |row| cell(&row["name"])),
-            ("VOLUME", |row| cell(&row["volumeId"])),
-            ("SIZE", |row| size(&row["size"])),
-            ("STATUS", |row| cell(&row["status"])),
-            ("REASON", reason_code),
-            ("OPERATION", |row| dash(operation(row))),
-        ],
-        Kind::Attachment => &[
-            ("ID", |row| cell(&row["id"])),
-            ("VOLUME", |row| cell(&row["volumeId"])),
-            ("HOST", |row| cell(&row["hostId"])),
-            ("MODE", |row| cell(&row["attachMode"])),
-            ("STATUS", |row| cell(&row["status"])),
-            ("REASON", reason_code),
-            ("OPERATION", |row| dash(operation(row))),
-            ("CONNECTION", connection),
-        ],
-        Kind::Host => &[
-            ("ID", |row| cell(&row["id"])),
-            ("NAME", |row| cell(&row["hostName"])),
-            ("IP", |row| cell(&row["ip"])),
-            ("OS", |row| cell(&row["osType"])),
-            ("ACCESS", |row| cell(&row["accessMode"])),
-        ],
-        Kind::Profile => &[
-            ("ID", |row| cell(&row["id"])),
-            ("NAME", |row| cell(&row["name"])),
-            ("STORAGE", |row| cell(&row["storageType"])),
-            ("DESCRIPTION", |row| cell(&row["description"])),
-        ],
-        Kind::Pool => &[
-            ("ID", |row| cell(&row["id"])),
-            ("NAME", |row| cell(&row["name"])),
-            ("STATUS", |row| cell(&row["status"])),
-            ("BACKEND", |row| dash(since(&row["availability"]))),
-            ("ZONE", |row| cell(&row["availabilityZone"])),
-            ("TOTAL", |row| size(&row["totalCapacity"])),
-            ("FREE", |row| size(&row["freeCapacity"])),
-        ],
+/// Writes what would come of a dry run: a sentence each, or the server's answers.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn rehearsed(out: &mut dyn Write, format: Format, kind: Kind, rows: &[(String, Value)], many: bool) -> io::Result<()> {
+    let bodies: Vec<_> = rows.iter().map(|(_, body)| body.clone()).collect();
+    match (format, &bodies[..]) {
+        (Format::Json, [one]) if !many => json(out, one),
+        (Format::Json, _) => json(out, &Value::Array(bodies)),
+        // What is new has no id yet.
+        (Format::Name, _) => rows.iter().filter(|(id, _)| !id.is_empty()).try_for_each(|(id, _)| writeln!(out, "{}", clean(id))),
+        (Format::Table, _) => rows.iter().try_for_each(|(id, body)| writeln!(out, "{}", would_be(kind, id, body))),
     }
 }
 
-fn table(out: &mut dyn Write, columns: &[Column], rows: &[Value]) -> io::Result<()> {
-    let mut table = plain_table();
-    table.set_header(columns.iter().map(|(heading, _)| *heading));
-    for row in rows {
-        table.add_row(columns.iter().map(|(_, text)| text(row)));
+/// What would come of it, as a sentence. An empty `id` is of something new.
+fn would_be(kind: Kind, id: &str, body: &Value) -> String {
+    let object = &body["object"];
+    let status = body["status"].as_str().map(clean).filter(|status| !status.is_empty());
+    if id.is_empty() {
+        let name = kind.name_field().map(|field| plain(&object[field])).filter(|name| !name.is_empty());
+        let what = name.map_or_else(|| kind.word().to_owned(), |name| format!("{} {name}", kind.word()));
+        return status.map_or_else(|| format!("{what} would be made"), |status| format!("{what} would be made, and be {status}"));
     }
-    write_table(out, &mut table)
+    let what = kind.describe(object, id);
+    let runs = operation(object);
+    match status {
+        _ if object.is_null() => format!("{what} would be deleted at once"),
+        Some(status) if runs.is_empty() => format!("{what} would be {status}"),
+        Some(status) => format!("{what} would be {status}, while this runs: {runs}"),
+        None => format!("{what} would be changed"),
+    }
 }
 
 fn plain_table() -> Table {
@@ -311,28 +312,6 @@ fn bytes(count: &Value) -> String {
     let (whole, tenth) = (count / unit, count % unit * 10 / unit);
     let name = units[usize::try_from(step).expect("at most 6")];
     if tenth == 0 { format!("{whole} {name}") } else { format!("{whole}.{tenth} {name}") }
-}
-
-/// Why a status is what it is; without a reason, why it may not be so any more.
-fn reason_code(row: &Value) -> String {
-    let code = &row["statusReason"]["code"];
-    cell(if code.is_null() { &row["health"]["code"] } else { code })
-}
-
-fn ended(row: &Value) -> String {
-    let ended = &row["ended"];
-    match (ended["operation"].as_str(), ended["how"].as_str()) {
-        (Some(operation), Some(how)) => clean(&format!("{operation} {how}")),
-        _ => "-".into(),
-    }
-}
-
-fn connection(row: &Value) -> String {
-    let data = &row["connectionInfo"]["data"];
-    match data["uri"].as_str() {
-        Some(uri) => clean(uri),
-        None => dash(plain(data)),
-    }
 }
 
 /// The fields of the long form that say something, in the order of [`FIRST_FIELDS`] and then by name.
@@ -421,7 +400,7 @@ mod tests {
     fn a_list_is_a_table() {
         let failed =
             json!({"id": "9", "name": "b", "size": 1, "status": "error", "statusReason": {"code": "refused", "message": "full"}});
-        let got = text(|out| list(out, Format::Table, Kind::Volume, &[volume(), failed]));
+        let got = text(|out| list(out, &Format::Table.into(), Kind::Volume, &[volume(), failed]));
         let want = "\
 ID    NAME       SIZE    STATUS     REASON   OPERATION                                 CREATED
 7f3a  data\u{fffd}[31m  10 GiB  extending  -        extend 40%, attempt 2, waiting for a place  2026-11-23T12:00:00Z
@@ -435,15 +414,54 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
     }
 
     #[test]
+    fn columns_are_chosen_and_headings_left_out() {
+        let columns = choose(Tabled::Of(Kind::Volume), &["status".into(), "id".into(), "operation.attempt".into()]).unwrap();
+        let mut shape = Shape { format: Format::Table, columns: Some(columns), no_headers: false };
+        let got = |shape: &Shape| text(|out| list(out, shape, Kind::Volume, &[volume()]));
+        assert_eq!(got(&shape), "STATUS     ID    OPERATION.ATTEMPT\nextending  7f3a  2\n");
+        shape.no_headers = true;
+        assert_eq!(got(&shape), "extending  7f3a  2\n");
+        assert_eq!(text(|out| show(out, &shape, Kind::Volume, &[volume()], false)), "extending  7f3a  2\n");
+        shape.columns = None;
+        assert_eq!(text(|out| list(out, &shape, Kind::Volume, &[])), "");
+    }
+
+    #[test]
+    fn what_would_be_is_told_in_sentences() {
+        let rows = [
+            (
+                Kind::Volume,
+                "",
+                json!({"status": "creating", "object": {"name": "data"}}),
+                "volume data would be made, and be creating",
+            ),
+            (Kind::Attachment, "", json!({"status": "attaching", "object": {}}), "attachment would be made, and be attaching"),
+            (Kind::Host, "", json!({"object": {"hostName": "db\u{7}"}}), "host db\u{fffd} would be made"),
+            (Kind::Host, "h", json!({"object": {"hostName": "db"}}), "host db (h) would be changed"),
+            (Kind::Host, "h", json!({"status": "deleted", "object": null}), "host h would be deleted at once"),
+            (Kind::Volume, "v", json!({"status": "available", "object": {"name": "data"}}), "volume data (v) would be available"),
+            (
+                Kind::Attachment,
+                "a",
+                json!({"status": "attached", "object": {"operation": {"kind": "detach"}}}),
+                "attachment a would be attached, while this runs: detach",
+            ),
+        ];
+        for (kind, id, body, want) in rows {
+            assert_eq!(would_be(kind, id, &body), want);
+        }
+    }
+
+    #[test]
     fn an_empty_list_is_a_heading_an_empty_array_and_nothing() {
-        assert!(text(|out| list(out, Format::Table, Kind::Pool, &[])).starts_with("ID"));
-        assert_eq!(text(|out| list(out, Format::Json, Kind::Pool, &[])), "[]\n");
-        assert_eq!(text(|out| list(out, Format::Name, Kind::Pool, &[])), "");
+        assert!(text(|out| list(out, &Format::Table.into(), Kind::Pool, &[])).starts_with("ID"));
+        assert_eq!(text(|out| list(out, &Format::Json.into(), Kind::Pool, &[])), "[]\n");
+        assert_eq!(text(|out| list(out, &Format::Name.into(), Kind::Pool, &[])), "");
     }
 
     #[test]
     fn the_long_form_says_what_there_is_to_say() {
-        let got = text(|out| show(out, Format::Table, Kind::Volume, &[volume()], false));
+        let got = text(|out| show(out, &Format::Table.into(), Kind::Volume, &[volume()], false));
         let field = |name: &str| got.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         assert_eq!(field("operation "), Some("extend 40%, attempt 2, waiting for a place, since 2026-11-23T12:04:00Z"));
         assert_eq!(field("allowed "), Some("detach"));
@@ -457,9 +475,9 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
     fn a_backend_that_is_down_is_told() {
         let pool = json!({"id": "p", "name": "slow", "status": "unavailable", "totalCapacity": 9, "whenDown": "refuse",
             "availability": {"state": "down", "since": "T", "message": "a probe has had no answer for 10 s"}});
-        let row = text(|out| list(out, Format::Table, Kind::Pool, std::slice::from_ref(&pool)));
+        let row = text(|out| list(out, &Format::Table.into(), Kind::Pool, std::slice::from_ref(&pool)));
         assert!(row.contains("BACKEND") && row.contains("unavailable  down since T  -"), "{row}");
-        let shown = text(|out| show(out, Format::Table, Kind::Pool, &[pool], false));
+        let shown = text(|out| show(out, &Format::Table.into(), Kind::Pool, &[pool], false));
         let field =
             |text: &str, name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).map(str::to_owned);
         assert_eq!(field(&shown, "availability "), Some("down since T, a probe has had no answer for 10 s".into()));
@@ -467,9 +485,9 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
         let volume = json!({"id": "v", "status": "creating", "health": {"state": "unknown", "checkedAt": "C",
             "code": "backendUnreachable", "message": "it does not answer", "since": "T"}, "operation": {"kind": "create",
             "attempt": 3, "nextTryAt": "N", "deadline": "D", "lastError": "broken", "startedAt": "S"}});
-        let row = text(|out| list(out, Format::Table, Kind::Volume, std::slice::from_ref(&volume)));
+        let row = text(|out| list(out, &Format::Table.into(), Kind::Volume, std::slice::from_ref(&volume)));
         assert!(row.contains("backendUnreachable") && row.contains("create, attempt 3, next try at N"), "{row}");
-        let shown = text(|out| show(out, Format::Table, Kind::Volume, &[volume], false));
+        let shown = text(|out| show(out, &Format::Table.into(), Kind::Volume, &[volume], false));
         let operation = "create, attempt 3, next try at N, since S, deadline D, last error broken";
         assert_eq!(field(&shown, "operation "), Some(operation.into()));
         let health = "unknown: it does not answer (backendUnreachable), since T, checked at C";
@@ -484,7 +502,7 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
         };
         let shown = |clients: Value| {
             let row = json!({"id": "a", "status": "attached", "sizeBytes": 2_147_483_648_u64, "clients": clients});
-            text(|out| show(out, Format::Table, Kind::Attachment, &[row], false))
+            text(|out| show(out, &Format::Table.into(), Kind::Attachment, &[row], false))
         };
         let got = shown(json!([client(json!(1 << 30)), client(json!(null)), client(json!(1_u64 << 31)), 5]));
         let (attachment, table) = got.split_once("\n\n").unwrap();
@@ -510,16 +528,16 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
 
     #[test]
     fn json_is_what_the_server_sent() {
-        let one = text(|out| show(out, Format::Json, Kind::Volume, &[volume()], false));
+        let one = text(|out| show(out, &Format::Json.into(), Kind::Volume, &[volume()], false));
         assert_eq!(serde_json::from_str::<Value>(&one).unwrap(), volume());
-        let many = text(|out| changed(out, Format::Json, Kind::Volume, &[volume()], true));
+        let many = text(|out| changed(out, &Format::Json.into(), Kind::Volume, &[volume()], true));
         assert_eq!(serde_json::from_str::<Value>(&many).unwrap(), json!([volume()]));
         assert!(!one.contains('\u{1b}'));
     }
 
     #[test]
     fn names_are_ids() {
-        assert_eq!(text(|out| list(out, Format::Name, Kind::Volume, &[volume(), json!({"id": "b"})])), "7f3a\nb\n");
+        assert_eq!(text(|out| list(out, &Format::Name.into(), Kind::Volume, &[volume(), json!({"id": "b"})])), "7f3a\nb\n");
     }
 
     #[test]
@@ -528,7 +546,7 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
             "revision": 7, "at": "2026-11-23T12:04:00Z", "from": "extending", "to": "errorExtending", "cause": "extend",
             "ended": {"operation": "extend", "how": "failed"}, "reason": {"code": "refused", "message": "pool full"},
         });
-        let got = text(|out| journal(out, Format::Table, std::slice::from_ref(&entry)));
+        let got = text(|out| journal(out, &Format::Table.into(), std::slice::from_ref(&entry)));
         assert!(got.contains("extend failed") && got.contains("pool full (refused)"), "{got}");
         assert_eq!(journal_line(&entry), "2026-11-23T12:04:00Z extending -> errorExtending (extend): pool full (refused)");
     }
@@ -538,9 +556,9 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
         for row in [json!(null), json!([1]), json!("x"), json!({"status": {"a": [{}]}, "operation": 5, "allowed": "x", "size": -1})]
         {
             for format in [Format::Table, Format::Json, Format::Name] {
-                text(|out| list(out, format, Kind::Attachment, std::slice::from_ref(&row)));
-                text(|out| show(out, format, Kind::Volume, std::slice::from_ref(&row), false));
-                text(|out| journal(out, format, std::slice::from_ref(&row)));
+                text(|out| list(out, &format.into(), Kind::Attachment, std::slice::from_ref(&row)));
+                text(|out| show(out, &format.into(), Kind::Volume, std::slice::from_ref(&row), false));
+                text(|out| journal(out, &format.into(), std::slice::from_ref(&row)));
             }
         }
         assert_eq!(clean("a\u{202e}b\nc\u{9b}"), "a\u{fffd}b c\u{fffd}");

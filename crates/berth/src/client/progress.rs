@@ -59,6 +59,16 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// Shows `message`, and how many of how many are there.
+    pub(crate) fn say(&self, message: &str, count: usize, of: usize) {
+        let Some(bar) = &self.0 else { return };
+        bar.set_style(ProgressStyle::with_template("{spinner} {msg} [{bar:24}] {elapsed}").expect("the template is written above"));
+        bar.set_position(count as u64 * WHOLE / of.max(1) as u64);
+        bar.set_message(message.to_owned());
+    }
+}
+
 impl Drop for Meter {
     fn drop(&mut self) {
         if let Some(bar) = &self.0 {

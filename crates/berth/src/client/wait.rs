@@ -8,6 +8,10 @@
 //!
 //! Both vocabularies of attachments are understood, the default one and OpenSDS' own (setting `opensds.attachment-words`).
 
+mod several;
+
+pub(crate) use several::Several;
+
 use super::exit::{Exit, Failure, Outcome};
 use super::http::Api;
 use super::kind::Kind;
@@ -63,10 +67,14 @@ pub(crate) struct Wait<'a> {
     pub(crate) pace: Duration,
 }
 
+/// What a status means for a wait.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
+    /// It is what was waited for.
     Reached,
+    /// It is on its way, or nothing moves.
     Going,
+    /// It will not come of itself.
     Failed(Exit),
 }
 
@@ -155,7 +163,8 @@ impl Wait<'_> {
         }
     }
 
-    fn ended_badly(&self, last: &Value, exit: Exit) -> Failure {
+    /// Why it ended otherwise: status, reason and the last transitions.
+    pub(crate) fn ended_badly(&self, last: &Value, exit: Exit) -> Failure {
         let status = output::clean(last["status"].as_str().unwrap_or_default());
         let reason = output::reason_message(last);
         let colon = if reason.is_empty() { "" } else { ": " };
@@ -264,12 +273,16 @@ fn words(kind: Kind, aim: &Aim, last: &Value) -> Vec<String> {
     wanted.iter().copied().chain(more).map(Into::into).collect()
 }
 
-fn judge(kind: Kind, aim: &Aim, body: &Value) -> Verdict {
+/// What the status in `body` means for `aim`.
+pub(crate) fn judge(kind: Kind, aim: &Aim, body: &Value) -> Verdict {
     let status = body["status"].as_str().unwrap_or_default();
     let is_gone = matches!(status, "deleted" | "detached");
     let runs = body["operation"]["kind"].as_str();
     let reached = match aim {
-        Aim::Words(words) => words.iter().any(|word| word == status),
+        // A detached attachment is as gone as one can see it: whoever waits for `deleted` waits for that.
+        Aim::Words(words) => {
+            words.iter().any(|word| word == status || (is_gone && matches!(word.as_str(), "deleted" | "detached")))
+        }
         Aim::Ready => ready_words(kind).contains(&status) && (kind == Kind::Volume || runs.is_none()),
         Aim::Gone => is_gone,
         Aim::Recovered => runs != Some("recover") && !is_error(body),
@@ -329,6 +342,7 @@ mod tests {
             (Kind::Volume, words(&["available", "inUse"]), "inUse", None, Verdict::Reached),
             (Kind::Volume, words(&["available"]), "error", None, Verdict::Failed(Exit::ErrorStatus)),
             (Kind::Volume, words(&["available"]), "inUse", None, Verdict::Going),
+            (Kind::Attachment, words(&["deleted"]), "detached", None, Verdict::Reached),
             (Kind::Snapshot, words(&["available"]), "deleted", None, Verdict::Failed(Exit::Failed)),
         ];
         for (kind, aim, status, runs, want) in rows {

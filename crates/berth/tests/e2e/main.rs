@@ -15,3 +15,4 @@ mod secured;
 mod server;
 mod storm;
 mod trouble;
+mod watch;

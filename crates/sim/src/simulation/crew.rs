@@ -143,7 +143,15 @@ impl Crew {
         };
         let makes = matches!(wish, Wish::Volume(_) | Wish::Snapshot(_) | Wish::Attachment(_));
         let key = (makes && self.dice.chance(200)).then(|| (format!("key-{}", self.asked), [0; 32]));
-        Caller { tenant, is_admin, actor: String::new(), request_id: self.request(), idempotency: key, if_match: None }
+        Caller {
+            tenant,
+            is_admin,
+            actor: String::new(),
+            request_id: self.request(),
+            idempotency: key,
+            if_match: None,
+            dry_run: false,
+        }
     }
 
     fn host(&mut self) -> Wish {

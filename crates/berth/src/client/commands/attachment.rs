@@ -35,7 +35,10 @@ pub(super) fn attach(session: &mut Session<'_>, args: &AttachArgs) -> Outcome<()
 /// Ends attachments.
 pub(super) fn detach(session: &mut Session<'_>, args: &DetachArgs) -> Outcome<()> {
     let query = if args.force { vec![("force", "true".to_owned())] } else { Query::new() };
-    session.delete(KIND, &args.ids, &query, &args.wait)
+    let mut only = Query::new();
+    session.narrow(&mut only, "hostId", Kind::Host, args.host.as_ref())?;
+    session.narrow(&mut only, "volumeId", Kind::Volume, args.volume.as_ref())?;
+    session.delete(KIND, &args.of, only, &query, &args.wait)
 }
 
 fn list(session: &mut Session<'_>, args: &AttachmentListArgs) -> Outcome<()> {

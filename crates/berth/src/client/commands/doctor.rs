@@ -20,14 +20,14 @@ pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome<()> {
         false => session.api.get("doctor", &[])?,
     };
     let is_looking = body["looking"] == true;
-    match session.format {
+    match session.shape.format {
         Format::Table => {
             if is_looking {
                 writeln!(session.out, "the look has not ended; what follows is as of before\n")?;
             }
             tell(session, &body, is_looking)?;
         }
-        Format::Json | Format::Name => diagnosis(session.out, session.format, &body)?,
+        Format::Json | Format::Name => diagnosis(session.out, session.shape.format, &body)?,
     }
     if is_looking {
         let message = "the look has not ended, and goes on in the server; ask with berth doctor what it has shown";

@@ -16,7 +16,7 @@ pub(super) fn run(session: &mut Session<'_>, command: HostCommand) -> Outcome<()
         HostCommand::List(args) => session.list_by_name(KIND, &args),
         HostCommand::Show(args) => session.show(KIND, &args),
         HostCommand::Update(args) => session.update(KIND, &args.id, body(&args.changes)),
-        HostCommand::Delete(args) => session.remove(KIND, &args),
+        HostCommand::Delete(args) => session.remove(KIND, &args.of),
     }
 }
 

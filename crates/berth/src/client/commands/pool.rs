@@ -17,11 +17,15 @@ pub(super) fn run(session: &mut Session<'_>, command: PoolCommand) -> Outcome<()
 }
 
 fn remove_object(session: &mut Session<'_>, args: &RemoveObjectArgs) -> Outcome<()> {
-    if !args.yes {
+    if !args.yes && !args.trial.dry_run {
         let message = format!("this removes the data of {:?} for good; say --yes if that is meant", args.object);
         return Err(Failure::usage(message));
     }
     let pool = session.id(Kind::Pool, &args.pool)?;
-    session.api.delete(&format!("{}/objects/{}", Kind::Pool.path_of(&pool), encode(&args.object)), &[])?;
+    let answer = session.api.delete(&format!("{}/objects/{}", Kind::Pool.path_of(&pool), encode(&args.object)), &[])?;
+    if session.api.is_trial() {
+        let line = format!("object {} would be removed", clean(&args.object));
+        return session.tried_one(&args.object, answer, &line);
+    }
     Ok(writeln!(session.messages, "object {} removed", clean(&args.object))?)
 }

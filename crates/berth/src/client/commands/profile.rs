@@ -18,7 +18,7 @@ pub(super) fn run(session: &mut Session<'_>, command: ProfileCommand) -> Outcome
         ProfileCommand::List(args) => session.list_by_name(KIND, &args),
         ProfileCommand::Show(args) => session.show(KIND, &args),
         ProfileCommand::Update(args) => session.rename(KIND, &args),
-        ProfileCommand::Delete(args) => session.remove(KIND, &args),
+        ProfileCommand::Delete(args) => session.remove(KIND, &args.of),
     }
 }
 

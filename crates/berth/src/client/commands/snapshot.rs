@@ -16,7 +16,7 @@ pub(super) fn run(session: &mut Session<'_>, command: SnapshotCommand) -> Outcom
         SnapshotCommand::List(args) => list(session, &args),
         SnapshotCommand::Show(args) => session.show(KIND, &args),
         SnapshotCommand::Update(args) => session.rename(KIND, &args),
-        SnapshotCommand::Delete(args) => session.delete(KIND, &args.of.ids, &Query::new(), &args.wait),
+        SnapshotCommand::Delete(args) => session.delete(KIND, &args.of, Query::new(), &Query::new(), &args.wait),
         SnapshotCommand::Retry(args) => session.again(KIND, "retry", &args),
         SnapshotCommand::Recover(args) => session.again(KIND, "recover", &args),
         SnapshotCommand::Journal(args) => session.journal(KIND, &args),

@@ -1,11 +1,13 @@
 //! Whole command lines against a server with canned answers: what is asked, what is printed where, and the exit code.
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, ClientCommand, Command, GlobalArgs};
 use crate::client::exit::Failure;
 use crate::client::fake::{Fake, api_of};
+use crate::client::output::Shape;
 use crate::client::{Session, end};
 use clap::Parser;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::time::Duration;
 
 const V: &str = "11111111-1111-4111-8111-111111111111";
@@ -18,13 +20,31 @@ struct Done {
     messages: String,
 }
 
+fn run(
+    fake: &Fake,
+    input: &str,
+    global: &GlobalArgs,
+    command: ClientCommand,
+    out: &mut dyn Write,
+    messages: &mut dyn Write,
+) -> Result<(), Failure> {
+    let (is_watched, pace, is_left): (_, _, fn() -> bool) = (false, Duration::ZERO, || false);
+    let mut input = input.as_bytes();
+    let mut session =
+        Session { api: api_of(fake), shape: Shape::default(), input: &mut input, out, messages, is_watched, pace, is_left };
+    super::run(&mut session, global, command)
+}
+
 fn check(fake: &Fake, line: &str) -> Done {
+    check_with(fake, line, "")
+}
+
+/// The same with something on standard input.
+fn check_with(fake: &Fake, line: &str, input: &str) -> Done {
     let cli = Cli::try_parse_from(line.split(' ')).expect(line);
     let Command::Client(command) = cli.command else { panic!("{line} is no client command") };
     let (mut out, mut messages) = (Vec::new(), Vec::new());
-    let (format, is_watched, pace) = (cli.global.output, false, Duration::ZERO);
-    let mut session = Session { api: api_of(fake), format, out: &mut out, messages: &mut messages, is_watched, pace };
-    let done = super::run(&mut session, command);
+    let done = run(fake, input, &cli.global, command, &mut out, &mut messages);
     let code = end(done, &mut messages);
     let text = |bytes| String::from_utf8(bytes).expect("what is printed is text");
     Done { code, out: text(out), messages: text(messages) }
@@ -123,9 +143,7 @@ fn a_list_asks_for_everything_that_matches() {
     let cli = Cli::try_parse_from(line.split('|')).unwrap();
     let Command::Client(command) = cli.command else { panic!("no client command") };
     let (mut out, mut messages) = (Vec::new(), Vec::new());
-    let (format, is_watched, pace) = (cli.global.output, false, Duration::ZERO);
-    let mut session = Session { api: api_of(&fake), format, out: &mut out, messages: &mut messages, is_watched, pace };
-    assert_eq!(super::run(&mut session, command), Ok(()));
+    assert_eq!(run(&fake, "", &cli.global, command, &mut out, &mut messages), Ok(()));
     assert_eq!(fake.asked(), ["GET /pools?name=fast&limit=20".to_owned(), format!("GET {path}")]);
 }
 
@@ -283,16 +301,274 @@ fn a_reader_that_left_ends_a_list_quietly() {
     for format in ["table", "json", "name"] {
         let cli = Cli::try_parse_from(["berth", "-o", format, "pool", "list"]).unwrap();
         let Command::Client(command) = cli.command else { panic!("no client command") };
-        let (mut messages, format) = (Vec::new(), cli.global.output);
-        let mut session = Session {
-            api: api_of(&fake),
-            format,
-            out: &mut Left,
-            messages: &mut messages,
-            is_watched: false,
-            pace: Duration::ZERO,
-        };
-        let done: Result<(), Failure> = super::run(&mut session, command);
+        let mut messages = Vec::new();
+        let done = run(&fake, "", &cli.global, command, &mut Left, &mut messages);
         assert_eq!((end(done, &mut messages), messages.len()), (0, 0));
     }
+}
+
+#[test]
+fn every_verb_that_changes_something_can_be_tried() {
+    let tried = json!({"dryRun": true, "status": "deleting", "object": {"id": V, "name": "data"}});
+    let [volume, snapshot, attachment, host, profile] =
+        ["block/volumes", "block/snapshots", "block/attachments", "host/hosts", "profiles"].map(|path| format!("/{path}/{V}"));
+    let rows = [
+        ("volume create data --size 1".to_owned(), "POST", "/block/volumes".to_owned()),
+        (format!("volume update {V} --name x"), "PUT", volume.clone()),
+        (format!("volume extend {V} --size 2"), "POST", format!("{volume}/resize")),
+        (format!("volume delete {V}"), "DELETE", volume.clone()),
+        (format!("volume retry {V}"), "POST", format!("{volume}/retry")),
+        (format!("volume recover {V}"), "POST", format!("{volume}/recover")),
+        (format!("snapshot create {V} --name s"), "POST", "/block/snapshots".to_owned()),
+        (format!("snapshot update {V} --name x"), "PUT", snapshot.clone()),
+        (format!("snapshot delete {V}"), "DELETE", snapshot.clone()),
+        (format!("snapshot retry {V}"), "POST", format!("{snapshot}/retry")),
+        (format!("snapshot recover {V}"), "POST", format!("{snapshot}/recover")),
+        (format!("attach {V} --host {H}"), "POST", "/block/attachments".to_owned()),
+        (format!("detach {V}"), "DELETE", attachment.clone()),
+        (format!("attachment retry {V}"), "POST", format!("{attachment}/retry")),
+        (format!("attachment recover {V}"), "POST", format!("{attachment}/recover")),
+        ("host create h --ip 10.0.0.1".to_owned(), "POST", "/host/hosts".to_owned()),
+        (format!("host update {V} --name x"), "PUT", host.clone()),
+        (format!("host delete {V}"), "DELETE", host),
+        ("profile create p".to_owned(), "POST", "/profiles".to_owned()),
+        (format!("profile update {V} --name x"), "PUT", profile.clone()),
+        (format!("profile delete {V}"), "DELETE", profile),
+        (format!("pool remove-object {V} {A}"), "DELETE", format!("/pools/{V}/objects/{A}")),
+    ];
+    for (line, method, path) in rows {
+        // Nothing else is known to the server: a verb that forgot would be answered with 500.
+        let fake = Fake::new().on(method, &format!("{path}?dryRun=true"), 200, tried.clone());
+        let done = check(&fake, &format!("berth {line} --dry-run"));
+        assert_eq!(done.code, 0, "{line}: {}", done.messages);
+        assert!(done.out.contains("would be") && done.messages.is_empty(), "{line}: {}{}", done.out, done.messages);
+        assert_eq!(fake.asked(), [format!("{method} {path}?dryRun=true")], "{line}");
+        let done = check(&fake, &format!("berth -o json {line} --dry-run"));
+        assert_eq!(serde_json::from_str::<Value>(&done.out).ok(), Some(tried.clone()), "{line}: {}", done.messages);
+    }
+}
+
+#[test]
+fn a_trial_that_would_be_refused_says_why_and_ends_the_same() {
+    let one = format!("/block/volumes/{V}?dryRun=true");
+    let fake =
+        Fake::new().on("DELETE", &one, 409, json!({"message": "cannot delete volume v: it is inUse", "allowed": ["detach"]}));
+    let done = check(&fake, &format!("berth volume delete {V} --dry-run"));
+    assert_eq!((done.code, done.out.as_str()), (5, ""));
+    assert_eq!(done.messages, "berth: cannot delete volume v: it is inUse (allowed now: detach)\n");
+    assert!(
+        Cli::try_parse_from(["berth", "volume", "delete", "v", "--dry-run", "--wait"]).is_err(),
+        "there is nothing to wait for"
+    );
+}
+
+#[test]
+fn ids_come_from_standard_input() {
+    let gone = |id: &str| (format!("/block/volumes/{id}"), json!({"id": id, "status": "deleting"}));
+    let ((v, deleting_v), (h, deleting_h)) = (gone(V), gone(H));
+    let fake = Fake::new()
+        .on("DELETE", &v, 202, Value::Null)
+        .on("GET", &v, 200, deleting_v.clone())
+        .on("DELETE", &h, 202, Value::Null)
+        .on("GET", &h, 200, deleting_h.clone());
+    let done = check_with(&fake, "berth -o json volume delete -", &format!("{V}\n\n{H}\n{V}\n"));
+    assert_eq!((done.code, serde_json::from_str(&done.out).ok()), (0, Some(json!([deleting_v, deleting_h]))), "{}", done.messages);
+    assert_eq!(fake.seen().len(), 4, "what stands there twice is done once");
+    let done = check_with(&fake, "berth -o json volume delete -", &format!("{V}\n"));
+    assert_eq!(serde_json::from_str::<Value>(&done.out).ok(), Some(json!([deleting_v])), "an array, however many they are");
+    let done = check_with(&Fake::new(), "berth volume delete -", "");
+    assert_eq!((done.code, done.out.as_str()), (0, ""));
+    assert!(done.messages.contains("nothing to do"), "{}", done.messages);
+    let done = check_with(&Fake::new(), "berth volume delete -", "\u{1b}[2J\n");
+    assert_eq!((done.code, done.out.as_str()), (2, ""));
+    assert_eq!(check_with(&Fake::new(), "berth volume delete - -", "").code, 2);
+}
+
+#[test]
+fn all_is_what_a_list_shows() {
+    let list = "/block/volumes?status=error&status=errorDeleting&limit=100000&sortDir=asc&poolId=q";
+    let one = format!("/block/volumes/{V}");
+    let fake =
+        Fake::new().on("GET", list, 200, json!([volume("error")])).on("POST", &format!("{one}/retry"), 202, volume("creating"));
+    let done = check(&fake, "berth -o json volume retry --all --status error,errorDeleting --filter poolId=q");
+    assert_eq!((done.code, serde_json::from_str(&done.out).ok()), (0, Some(json!([volume("creating")]))), "{}", done.messages);
+    let attached = format!("/block/attachments/{A}");
+    let fake = Fake::new()
+        .on("GET", "/host/hosts?hostName=db&limit=20", 200, json!([{"id": H, "hostName": "db"}]))
+        .on("GET", &format!("/block/attachments?hostId={H}&limit=100000&sortDir=asc"), 200, json!([{"id": A}]))
+        .on("DELETE", &format!("{attached}?force=true"), 202, Value::Null)
+        .on("GET", &attached, 200, json!({"id": A, "status": "attached"}));
+    assert_eq!(check(&fake, "berth detach --all --host db --force").code, 0);
+    let fake = Fake::new().on("GET", "/block/snapshots?status=error&limit=100000&sortDir=asc", 200, json!([]));
+    let done = check(&fake, "berth snapshot delete --all --status error");
+    assert!(done.code == 0 && done.out.is_empty() && done.messages.contains("nothing to do"), "{}", done.messages);
+}
+
+#[test]
+fn all_without_a_condition_must_be_meant() {
+    let fake = Fake::new();
+    let done = check(&fake, "berth volume delete --all");
+    assert!(done.code == 2 && done.messages.contains("--yes") && fake.seen().is_empty(), "{}", done.messages);
+    let fake = Fake::new().on("GET", "/block/volumes?limit=100000&sortDir=asc", 200, json!([]));
+    assert_eq!(check(&fake, "berth volume delete --all --yes").code, 0);
+    assert_eq!(check(&fake, "berth volume delete --all --dry-run").code, 0, "trying is always allowed");
+    for line in ["volume delete --all v", "volume delete", "volume delete v --status error", "detach --host h", "detach a --host h"]
+    {
+        assert!(Cli::try_parse_from(std::iter::once("berth").chain(line.split(' '))).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn several_are_waited_for_together() {
+    let list = format!("/block/volumes?id={V}&id={H}&limit=200");
+    let row = |id: &str, status: &str| json!({"id": id, "name": "data", "status": status});
+    let fake = Fake::new().on("GET", &list, 200, json!([row(H, "available"), row(V, "available")]));
+    let done = check(&fake, &format!("berth -o name wait volume {V} {H} {V} --for status=available"));
+    assert_eq!((done.code, done.out), (0, format!("{V}\n{H}\n")), "{}", done.messages);
+    let fake = Fake::new().on("GET", &list, 200, json!([row(V, "creating"), row(H, "error")])).on(
+        "GET",
+        &format!("/block/volumes/{H}/journal?since=0&limit=1000"),
+        200,
+        json!([]),
+    );
+    let done = check(&fake, &format!("berth wait volume {V} {H} --until status=available"));
+    assert_eq!((done.code, done.out.as_str()), (6, ""));
+    assert_eq!(done.messages, format!("berth: volume data ({H}) is error\n  and 1 more were still waited for\n"));
+}
+
+#[test]
+fn columns_are_refused_before_anything_is_done() {
+    let fake = Fake::new().on("POST", "/block/volumes", 202, volume("creating"));
+    let done = check(&fake, "berth volume create data --size 1 --columns status,name,metadata.team --no-headers");
+    assert_eq!((done.code, done.out.as_str()), (0, "creating  data  -\n"), "{}", done.messages);
+    let fake = Fake::new();
+    for line in [
+        "volume create d --size 1 --columns nme",
+        "volume list -o json --columns id",
+        "doctor --columns id",
+        "host delete h --columns id",
+    ] {
+        let done = check(&fake, &format!("berth {line}"));
+        assert_eq!(done.code, 2, "{line}: {}", done.messages);
+    }
+    assert_eq!(fake.seen().len(), 0);
+}
+
+/// A line of the stream.
+fn event(revision: u64, id: &str, from: &str, to: &str) -> String {
+    let transition =
+        json!({"revision": revision, "at": "T", "kind": "volume", "id": id, "from": from, "to": to, "cause": "create"});
+    let object = json!({"id": id, "name": "data", "status": to, "revision": revision});
+    let line = json!({"event": "change", "eventId": format!("e-{revision}"), "kind": "volume", "id": id, "revision": revision,
+        "object": object, "transition": transition});
+    format!("{line}\n")
+}
+
+fn synced(revision: u64) -> String {
+    format!("{}\n", json!({"event": "synced", "eventId": format!("e-{revision}"), "revision": revision}))
+}
+
+#[test]
+fn a_watch_tells_each_change_once_across_connections() {
+    let path = format!("/block/events?id={V}");
+    let present =
+        format!("{}\n", json!({"event": "snapshot", "kind": "volume", "id": V, "revision": 3, "object": volume("creating")}));
+    let first = [present, synced(3), event(4, V, "creating", "error"), "{\"event\":\"cha".into()].concat();
+    // Told again, as a careless server might; then what is new.
+    let second =
+        [event(4, V, "creating", "error"), event(5, V, "error", "creating"), event(6, V, "creating", "available")].concat();
+    let fake = Fake::new().on_text("GET", &path, 200, &first).on_text("GET", &path, 200, &second);
+    let done = check(&fake, &format!("berth watch volume {V} --until status=available,error"));
+    assert_eq!((done.code, done.out), (0, format!("T volume data ({V}): creating -> error (create)\n")), "{}", done.messages);
+    let journal = format!("/block/volumes/{V}/journal?since=0&limit=1000");
+    let fake = Fake::new().on_text("GET", &path, 200, &first).on("GET", &journal, 200, json!([]));
+    let done = check(&fake, &format!("berth watch volume {V} --until status=inUse,available"));
+    assert_eq!(done.code, 6, "an error ends it at once: {}", done.messages);
+    let all = path + "&all=true&since=e-3";
+    let rest = [synced(3), event(4, V, "", "creating")].concat();
+    let fake = Fake::new().on_text("GET", &all, 200, &rest).on_text("GET", &all, 200, &second).on_text(
+        "GET",
+        &all,
+        400,
+        "{\"message\":\"enough\"}",
+    );
+    let done = check(&fake, &format!("berth -o json watch volume {V} --all-transitions --since e-3"));
+    let told: Vec<_> = done.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["revision"].clone()).collect();
+    assert_eq!((done.code, told), (2, vec![json!(4), json!(5), json!(6)]), "{}", done.messages);
+    assert!(done.messages.contains("connected again\n") && done.messages.ends_with("berth: enough\n"), "{}", done.messages);
+    assert_eq!(fake.seen()[2].header("last-event-id").as_deref(), Some("e-6"));
+}
+
+#[test]
+fn a_watch_tells_of_hosts_and_pools_what_a_person_would_look_at() {
+    let pool = |event: &str, free: u64, state: &str| {
+        let object =
+            json!({"id": "p", "name": "default", "status": "available", "freeCapacity": free, "availability": {"state": state}});
+        format!("{}\n", json!({"event": event, "kind": "pool", "id": "p", "object": object}))
+    };
+    let host = json!({"event": "change", "kind": "host", "id": H, "object": {"hostName": "db\u{1b}", "ip": "10.0.0.1", "osType": "linux"}});
+    let gone = json!({"event": "change", "kind": "host", "id": H, "object": null, "deleted": true});
+    let resync = json!({"event": "resync", "reason": "another store"});
+    let lines = [
+        pool("snapshot", 9, "up"),
+        synced(1),
+        pool("change", 8, "up"),
+        pool("change", 8, "down"),
+        format!("{host}\n{gone}\n{resync}\n"),
+    ];
+    let fake = Fake::new().on_text("GET", "/block/events?since=now", 200, &lines.concat()).on_text(
+        "GET",
+        "/block/events?since=now",
+        400,
+        "{}",
+    );
+    let done = check(&fake, "berth watch");
+    let told: Vec<_> = done.out.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    let want = [
+        "pool default (p): available, backend down".to_owned(),
+        format!("host db\u{fffd} ({H}): at 10.0.0.1, linux"),
+        format!("host db\u{fffd} ({H}): deleted"),
+    ];
+    assert_eq!(told, want, "{}", done.messages);
+    assert!(done.messages.contains("another store"), "{}", done.messages);
+}
+
+#[test]
+fn a_watch_that_names_what_is_gone_or_takes_too_long_says_so() {
+    let path = format!("/block/events?id={V}");
+    let fake = Fake::new().on_text("GET", &path, 200, &synced(3));
+    let done = check(&fake, &format!("berth watch volume {V} --until available"));
+    assert!(done.code == 1 && done.messages.contains("was deleted meanwhile"), "{}", done.messages);
+    assert_eq!(check(&fake, &format!("berth watch volume {V} --until deleted")).code, 0);
+    let fake = Fake::new().on_open("GET", "/block/events?kind=volume", &synced(3));
+    let done = check(&fake, "berth watch volume --until error --timeout 1s");
+    assert!(done.code == 124 && done.messages.contains("timed out after 1 s"), "{}", done.messages);
+    let fake = Fake::new().on_text("GET", "/block/events?since=now", 404, "{\"message\":\"there is no GET /x\"}");
+    let done = check(&fake, "berth watch");
+    assert!(done.code == 3 && done.messages.contains("older release"), "{}", done.messages);
+}
+
+#[test]
+fn a_description_is_put_together() {
+    let fake = Fake::new()
+        .on("GET", &format!("/block/volumes/{V}"), 200, json!({"id": V, "name": "data", "status": "inUse", "poolId": "p"}))
+        .on("GET", "/pools/p", 404, json!({"message": "no"}))
+        .on("GET", &format!("/block/attachments?volumeId={V}&limit=21&sortKey=createdAt"), 200, json!([{"id": A, "hostId": H}]))
+        .on("GET", &format!("/block/attachments/{A}"), 200, json!({"id": A, "hostId": H, "status": "attached", "clients": []}))
+        .on("GET", &format!("/host/hosts/{H}"), 200, json!({"id": H, "hostName": "db"}))
+        .on("GET", &format!("/block/snapshots?volumeId={V}&limit=21&sortKey=createdAt"), 200, json!([]))
+        .on(
+            "GET",
+            &format!("/block/volumes/{V}/journal?since=0&limit=1000"),
+            200,
+            json!([{"revision": 1, "id": V}, {"revision": 9, "id": V}]),
+        )
+        .on("GET", &format!("/block/attachments/{A}/journal?since=0&limit=1000"), 200, json!([{"revision": 5, "id": A}]));
+    let done = check(&fake, &format!("berth -o json describe volume {V} --transitions 2"));
+    let all: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.messages));
+    assert_eq!(all["journal"], json!([{"revision": 5, "id": A}, {"revision": 9, "id": V}]));
+    assert_eq!((&all["names"], &all["attachments"][0]["status"]), (&json!({H: "db"}), &json!("attached")));
+    let done = check(&fake, &format!("berth describe volume {V}"));
+    assert!(done.code == 0 && done.out.contains("no snapshots") && done.out.contains("db"), "{}", done.out);
+    assert_eq!(check(&fake, &format!("berth describe volume {V} --follow")).code, 2, "nothing is animated where nobody watches");
 }

@@ -65,11 +65,11 @@ fn update(session: &mut Session<'_>, args: &VolumeUpdateArgs) -> Outcome<()> {
 fn extend(session: &mut Session<'_>, args: &ExtendArgs) -> Outcome<()> {
     let id = session.id(KIND, &args.id)?;
     let answer = session.api.post(&format!("{}/resize", KIND.path_of(&id)), &json!({ "newSize": args.size }))?;
-    session.finish(KIND, answer, Some(&args.wait))
+    session.finish(KIND, &id, answer, Some(&args.wait))
 }
 
 fn delete(session: &mut Session<'_>, args: &VolumeDeleteArgs) -> Outcome<()> {
     let flags = [("cascade", args.cascade), ("forget", args.forget)];
     let query = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| (flag, "true".to_owned())).collect();
-    session.delete(KIND, &args.of.ids, &query, &args.wait)
+    session.delete(KIND, &args.of, Query::new(), &query, &args.wait)
 }
