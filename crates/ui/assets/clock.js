@@ -1,0 +1,22 @@
+// One clock for everything on the page that tells how long ago: views that read it are drawn once a second, and only those.
+
+import { html, signal } from "./dom.js";
+import { age, clock, duration, moment } from "./format.js";
+
+export const now = signal(Date.now());
+setInterval(() => {
+  if (!document.hidden) now.value = Date.now();
+}, 1000);
+document.addEventListener("visibilitychange", () => (now.value = Date.now()));
+
+/** The hour, and all of the time to whoever points at it. */
+export const At = ({ at }) => html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>${clock(at)}</time>`;
+
+/** `3 min`, and ticking. */
+export const Age = ({ at }) => (at ? html`<time datetime=${at} title=${moment(at)}>${age(now.value - new Date(at))}</time>` : "–");
+
+/** `3 min 4 s ago`, or `in 12 s`. */
+export function Since({ at }) {
+  const ms = now.value - new Date(at);
+  return html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>${ms < 0 ? `in ${duration(-ms)}` : `${duration(ms)} ago`}</time>`;
+}
