@@ -4,8 +4,10 @@ import { html } from "./dom.js";
 import { Age } from "./clock.js";
 import { bytes, count, short, title } from "./format.js";
 import { Status, wordNow, classNow } from "./status.js";
-import { find, ofHost, ofVolume } from "./store.js";
+import { find, inPool, ofHost, ofVolume } from "./store.js";
 import { attachmentTitle, going } from "./words.js";
+
+const volumes = (number) => (number ? `${count(number)} volume${number === 1 ? "" : "s"}` : "");
 
 /** Where the errors are, people look first: sorted by status they come first, then what is on its way. */
 const URGENCY = { error: 0, unknown: 1, transient: 2, stable: 3, final: 4 };
@@ -99,7 +101,7 @@ export const COLUMNS = {
   pool: [
     { key: "name", head: "Name", name: true, cell: (object) => object.name, by: (object) => object.name.toLowerCase() },
     status("pool"),
-    nowColumn("pool"),
+    nowColumn("pool", (pool) => volumes(inPool.value.get(pool.id)?.length ?? 0)),
     {
       key: "used",
       head: "Used",

@@ -216,6 +216,8 @@ export function whyNot(kind, object, word) {
   if (operation) return `${what} has to wait: ${gerund(operation.kind)} runs since ${clock(operation.startedAt)}.${may}`;
   const used = kind === "volume" ? live(object) : [];
   if (used.length && /^(delete|forget)$/.test(word)) return `${what} is not allowed while it is attached to ${listed(used.slice(0, 3).map((one) => hostName(one.hostId)))}; detach it first.`;
+  const writers = used.filter((one) => one.attachMode !== "ro");
+  if (word === "snapshot" && writers.length) return `${what} is not allowed: ${listed(writers.slice(0, 3).map((one) => hostName(one.hostId)))} may write to it, and its pool cannot copy one moment of it meanwhile. Detach it first, or use a pool with reflinks.`;
   if (word === "retry") return `Nothing has failed that could be tried again: it is ${spaced(object.status)}.`;
   if (word === "recover") return `Nothing needs to be found out: it is ${spaced(object.status)}.`;
   return `${what} is not allowed while it is ${spaced(object.status)}.${may}`;

@@ -10,7 +10,7 @@ import { Diagram } from "./diagram.js";
 import { bytes, clock, duration, short, title } from "./format.js";
 import { statusOf } from "./machine.js";
 import { ADMINISTRATOR, here, hrefOf, route } from "./route.js";
-import { Shape, Status, classNow, spaced, wordNow } from "./status.js";
+import { Shape, Status, classNow, plainWords, spaced, wordNow } from "./status.js";
 import { clonesOf, find, isWhole, lastSeen, ofHost, ofVolume } from "./store.js";
 import { connection } from "./stream.js";
 import { Timeline, useJournal } from "./timeline.js";
@@ -95,7 +95,7 @@ function State({ kind, object, gone }) {
     ${kind === "pool" && object.availability?.message && html`<p><${Prose} text=${object.availability.message} /></p>`}
     ${reason && html`<p class="why"><${Prose} text=${capital(reason.message)} />.</p>
       <p class="hint">${advice(reason.code)}</p>`}
-    ${!reason && promise && html`<p class="hint">${capital(promise)}.</p>`}
+    ${!reason && promise && html`<p class="hint">${capital(plainWords(promise))}.</p>`}
     ${health?.code && html`<p class="doubt"><${Shape} of="unknown" /> <span>${capital(health.message)}${health.since ? html`, since <${At} at=${health.since} />` : ""}. What is shown is as it was last known.</span></p>`}
     ${operation && html`<${Operation} operation=${operation} />`}
   </div>`;
@@ -194,12 +194,14 @@ function Facts({ kind, object }) {
   return html`<dl class="facts">${described}${rows}${metadata}${made}${checked}${revision}${tenant}</dl>`;
 }
 
-/** How a client connects: what the exporter told. */
+/** How a client connects, as the exporter told it: what is typed first, its parts below. */
 function Connection({ info }) {
-  const data = info?.data ?? {};
-  return Object.entries(data)
-    .filter(([, value]) => typeof value !== "object" && value !== "")
-    .map(([key, value]) => html`<${Fact} key=${key} name=${capital(spaced(key))}><${Copyable} text=${String(value)} /></${Fact}>`);
+  const parts = Object.entries(info?.data ?? {}).filter(([, value]) => typeof value !== "object" && value !== "");
+  const isTyped = ([key]) => /^(uri|device)$/.test(key);
+  return [...parts.filter(isTyped), ...parts.filter((part) => !isTyped(part))].map(([key, value]) => {
+    const name = { uri: "Connect to", device: "Device", host: "Server" }[key] ?? capital(spaced(key));
+    return html`<${Fact} key=${key} name=${name}>${isTyped([key]) ? html`<${Copyable} text=${String(value)} />` : html`<code>${String(value)}</code>`}</${Fact}>`;
+  });
 }
 
 /** A name that leads to the resource. */

@@ -13,7 +13,7 @@ export const LABEL = { volume: "Volumes", snapshot: "Snapshots", attachment: "At
 const MADE = { volume: "New volume", host: "New host" };
 
 export function List() {
-  const { kind, q, status } = route.value;
+  const { kind, open, q, status } = route.value;
   const box = useRef(null);
   useEffect(() => {
     const onKey = (event) => {
@@ -34,6 +34,7 @@ export function List() {
   const shown = rows.value.length;
   const isFiltered = q !== "" || status.length > 0;
   return html`<section class="list" aria-label=${LABEL[kind]}>
+    ${!open && html`<h1 class="unseen">${LABEL[kind]}</h1>`}
     <div class="tools">
       <label class="search">
         <span class="unseen">Filter ${LABEL[kind].toLowerCase()}</span>

@@ -40,6 +40,9 @@ export function wordNow(kind, object) {
 /** `errorExtending` as `error extending`: the same word, as it is read. */
 export const spaced = (word) => (word ?? "").replace(/([a-z])([A-Z])/g, (_, before, after) => `${before} ${after.toLowerCase()}`);
 
+/** What a status promises, with the statuses that it names as they are read. */
+export const plainWords = (text) => text.replace(/`(\w+)`/g, (_, word) => spaced(word));
+
 export function Status({ kind, object }) {
   const of = classNow(kind, object);
   return html`<span class="status ${of}"><${Shape} of=${of} /><span class="word">${wordNow(kind, object)}</span></span>`;

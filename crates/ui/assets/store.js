@@ -53,6 +53,7 @@ export function peek(id) {
 /** The attachments and snapshots of each volume, and the attachments of each host. */
 export const ofVolume = computed(() => ({ attachment: group("attachment", "volumeId"), snapshot: group("snapshot", "volumeId") }));
 export const ofHost = computed(() => group("attachment", "hostId"));
+export const inPool = computed(() => group("volume", "poolId"));
 export const clonesOf = computed(() => group("volume", "snapshotId"));
 
 function group(kind, field) {

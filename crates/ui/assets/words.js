@@ -47,6 +47,7 @@ const GERUND = {
   forget: "forgetting",
 };
 const gerund = (word) => GERUND[word] ?? word;
+const NOUN = { create: "Creation", delete: "Deletion", extend: "Extension", attach: "Attachment", detach: "Detachment", recover: "Recovery", update: "A change" };
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What a reason says, without the part that repeats what was asked. */
@@ -74,7 +75,7 @@ export function sentence(entry, began) {
     return { lead: `${capital(gerund(ended.operation))} done${time}${state}`, reason };
   }
   if (actor) {
-    const asked = from ? `${capital(cause)} asked for by ${who(actor)}` : `Asked for by ${who(actor)}`;
+    const asked = `${NOUN[cause] ?? capital(cause)} asked for by ${who(actor)}`;
     return { lead: to && to !== from ? `${asked}: ${spaced(to)}` : asked, reason };
   }
   if (cause === "look" || cause === "look at exports") {
@@ -107,7 +108,7 @@ export const advice = (code) => ADVICE[code] ?? "";
 /** What goes on with a resource, in one line, for the list. */
 export function going(kind, object) {
   const { operation, statusReason, health } = object;
-  if (kind === "pool") return object.availability?.message ? plain(object.availability.message) : object.description ?? "";
+  if (kind === "pool") return object.availability?.message ? plain(object.availability.message) : (object.description ?? "");
   if (operation) {
     const parts = [];
     if (spaced(object.status) !== gerund(operation.kind)) parts.push(gerund(operation.kind));
