@@ -6,7 +6,7 @@ import { asking } from "./commands.js";
 import { now } from "./clock.js";
 import { Detail } from "./detail.js";
 import { Dialog } from "./dialog.js";
-import { clock, count, duration } from "./format.js";
+import { age, clock, count } from "./format.js";
 import { LABEL, List } from "./list.js";
 import { classOf, load, machine } from "./machine.js";
 import { ADMINISTRATOR, LISTS, go, here, isTenant, route } from "./route.js";
@@ -55,17 +55,17 @@ function present(kind) {
 function Live() {
   const { state, since } = connection.value;
   const told = { live: "Live", connecting: "Connecting", reconnecting: "Reconnecting", stopped: "Stopped", paused: "Paused" }[state];
-  return html`<p class="live ${state}" title=${`${told} since ${clock(since)}`}><svg viewBox="0 0 12 12" aria-hidden="true"><circle cx="6" cy="6" r="3.5" /></svg>${told}</p>`;
+  return html`<p class="connection ${state}" title=${`${told} since ${clock(since)}`}><svg viewBox="0 0 12 12" aria-hidden="true"><circle cx="6" cy="6" r="3.5" /></svg>${told}</p>`;
 }
 
 /** While nothing is told: since when, how old what is shown is, and why. */
 function Stale() {
   const { state, since, why } = connection.value;
   if (state === "live" || state === "connecting") return null;
-  const age = duration(now.value - heard());
+  const old = age(now.value - heard());
   const head = { reconnecting: "Reconnecting", stopped: "Stopped", paused: "Paused while nobody looked" }[state];
   return html`<div class="away" role="status">
-    <p><strong>${head} since ${clock(since)}.</strong> What you see is <span aria-live="off">${age}</span> old${why ? `: ${why}` : ""}.</p>
+    <p><strong>${head} since ${clock(since)}.</strong> What you see is <span aria-live="off">${old}</span> old${why ? `: ${why}` : ""}.</p>
     ${state !== "paused" && html`<button type="button" onClick=${again}>Connect now</button>`}
   </div>`;
 }

@@ -1,6 +1,6 @@
 // One clock for everything on the page that tells how long ago: views that read it are drawn once a second, and only those.
 
-import { html, signal } from "./dom.js";
+import { html, signal, useMemo } from "./dom.js";
 import { age, clock, duration, moment } from "./format.js";
 
 export const now = signal(Date.now());
@@ -13,7 +13,10 @@ document.addEventListener("visibilitychange", () => (now.value = Date.now()));
 export const At = ({ at }) => html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>${clock(at)}</time>`;
 
 /** `3 min`, and ticking. */
-export const Age = ({ at }) => (at ? html`<time datetime=${at} title=${moment(at)}>${age(now.value - new Date(at))}</time>` : "–");
+export function Age({ at }) {
+  const [title, then] = useMemo(() => [moment(at), Date.parse(at)], [at]);
+  return html`<time datetime=${at} title=${title}>${age(now.value - then)}</time>`;
+}
 
 /** `3 min 4 s ago`, or `in 12 s`. */
 export function Since({ at }) {

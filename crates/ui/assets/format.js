@@ -1,20 +1,22 @@
 // Sizes, times and ids as people read them.
 
+const NUMBER = new Intl.NumberFormat("en");
+export const count = (number) => NUMBER.format(number);
+
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /** `1.5 TiB`; at most one decimal, none where the number is whole. */
-export function bytes(count) {
-  if (!Number.isFinite(count)) return "–";
+export function bytes(size) {
+  if (!Number.isFinite(size)) return "–";
+  let count = size;
   let unit = 0;
   while (count >= 1024 && unit < UNITS.length - 1) {
     count /= 1024;
     unit += 1;
   }
-  const text = count >= 100 || Number.isInteger(count) ? Math.round(count).toLocaleString("en") : count.toFixed(1);
+  const text = count >= 100 || Number.isInteger(count) ? NUMBER.format(Math.round(count)) : count.toFixed(1);
   return `${text} ${UNITS[unit]}`;
 }
-
-export const count = (number) => number.toLocaleString("en");
 
 /** `3 min`, `2 h 5 min`: the two largest units, of which the smaller only where it says something. */
 export function duration(ms) {

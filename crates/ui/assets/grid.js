@@ -1,6 +1,8 @@
 // A list of which only the rows that can be seen exist, so that ten thousand scroll as ten.
 //
 // - Every row is of one height, so the place of each is known without measuring it.
+// - As it scrolls, the elements of a row that is out of sight become those of one that comes into sight; rows that stay as they are
+//   are not drawn again.
 // - The keyboard's row is told to screen readers as the grid's active descendant; moving it scrolls it into view.
 
 import { html, useEffect, useLayoutEffect, useRef, useSignal } from "./dom.js";
@@ -11,7 +13,7 @@ import { column, rows } from "./rows.js";
 /** As `--row` in css/list.css, where a phone's is the same. */
 const ROW = 44;
 /** How many rows beyond what can be seen are drawn, so that a scroll by wheel shows no gap. */
-const BEYOND = 12;
+const BEYOND = 8;
 
 export function Grid({ label }) {
   const { kind, open, sort, dir } = route.value;
@@ -21,6 +23,7 @@ export function Grid({ label }) {
   const first = useSignal(0);
   const seen = useSignal(30);
   const active = useSignal(null);
+  const kept = useRef(new Map());
 
   const look = () => {
     const element = frame.current;
@@ -108,14 +111,16 @@ export function Grid({ label }) {
     <div role="rowgroup" class="heads"><div role="row" aria-rowindex="1" class="row">${columns.map(head)}</div></div>
     <div role="rowgroup" class="rows" style=${{ height: `${list.length * ROW}px` }}>
       <div role="presentation" class="window" style=${{ transform: `translateY(${from * ROW}px)` }}>
-        ${drawn.map((object, index) => html`<${Row}
-          key=${object.id}
-          kind=${kind}
-          object=${object}
-          place=${from + index}
-          isOpen=${object.id === open}
-          isActive=${object.id === active.value}
-        />`)}
+        ${drawn.map((object, index) => {
+          const place = from + index;
+          const slot = place % seen.value;
+          const [isOpen, isActive] = [object.id === open, object.id === active.value];
+          const held = kept.current.get(slot);
+          if (held?.object === object && held.place === place && held.isOpen === isOpen && held.isActive === isActive) return held.node;
+          const node = html`<${Row} key=${slot} kind=${kind} object=${object} place=${place} isOpen=${isOpen} isActive=${isActive} />`;
+          kept.current.set(slot, { object, place, isOpen, isActive, node });
+          return node;
+        })}
       </div>
     </div>
   </div>`;

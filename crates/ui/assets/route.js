@@ -40,7 +40,9 @@ export function read(hash) {
 }
 
 /** The address of a place. */
-export function href(place) {
+export const href = (place) => `#/${WORD_OF[place.kind]}${place.open ? `/${place.open}` : ""}${queryOf(place)}`;
+
+function queryOf(place) {
   const asked = new URLSearchParams();
   if (place.status?.length) asked.set("status", place.status.join(","));
   if (place.q) asked.set("q", place.q);
@@ -48,17 +50,17 @@ export function href(place) {
   if (place.sort && place.dir === "desc") asked.set("dir", "desc");
   if (place.tenant && place.tenant !== ADMINISTRATOR) asked.set("tenant", place.tenant);
   const query = asked.toString().replaceAll("%2C", ",");
-  return `#/${WORD_OF[place.kind]}${place.open ? `/${place.open}` : ""}${query ? `?${query}` : ""}`;
+  return query ? `?${query}` : "";
 }
 
 /** The address of the present place with some of it changed. */
 export const here = (changes) => href({ ...route.value, ...changes });
 
+const sameList = computed(() => queryOf(route.value));
+const otherList = computed(() => queryOf({ tenant: route.value.tenant }));
+
 /** The address of a resource; the list behind it keeps its filter only if it is the same list. */
-export function hrefOf(kind, id) {
-  const now = route.value;
-  return now.kind === kind ? here({ open: id }) : href({ kind, open: id, tenant: now.tenant });
-}
+export const hrefOf = (kind, id) => `#/${WORD_OF[kind]}/${id}${kind === route.value.kind ? sameList.value : otherList.value}`;
 
 /** Goes there; `replace` leaves no step in the history, as for each letter of a filter. */
 export function go(changes, { replace = false } = {}) {
