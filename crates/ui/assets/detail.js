@@ -7,11 +7,11 @@ import { At, Since, now } from "./clock.js";
 import { Fill } from "./columns.js";
 import { COMMANDS, ask, isAllowed, offered, whyNot } from "./commands.js";
 import { Diagram } from "./diagram.js";
-import { bytes, clock, duration, short, title } from "./format.js";
+import { bytes, clock, count, duration, short, title } from "./format.js";
 import { statusOf } from "./machine.js";
 import { ADMINISTRATOR, here, hrefOf, route } from "./route.js";
 import { Shape, Status, classNow, plainWords, spaced, wordNow } from "./status.js";
-import { clonesOf, find, isWhole, lastSeen, ofHost, ofVolume } from "./store.js";
+import { clonesOf, find, inPool, isWhole, lastSeen, ofHost, ofVolume } from "./store.js";
 import { connection } from "./stream.js";
 import { Timeline, useJournal } from "./timeline.js";
 import { Prose, advice, because, called, capital, gerund } from "./words.js";
@@ -181,6 +181,7 @@ function Facts({ kind, object }) {
     pool: () => html`
       <${Fact} name="Used"><${Fill} pool=${object} /></${Fact}>
       <${Fact} name="Free">${bytes(object.freeCapacity * 2 ** 30)} of ${bytes(object.totalCapacity * 2 ** 30)}</${Fact}>
+      <${Fact} name="Volumes">${count(inPool.value.get(object.id)?.length ?? 0)}</${Fact}>
       <${Fact} name="Kept free">${bytes(object.reservedBytes)}</${Fact}>
       ${object.reservableBytes !== null && html`<${Fact} name="Can still be promised">${bytes(object.reservableBytes)}</${Fact}>`}
       <${Fact} name="Answers since">${object.availability?.state === "up" && object.availability.since ? html`<${At} at=${object.availability.since} />` : "–"}</${Fact}>

@@ -2,7 +2,7 @@
 //
 // - An object is never changed, only replaced: who holds one can tell by identity whether it is news.
 // - Views are told in batches (see `flush`), so that ten thousand changes are drawn once.
-// - What is gone is kept for a while with the time, so that a resource that is open can say that it is gone.
+// - What is gone is kept for a while (as many as GONE_MAX) with the time, so that a resource that is open can say that it is gone.
 
 import { batch, computed, signal } from "./dom.js";
 
@@ -14,6 +14,8 @@ let maps = fresh();
 /** The snapshot that is being told; it takes the place of `maps` once it is whole. */
 let incoming = null;
 const gone = new Map();
+/** The journal does not tell how many tries an operation took: who watched it knows. */
+const tried = new Map();
 
 const versions = Object.fromEntries(KINDS.map((kind) => [kind, signal(0)]));
 const touched = new Set();
@@ -76,8 +78,10 @@ export function begin(kinds) {
   for (const kind of kinds) incoming[kind] = new Map();
 }
 
-export function put({ kind, id, object }) {
+export function put({ kind, id, object, transition }) {
   if (!maps[kind] || !object) return;
+  const tries = maps[kind].get(id)?.operation?.attempt;
+  if (transition?.ended && tries > 1) note(transition.revision, tries);
   const into = incoming?.[kind] ?? maps[kind];
   const held = into.get(id);
   // A revision that is older than what is held comes from a place in the stream that was seen already.
@@ -126,6 +130,14 @@ export function clear() {
   isWhole.value = false;
   for (const kind of KINDS) touch(kind);
   flush();
+}
+
+/** How many tries what ended with this entry of the journal took, if the page saw them. */
+export const triesOf = (revision) => tried.get(revision) ?? null;
+
+function note(revision, tries) {
+  tried.set(revision, tries);
+  if (tried.size > GONE_MAX) tried.delete(tried.keys().next().value);
 }
 
 function remember(kind, id, object) {

@@ -4,7 +4,7 @@ import { html } from "./dom.js";
 import { bytes, duration, short, title } from "./format.js";
 import { ADMINISTRATOR, hrefOf } from "./route.js";
 import { spaced } from "./status.js";
-import { find, peek } from "./store.js";
+import { find, peek, triesOf } from "./store.js";
 
 const IDS = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
 
@@ -65,7 +65,8 @@ export function sentence(entry, began) {
   const took = ended?.durationMs ?? (began ? new Date(entry.at) - new Date(began.at) : null);
   const time = took === null || took < 0 ? "" : ended?.durationMs === undefined && took < 1000 ? "" : ` after ${duration(took)}`;
   if (ended?.how === "failed") {
-    return { lead: `${capital(gerund(ended.operation))} failed${time}`, reason };
+    const tries = triesOf(entry.revision);
+    return { lead: `${capital(gerund(ended.operation))} failed${tries ? ` after ${tries} attempts${time.replace(" after", " in")}` : time}`, reason };
   }
   if (ended?.how === "superseded") {
     return { lead: `${capital(gerund(ended.operation))} gave way to ${gerund(cause)}${actor ? `, asked for by ${who(actor)}` : ""}`, reason };
