@@ -75,8 +75,9 @@ function connect(state) {
   mine.addEventListener("open", () => source === mine && store.begin(lastId ? UNNUMBERED : [...NUMBERED, ...UNNUMBERED]));
   on("snapshot", store.put);
   on("change", (told) => {
-    if (told.deleted) store.remove(told);
-    else if (told.object) store.put(told);
+    // What is over may leave a tombstone, which is told too.
+    if (told.object) store.put(told);
+    else if (told.deleted) store.remove(told);
     note(told);
     if (told.transition) for (const listener of listeners) listener(told);
   });
