@@ -66,7 +66,7 @@ export function Timeline({ kind, journal, went }) {
   const shown = entries.slice(-SHOWN).reverse();
   return html`<ol class="timeline" reversed>
     ${went && html`<li><${Mark} of="final" /><p>It is gone</p><p class="when"><${At} at=${went} /></p></li>`}
-    ${shown.map((entry) => html`<${Entry} key=${entry.revision} kind=${kind} entry=${entry} began=${begun(entries, entry)} />`)}
+    ${shown.map((entry, place) => html`<${Entry} key=${entry.revision} kind=${kind} entry=${entry} began=${begun(entries, entry)} before=${shown[place + 1]} />`)}
     ${entries.length > SHOWN && html`<li class="more"><p class="hint">${count(entries.length - SHOWN)} older</p></li>`}
   </ol>`;
 }
@@ -84,8 +84,8 @@ function begun(entries, entry) {
 
 const Mark = ({ of }) => html`<${Shape} of=${of} />`;
 
-function Entry({ kind, entry, began }) {
-  const { lead, reason } = sentence(entry, began);
+function Entry({ kind, entry, began, before }) {
+  const { lead, reason } = sentence(entry, began, before);
   const of = entry.to ? classOf(kind, entry.to) : "final";
   const isLoud = of === "error" && entry.to !== entry.from;
   return html`<li class=${isLoud ? "loud" : ""}>

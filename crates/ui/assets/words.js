@@ -57,11 +57,14 @@ function because(reason) {
 }
 
 /**
- * A journal entry as a sentence. `began` is the entry with which the operation that it ended began, if that is known.
+ * A journal entry as a sentence. `began` is the entry with which the operation that it ended began, if that is known, and `before` the
+ * one before it: a reason that it gave already is not told twice.
  * Gives `{lead, reason, tone}`; the tone is the class of status that it led to.
  */
-export function sentence(entry, began) {
-  const { from, to, cause, ended, actor, reason } = entry;
+export function sentence(entry, began, before) {
+  const { from, to, cause, ended, actor } = entry;
+  const isKnown = entry.reason && before?.reason?.message === entry.reason.message;
+  const reason = isKnown ? null : entry.reason;
   const took = ended?.durationMs ?? (began ? new Date(entry.at) - new Date(began.at) : null);
   const time = took === null || took < 0 ? "" : ended?.durationMs === undefined && took < 1000 ? "" : ` after ${duration(took)}`;
   if (ended?.how === "failed") {
@@ -82,7 +85,7 @@ export function sentence(entry, began) {
   if (cause === "look" || cause === "look at exports") {
     const seen = cause === "look" ? "A look at the backend" : "A look at what is exported";
     if (to !== from) return { lead: to ? `${seen} showed it ${spaced(to)}` : `${seen} showed that nothing is left`, reason };
-    return { lead: `${seen} changed what is known`, reason };
+    return { lead: isKnown ? `${seen} confirmed that` : `${seen} changed what is known`, reason };
   }
   if (!to) return { lead: "The record ended", reason };
   if (to === from) return { lead: `Still ${spaced(to)}`, reason };
