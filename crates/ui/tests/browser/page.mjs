@@ -260,27 +260,52 @@ test("what is not allowed tells why", async ({ browser, server }) => {
   return page;
 });
 
-test("a server that is killed and comes back", async ({ browser, server }) => {
-  await server.volume("survivor");
-  const page = await open(browser, server.base);
-  await row(page, "survivor").waitFor();
-  await live(page);
-  await server.kill();
-  await page.getByText(/Reconnecting since \d\d:\d\d:\d\d/).waitFor();
-  await page.locator(".away").getByText(/What you see is .* old/).waitFor();
-  await page.locator(".main.stale").waitFor();
-  await shot(page, "away");
-  await server.start();
-  await live(page);
-  await page.locator(".away").waitFor({ state: "detached" });
-  // It is told what happens from now on, by the same page.
-  const later = await server.volume("later");
-  await row(page, "later").getByText("available").waitFor();
-  // And what went while it was away: a volume is deleted by another server than the one that it was told by.
-  await server.call("DELETE", `/block/volumes/${later.id}`);
-  await row(page, "later").waitFor({ state: "detached" });
-  assert.equal(await page.locator(".window .row").count(), (await server.call("GET", "/block/volumes")).length);
-  return page;
+test("a server that is killed and comes back", async ({ browser }) => {
+  const server = await new Server(binary).start();
+  try {
+    await server.host("stays");
+    const leaving = await server.host("leaving");
+    await server.volume("survivor");
+    const doomed = await server.volume("doomed");
+    const page = await open(browser, server.base);
+    await row(page, "survivor").waitFor();
+    await live(page);
+    await server.kill();
+    await page.getByText(/Reconnecting since \d\d:\d\d:\d\d/).waitFor();
+    await page.locator(".away").getByText(/What you see is \d+ s old/).waitFor();
+    await page.locator(".main.stale").waitFor();
+    await shot(page, "away");
+    await server.elsewhere(async () => {
+      await server.call("DELETE", `/host/hosts/${leaving.id}`);
+      await server.call("DELETE", `/block/volumes/${doomed.id}`);
+      await server.volume("meanwhile");
+    });
+    await server.start();
+    await live(page);
+    await page.locator(".away").waitFor({ state: "detached" });
+    await row(page, "meanwhile").getByText("available").waitFor();
+    await row(page, "doomed").waitFor({ state: "detached" });
+    await server.volume("later");
+    await row(page, "later").getByText("available").waitFor();
+    await tab(page, "Hosts");
+    await row(page, "stays").waitFor();
+    assert.equal(await page.locator(".window .row").count(), 1, "who left is not shown");
+
+    // Another store under the same address: nothing of the former one is shown, and nothing is taken for its future.
+    await server.kill();
+    await page.locator(".main.stale").waitFor();
+    server.wipe();
+    await server.start();
+    await live(page);
+    await page.getByRole("heading", { name: "No hosts yet" }).waitFor();
+    await tab(page, "Volumes");
+    await page.getByRole("heading", { name: "No volumes yet" }).waitFor();
+    await server.volume("first");
+    await row(page, "first").getByText("available").waitFor();
+    return page;
+  } finally {
+    await server.stop();
+  }
 });
 
 test("another tenant's page, and no page for what is no tenant", async ({ browser, server }) => {

@@ -57,10 +57,26 @@ export class Server {
     await this.ended;
   }
 
+  /** All that it knew is lost, as by a restored or replaced disk. */
+  wipe() {
+    // Its data plane outlives it.
+    execFileSync(this.binary, ["data", "stop", "--force", "--data", join(this.folder, "data")], { stdio: "ignore" });
+    rmSync(join(this.folder, "data"), { recursive: true, force: true });
+  }
+
+  /** Something happens while nobody who knows only its address can see it. */
+  async elsewhere(act) {
+    const { listen } = this;
+    this.listen = "127.0.0.1:0";
+    await this.start();
+    await act();
+    await this.kill();
+    this.listen = listen;
+  }
+
   async stop() {
     await this.kill();
-    // Its data plane would outlive it.
-    execFileSync(this.binary, ["data", "stop", "--force", "--data", join(this.folder, "data")], { stdio: "ignore" });
+    this.wipe();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
