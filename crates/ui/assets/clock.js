@@ -18,8 +18,8 @@ export function Age({ at }) {
   return html`<time datetime=${at} title=${title}>${age(now.value - then)}</time>`;
 }
 
-/** `3 min 4 s ago`, or `in 12 s`. */
+/** `3 min 4 s ago`. What has happened is never told to be in the future, however the two clocks differ. */
 export function Since({ at }) {
   const ms = now.value - new Date(at);
-  return html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>${ms < 0 ? `in ${duration(-ms)}` : `${duration(ms)} ago`}</time>`;
+  return html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>${ms < 1500 ? "just now" : `${duration(ms)} ago`}</time>`;
 }
