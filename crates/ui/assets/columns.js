@@ -4,7 +4,7 @@ import { html } from "./dom.js";
 import { Age } from "./clock.js";
 import { bytes, count, short, title } from "./format.js";
 import { Status, wordNow, classNow } from "./status.js";
-import { find, inPool, ofHost, ofVolume } from "./store.js";
+import { find, inPool, isServed, ofHost, ofVolume } from "./store.js";
 import { attachmentTitle, going } from "./words.js";
 
 const volumes = (number) => (number ? `${count(number)} volume${number === 1 ? "" : "s"}` : "");
@@ -48,7 +48,7 @@ const volumeColumn = {
 
 /** Where a volume is attached, for a list that has nothing else to say of it. */
 function attachedTo(volume) {
-  const held = ofVolume.value.attachment.get(volume.id)?.filter((one) => one.status !== "detached") ?? [];
+  const held = ofVolume.value.attachment.get(volume.id)?.filter(isServed) ?? [];
   if (!held.length) return "";
   const names = held.slice(0, 3).map((one) => nameOf("host", find("host", one.hostId)) || short(one.hostId));
   return `on ${names.join(", ")}${held.length > 3 ? ` and ${held.length - 3} more` : ""}`;
@@ -128,4 +128,4 @@ export const COLUMNS = {
   ],
 };
 
-const live = (host) => (ofHost.value.get(host.id) ?? []).filter((one) => one.status !== "detached");
+const live = (host) => (ofHost.value.get(host.id) ?? []).filter(isServed);

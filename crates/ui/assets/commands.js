@@ -22,7 +22,7 @@ export function ask(kind, word, id = null) {
 
 const GIB = 2 ** 30;
 const gib = (count) => bytes(Math.max(0, Number(count) || 0) * GIB);
-const live = (volume) => (store.ofVolume.value.attachment.get(volume.id) ?? []).filter((one) => !/^(detached|errorAttaching)$/.test(one.status));
+const live = (volume) => (store.ofVolume.value.attachment.get(volume.id) ?? []).filter((one) => store.isServed(one) && one.status !== "errorAttaching");
 const kept = (volume) => (store.ofVolume.value.snapshot.get(volume.id) ?? []).filter((one) => one.status !== "deleted");
 const hostName = (id) => title("host", store.find("host", id)) || short(id);
 const volumeName = (id) => title("volume", store.find("volume", id)) || short(id);
@@ -205,7 +205,7 @@ export function isAllowed(kind, object, word) {
   return object.allowed?.includes(word) ?? false;
 }
 
-const usedBy = (host) => (store.ofHost.value.get(host.id) ?? []).filter((one) => one.status !== "detached");
+const usedBy = (host) => (store.ofHost.value.get(host.id) ?? []).filter(store.isServed);
 
 /** Why a command is not allowed, and what to do. */
 export function whyNot(kind, object, word) {

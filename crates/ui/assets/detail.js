@@ -11,7 +11,7 @@ import { bytes, clock, count, duration, short, title } from "./format.js";
 import { statusOf } from "./machine.js";
 import { ADMINISTRATOR, here, hrefOf, route } from "./route.js";
 import { Shape, Status, classNow, plainWords, spaced, wordNow } from "./status.js";
-import { clonesOf, find, inPool, isWhole, lastSeen, ofHost, ofVolume } from "./store.js";
+import { clonesOf, find, inPool, isServed, isWhole, lastSeen, ofHost, ofVolume } from "./store.js";
 import { connection } from "./stream.js";
 import { Timeline, useJournal } from "./timeline.js";
 import { Prose, advice, because, called, capital, gerund } from "./words.js";
@@ -230,7 +230,7 @@ function Copyable({ text }) {
 /** What hangs on it: attachments with their clients, snapshots, clones. */
 function Related({ kind, object }) {
   if (kind === "volume") {
-    const attachments = (ofVolume.value.attachment.get(object.id) ?? []).filter((one) => one.status !== "detached");
+    const attachments = (ofVolume.value.attachment.get(object.id) ?? []).filter(isServed);
     const snapshots = (ofVolume.value.snapshot.get(object.id) ?? []).filter((one) => one.status !== "deleted");
     return html`
       ${attachments.length > 0 && html`<h2>Attached to</h2>
@@ -247,7 +247,7 @@ function Related({ kind, object }) {
       <ul class="related">${clones.map((one) => html`<${Linked} key=${one.id} kind="volume" object=${one} name=${one.name} />`)}</ul>`;
   }
   if (kind === "host") {
-    const held = (ofHost.value.get(object.id) ?? []).filter((one) => one.status !== "detached");
+    const held = (ofHost.value.get(object.id) ?? []).filter(isServed);
     if (!held.length) return null;
     return html`<h2>Attached to it</h2>
       <ul class="related">${held.map((one) => html`<${Linked} key=${one.id} kind="attachment" object=${one} name=${title("volume", find("volume", one.volumeId)) || short(one.volumeId)} />`)}</ul>`;
@@ -262,7 +262,7 @@ const CLIENTS_EVERY = 3_000;
 
 function Clients({ attachments, isAlone }) {
   const told = useSignal({});
-  const ids = attachments.filter((one) => one.status !== "detached").map((one) => one.id).join();
+  const ids = attachments.filter(isServed).map((one) => one.id).join();
   const isLive = connection.value.state === "live";
   useEffect(() => {
     if (!ids || !isLive) return undefined;

@@ -37,6 +37,9 @@ export function all(kind) {
 
 export const find = (kind, id) => all(kind).get(id) ?? null;
 
+/** Whether an attachment is more than a tombstone, in either dialect's words. */
+export const isServed = (attachment) => !/^(detached|deleted)$/.test(attachment.status);
+
 /** When a resource went, and what it was last. */
 export function lastSeen(kind, id) {
   versions[kind].value;
