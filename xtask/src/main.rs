@@ -2,12 +2,13 @@
 //!
 //! `cargo xtask check` is the inner loop: format, lint, tests. `cargo xtask test` is everything, and what CI runs. `gen` rewrites what is
 //! generated from the code, `model` explores the rules deeper, `sim` plays the engine against faults, `bench` measures, `fuzz` says
-//! what no client would, `schemathesis` what any could.
+//! what no client would, `schemathesis` what any could, `page` uses the page as a person does.
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
 mod bench;
 mod fuzz;
+mod page;
 mod schemathesis;
 mod sim;
 #[cfg(test)]
@@ -44,6 +45,8 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Makes up requests from the API document and holds a running controller to its answers.
     Schemathesis(schemathesis::Options),
+    /// Uses the page in a real browser, on a running controller: `--images` takes the pictures of the documents anew.
+    Page(page::Options),
     /// Tortures a running controller: every fail point, then faults at random under load; compares all it said with all there is.
     Torture(torture::Options),
     /// The hours-long runs: an hour of torture, and fuzzing if it is asked for.
@@ -70,6 +73,7 @@ fn main() -> Result<()> {
             tests(&["test", "--workspace", "--release"])?
                 .and(shared_keys()?)
                 .and(document())
+                .and(looked_at())
                 .and(sim::test())
                 .and(tortured()?)
                 .verdict()
@@ -84,6 +88,10 @@ fn main() -> Result<()> {
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Schemathesis(options) => options.run(),
+        Task::Page(options) => {
+            packages();
+            options.run()
+        }
         Task::Torture(options) => {
             packages();
             options.run()
@@ -134,7 +142,14 @@ const PACKAGES: &[(&str, &str)] = &[
     ("pkg-config", "pkg-config"),
     (OPENSSL_HEADER, "libssl-dev"),
     (PYTHON_VENV, "python3-venv"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("chromium", "chromium"),
+    (FONT, "fonts-dejavu-core"),
 ];
+
+/// What the page's arrows are drawn with in a browser on a machine without fonts.
+const FONT: &str = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
 
 /// Shows that OpenSSL's headers are there, which the feature `tls-psk` is built with.
 const OPENSSL_HEADER: &str = "/usr/include/openssl/ssl.h";
@@ -151,6 +166,20 @@ fn document() -> Tally {
         Err(why) => {
             println!("skipped: schemathesis: {why:#}");
             tally.hear(&format!("skipped: schemathesis: {why:#}"));
+        }
+    }
+    tally
+}
+
+/// Uses the page in a browser. Where that cannot be done it is told as skipped.
+fn looked_at() -> Tally {
+    let mut tally = Tally::default();
+    match page::test() {
+        Ok(true) => tally.passed += 1,
+        Ok(false) => tally.failed += 1,
+        Err(why) => {
+            println!("skipped: page: {why:#}");
+            tally.hear(&format!("skipped: page: {why:#}"));
         }
     }
     tally

@@ -22,7 +22,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("exporter", &["engine", "failpoint", "folder-lock", "lifecycle"]),
     ("exporter-local", &["engine", "lifecycle"]),
     ("api-opensds", &["engine", "lifecycle"]),
-    ("berth", &["api-opensds", "driver-file", "engine", "exporter", "exporter-local", "failpoint", "lifecycle", "store-sqlite"]),
+    ("ui", &[]),
+    (
+        "berth",
+        &["api-opensds", "driver-file", "engine", "exporter", "exporter-local", "failpoint", "lifecycle", "store-sqlite", "ui"],
+    ),
 ];
 /// All that the core may depend on.
 const CORE: &[&str] = &["uuid"];

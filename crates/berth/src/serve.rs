@@ -91,7 +91,7 @@ impl Ready {
             Words::Legacy => AttachmentWords::Legacy,
         };
         let settings = ApiSettings { attachment_words, streams: config.http.streams as usize };
-        let router = api_opensds::router(Arc::new(engine.clone()), settings);
+        let router = ui::over(api_opensds::router(Arc::new(engine.clone()), settings));
         let limits = Limits { connections: config.http.connections.get() as usize, header_timeout: config.header_timeout() };
         Ok(Self { listener, router, data_plane, limits, engine, address })
     }

@@ -1,0 +1,174 @@
+// What the stream has told: one map a kind, of the resources as GET shows them.
+//
+// - An object is never changed, only replaced: who holds one can tell by identity whether it is news.
+// - Views are told in batches (see `flush`), so that ten thousand changes are drawn once.
+// - What is gone is kept for a while (as many as GONE_MAX) with the time, so that a resource that is open can say that it is gone.
+
+import { batch, computed, signal } from "./dom.js";
+
+const KINDS = ["volume", "snapshot", "attachment", "host", "pool"];
+/** How many that are gone are remembered. */
+const GONE_MAX = 500;
+
+let maps = fresh();
+/** The snapshot that is being told; it takes the place of `maps` once it is whole. */
+let incoming = null;
+const gone = new Map();
+/** The journal does not tell how many tries an operation took: who watched it knows. */
+const tried = new Map();
+
+const versions = Object.fromEntries(KINDS.map((kind) => [kind, signal(0)]));
+const touched = new Set();
+
+/** Whether a whole snapshot has been seen: until then an empty list means nothing. */
+export const isWhole = signal(false);
+
+function fresh() {
+  return Object.fromEntries(KINDS.map((kind) => [kind, new Map()]));
+}
+
+// --- what views read
+
+/** All of a kind; whoever reads it in a view is drawn again when it changes. */
+export function all(kind) {
+  versions[kind].value;
+  return maps[kind];
+}
+
+export const find = (kind, id) => all(kind).get(id) ?? null;
+
+/** Whether an attachment is more than a tombstone, in either dialect's words. */
+export const isServed = (attachment) => !/^(detached|deleted)$/.test(attachment.status);
+
+/** When a resource went, and what it was last. */
+export function lastSeen(kind, id) {
+  versions[kind].value;
+  return gone.get(`${kind} ${id}`) ?? null;
+}
+
+/** A resource of whatever kind by its id, without watching it: for names in messages. */
+export function peek(id) {
+  for (const kind of KINDS) {
+    const object = maps[kind].get(id);
+    if (object) return { kind, object };
+  }
+  return null;
+}
+
+/** The attachments and snapshots of each volume, and the attachments of each host. */
+export const ofVolume = computed(() => ({ attachment: group("attachment", "volumeId"), snapshot: group("snapshot", "volumeId") }));
+export const ofHost = computed(() => group("attachment", "hostId"));
+export const inPool = computed(() => group("volume", "poolId"));
+export const clonesOf = computed(() => group("volume", "snapshotId"));
+
+function group(kind, field) {
+  const groups = new Map();
+  for (const object of all(kind).values()) {
+    const key = object[field];
+    if (!key) continue;
+    const held = groups.get(key);
+    if (held) held.push(object);
+    else groups.set(key, [object]);
+  }
+  return groups;
+}
+
+// --- what the stream tells
+
+/** A fresh snapshot of these kinds begins: what is not told in it is gone. */
+export function begin(kinds) {
+  incoming ??= {};
+  for (const kind of kinds) incoming[kind] = new Map();
+}
+
+export function put({ kind, id, object, transition }) {
+  if (!maps[kind] || !object) return;
+  const tries = maps[kind].get(id)?.operation?.attempt;
+  if (transition?.ended && tries > 1) note(transition.revision, tries);
+  const into = incoming?.[kind] ?? maps[kind];
+  const held = into.get(id);
+  // A revision that is older than what is held comes from a place in the stream that was seen already.
+  if (held?.revision > object.revision) return;
+  into.set(id, object);
+  // The very first snapshot is shown as it comes: an empty page for its length would say less.
+  if (!isWhole.value) maps[kind].set(id, object);
+  touch(kind);
+}
+
+export function remove({ kind, id }) {
+  if (!maps[kind]) return;
+  const last = maps[kind].get(id);
+  incoming?.[kind]?.delete(id);
+  if (maps[kind].delete(id)) remember(kind, id, last);
+  touch(kind);
+}
+
+/** What runs has got further. */
+export function progress({ kind, id, operation }) {
+  const held = maps[kind]?.get(id);
+  if (!held) return;
+  const object = { ...held, operation };
+  maps[kind].set(id, object);
+  incoming?.[kind]?.has(id) && incoming[kind].set(id, object);
+  touch(kind);
+}
+
+/** The snapshot is whole. */
+export function whole() {
+  for (const [kind, map] of Object.entries(incoming ?? {})) {
+    for (const [id, last] of maps[kind]) if (!map.has(id)) remember(kind, id, last);
+    maps[kind] = map;
+    touch(kind);
+  }
+  incoming = null;
+  flush();
+  isWhole.value = true;
+}
+
+/** Forgets everything: another tenant's page begins. */
+export function clear() {
+  maps = fresh();
+  incoming = null;
+  gone.clear();
+  isWhole.value = false;
+  for (const kind of KINDS) touch(kind);
+  flush();
+}
+
+/** How many tries what ended with this entry of the journal took, if the page saw them. */
+export const triesOf = (revision) => tried.get(revision) ?? null;
+
+function note(revision, tries) {
+  tried.set(revision, tries);
+  if (tried.size > GONE_MAX) tried.delete(tried.keys().next().value);
+}
+
+function remember(kind, id, object) {
+  gone.set(`${kind} ${id}`, { object, at: Date.now() });
+  if (gone.size > GONE_MAX) gone.delete(gone.keys().next().value);
+}
+
+// --- telling views
+
+/** The least time between two drawings, in milliseconds: raised while drawing is dear, so that the page stays free to be used. */
+const PAUSE_MIN = 16;
+const PAUSE_MAX = 500;
+let pause = PAUSE_MIN;
+let waiting = null;
+
+function touch(kind) {
+  touched.add(kind);
+  waiting ??= setTimeout(flush, isWhole.value ? pause : PAUSE_MAX);
+}
+
+function flush() {
+  clearTimeout(waiting);
+  waiting = null;
+  const begun = performance.now();
+  batch(() => {
+    for (const kind of touched) versions[kind].value++;
+    touched.clear();
+  });
+  // At most a tenth of the time goes into drawing changes.
+  pause = Math.min(PAUSE_MAX, Math.max(PAUSE_MIN, (performance.now() - begun) * 10));
+}

@@ -1,0 +1,55 @@
+// The browser: Debian's Chromium, pages of which every complaint is kept, and the look that axe-core takes at them.
+
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+/** How long anything may take to be seen, in milliseconds: a busy machine, not a slow page. */
+export const PATIENCE = 20_000;
+const PROGRAMS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const AXE = readFileSync(join(import.meta.dirname, "node_modules/axe-core/axe.min.js"), "utf8");
+
+export async function launch() {
+  const executablePath = PROGRAMS.find(existsSync);
+  if (!executablePath) throw new Error(`no browser: none of ${PROGRAMS.join(", ")} is there`);
+  return chromium.launch({ executablePath, args: ["--no-sandbox"] });
+}
+
+/** What the browser says of a server that was killed on purpose. */
+const EXPECTED = /net::ERR_|EventSource's response|status of (409|404|503)/;
+
+/** A page of its own, on which `complaints` are kept: broken scripts, and whatever the policy forbade. */
+export async function open(browser, url, { width = 1280, height = 800, scheme = "light", motion = "reduce" } = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: scheme,
+    reducedMotion: motion,
+    timezoneId: "UTC",
+    locale: "en-GB",
+  });
+  context.setDefaultTimeout(PATIENCE);
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on("pageerror", (error) => page.complaints.push(`${error.message}\n${error.stack}`));
+  page.on("console", (message) => {
+    if (/error|warning/.test(message.type()) && !EXPECTED.test(message.text())) page.complaints.push(message.text());
+  });
+  page.on("dialog", (dialog) => {
+    page.complaints.push(`a dialog of the browser: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  await page.goto(url);
+  return page;
+}
+
+/** Waits until the page is told of changes. */
+export const live = (page) => page.locator(".connection.live").waitFor();
+
+/** What axe-core finds wrong with the page as it is now; nothing, one hopes. */
+export async function violations(page) {
+  await page.evaluate(AXE);
+  const { violations: found, passes } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations", "passes"] }));
+  // A rule set that looked at nothing would find nothing.
+  if (passes.length < 15) throw new Error(`axe-core passed ${passes.length} rules only: was it run?`);
+  return found.map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
+}

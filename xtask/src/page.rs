@@ -1,0 +1,101 @@
+//! `cargo xtask page`: the page in a real browser, on a real running controller.
+//!
+//! - What it tries stands in `crates/ui/tests/browser`; node runs it, Debian's Chromium shows it.
+//! - What node needs comes from npm into the build folder, by the lock file: nothing is left in the source tree.
+//! - With `--images` the pictures of `docs/images` are taken anew: look at them before they are committed.
+
+use crate::bench::controller::{binary, target};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What is run: copied beside what it needs.
+const FILES: [&str; 6] = ["package.json", "package-lock.json", "browser.mjs", "many.mjs", "page.mjs", "server.mjs"];
+/// Chromium's name in Debian and elsewhere.
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+/// What is tried.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Take the pictures of `docs/images` anew.
+    #[arg(long)]
+    images: bool,
+    /// Only the tests whose name has these words.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+impl Options {
+    pub(crate) fn run(&self) -> Result<()> {
+        if let Some(missing) = missing() {
+            bail!("{missing}");
+        }
+        let mut more = Vec::new();
+        if self.images {
+            more.extend(["--images".to_owned(), root().join("docs/images").display().to_string()]);
+        }
+        if let Some(only) = &self.only {
+            more.extend(["--only".to_owned(), only.clone()]);
+        }
+        if looked_at(&installed()?, &more)? { Ok(()) } else { bail!("the page is not as it should be") }
+    }
+}
+
+/// The run of `cargo xtask test`: whether all of it passed.
+///
+/// # Errors
+/// Why it could not be run.
+pub(crate) fn test() -> Result<bool> {
+    match missing() {
+        Some(missing) => bail!("{missing}"),
+        None => looked_at(&installed()?, &[]),
+    }
+}
+
+/// What a machine lacks for it, if anything.
+fn missing() -> Option<String> {
+    let has_browser = BROWSERS.into_iter().any(crate::is_there);
+    let programs = ["node", "npm"].into_iter().find(|program| !crate::is_there(program));
+    programs.or((!has_browser).then_some(BROWSERS[0])).map(|program| format!("{program} is missing"))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_owned()
+}
+
+/// The folder with the tests and what they need, in the versions of the lock file.
+fn installed() -> Result<PathBuf> {
+    let folder = target().join("page");
+    let lock = root().join("crates/ui/tests/browser/package-lock.json");
+    let (wanted, noted) = (std::fs::read(&lock).context("cannot read the lock file")?, folder.join("installed.json"));
+    std::fs::create_dir_all(&folder).context("cannot make the folder of the page's tests")?;
+    for file in FILES {
+        let from = root().join("crates/ui/tests/browser").join(file);
+        std::fs::copy(&from, folder.join(file)).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    if std::fs::read(&noted).is_ok_and(|held| held == wanted) {
+        return Ok(folder);
+    }
+    println!("== page: installing its tests' packages into {}", folder.display());
+    let mut install = Command::new("npm");
+    install.current_dir(&folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
+    let status = install.stdin(Stdio::null()).status().context("cannot run npm")?;
+    if !status.success() {
+        bail!("cannot install playwright-core and axe-core from npm");
+    }
+    std::fs::write(&noted, wanted).context("cannot note what is installed")?;
+    Ok(folder)
+}
+
+/// Runs them. Whether nothing failed.
+fn looked_at(folder: &Path, more: &[String]) -> Result<bool> {
+    let built = Command::new("cargo").args(["build", "--release", "-p", "berth"]).stdin(Stdio::null()).status();
+    if !built.context("cannot run cargo")?.success() {
+        bail!("cannot build the controller");
+    }
+    println!("== page");
+    let controller = binary().canonicalize().context("the controller is not there")?;
+    let mut command = Command::new("node");
+    command.current_dir(folder).arg("page.mjs").arg(controller).args(more);
+    Ok(command.stdin(Stdio::null()).status().context("cannot run node")?.success())
+}
