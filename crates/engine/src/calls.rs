@@ -92,7 +92,9 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
         });
         let mut inner = AbortOnDrop(inner);
         let outcome = (&mut inner.0).await.unwrap_or_else(|error| {
-            tracing::error!(?work, %error, "a driver call panicked");
+            if error.is_panic() {
+                tracing::error!(?work, %error, "a driver call panicked");
+            }
             Outcome::Unknown("the driver failed inside; its log tells more".into())
         });
         bear_witness(&shared, &record, work, &outcome);

@@ -57,6 +57,7 @@ fn start(shared: &Arc<Shared>, id: VolumeId, look_first: bool) {
             running: BTreeMap::new(),
             tries: BTreeMap::new(),
             told,
+            source: None,
             shown: BTreeSet::new(),
             turn: Instant::now(),
         };
@@ -113,6 +114,8 @@ struct Worker {
     /// The calls under way, each with the time at which it is abandoned if it was superseded.
     running: BTreeMap<Slot, (Running, Option<Instant>)>,
     tries: BTreeMap<Work, Try>,
+    /// The volume that this one is made from, which may wait for this worker to end.
+    source: Option<VolumeId>,
     /// The resources whose running operation is shown.
     shown: BTreeSet<Subject>,
     /// When this turn of the loop began: what fell due before it was seen to.
@@ -156,13 +159,14 @@ impl Worker {
             let owed = record.as_ref().map(|record| self.owed(record)).unwrap_or_default();
             self.supersede(&owed);
             if let Some(record) = &record {
+                self.source = record.state.source().map(|source| source.volume);
                 self.begin(record, &owed);
                 self.release_pins(record).await;
                 self.expire(record).await;
             }
             self.show(record.as_deref(), &owed);
             if owed.is_empty() && self.running.is_empty() {
-                if self.end(record.as_deref()).await {
+                if self.end() {
                     return;
                 }
             } else {
@@ -390,7 +394,7 @@ impl Worker {
     }
 
     /// Ends the worker unless its bell was rung meanwhile. Returns whether it ended.
-    async fn end(&self, record: Option<&VolumeRecord>) -> bool {
+    fn end(&self) -> bool {
         {
             let mut workers = lock(&self.shared.workers);
             if self.bell.rung.load(Ordering::Acquire) {
@@ -399,9 +403,9 @@ impl Worker {
             workers.remove(&self.id);
         }
         // Nothing is owed, so `show` has taken everything off already.
-        // A source volume waits for this worker to end before it lets go of the pin.
-        if let Some(source) = record.and_then(|record| record.state.source()) {
-            poke(&self.shared, source.volume);
+        // A source volume waits for this worker to end before it lets go of the pin, also where the clone is gone with its record.
+        if let Some(source) = self.source {
+            poke(&self.shared, source);
         }
         true
     }
