@@ -265,20 +265,24 @@ fn has_dry_run(operation: &Operation) -> bool {
 
 /// What a dry run answers, beside what the real request does with the same code.
 fn rehearsed(done: Option<Value>) -> Value {
-    let mut answer = done.unwrap_or_else(|| answer(200, ""));
     let dry = reference("DryRun");
-    let schema = &mut answer["content"]["application/json"]["schema"];
-    if schema.is_null() {
-        *schema = dry;
-        answer["description"] = ONLY_DRY.into();
-    } else {
-        *schema = json!({"anyOf": [schema.take(), dry]});
+    match done {
+        None => answer(200, "DryRun"),
+        // A code whose answer has a body at times and at times has none cannot be told as either.
+        Some(mut answer) if answer.get("content").is_none() => {
+            answer["description"] = ONLY_DRY.into();
+            answer
+        }
+        Some(mut answer) => {
+            let schema = &mut answer["content"]["application/json"]["schema"];
+            *schema = json!({"anyOf": [schema.take(), dry]});
+            answer
+        }
     }
-    answer
 }
 
 /// What a success means that has a body only where nothing was done.
-const ONLY_DRY: &str = "done; a body only with `dryRun`";
+const ONLY_DRY: &str = "done; a body, of schema `DryRun`, only with `dryRun`";
 
 fn answer(code: u16, schema: &str) -> Value {
     let mut answer = json!({"description": meaning(code), "headers": {"X-Request-Id": header(about("X-Request-Id"))}});
