@@ -231,6 +231,11 @@ async fn what_is_comes_first_and_then_every_change() {
     assert!(hosts.iter().any(|event| event.is("change") && event.data["object"].is_null()), "no end of the host");
     let renamed = events.iter().find(|event| event.data["object"]["name"] == "renamed").unwrap();
     assert_eq!(renamed.data["transition"]["cause"], "update");
+    let fresh = place.volume("fresh").await;
+    let is_its_end = |event: &Event| event.data["id"] == fresh.as_str() && event.status() == "available";
+    let changed = every.until(is_its_end).await.pop().unwrap();
+    let (_, now) = place.send("GET", &format!("/block/volumes/{fresh}"), &Value::Null).await;
+    assert_eq!(changed.data["object"], now, "a change shows it as GET does, too");
 }
 
 #[tokio::test(start_paused = true)]

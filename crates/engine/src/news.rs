@@ -166,7 +166,6 @@ impl Follower {
         };
         Ok(match revision(&record, entry.subject) {
             None => Told::Gone,
-            Some(_) if record.state.is_gone() => Told::Gone,
             Some(now) if now > entry.mark.revision => Told::Later,
             Some(_) => Told::Then(record),
         })

@@ -15,7 +15,7 @@ use crate::probes::Watched;
 use crate::records::{Key, Record, VolumeRecord};
 use crate::requests::{Live, Refusal, VolumeNow};
 use crate::settings::Settings;
-use crate::store::{Commit, CommitError, Store, StoreError, Versioned};
+use crate::store::{Change, Commit, CommitError, Store, StoreError, Touched, Versioned};
 use crate::survey::Survey;
 use lifecycle::{AttachmentId, Capabilities, Context, Input, PoolId, Subject, Timestamp, Token, VolumeId, Work};
 use std::collections::{BTreeMap, HashMap};
@@ -181,11 +181,8 @@ impl Shared {
     /// Commits steps of one or several volumes together and wakes whoever they concern.
     pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
         let touched: Vec<_> = steps.iter().map(|step| step.after.state.id()).collect();
-        let followed = if self.news.is_followed() { &steps[..] } else { &[] };
-        let records: Vec<_> = followed.iter().map(|step| step.after.clone()).collect();
-        let others = extra.changes.len();
         let commit = self.assemble(steps, extra, cause).await?;
-        let written = records.into_iter().zip(commit.changes[others..].iter().map(|change| change.touched.clone())).collect();
+        let written = if self.news.is_followed() { written(&commit) } else { Vec::new() };
         let point = if cause.is_command { INTENT } else { OUTCOME };
         point.before.pass();
         let committed = self.store.commit(commit).await;
@@ -265,6 +262,15 @@ impl Shared {
         workers.insert(id, bell.clone());
         Some(bell)
     }
+}
+
+/// The volumes that a commit writes, with what of each it touches.
+fn written(commit: &Commit) -> Vec<(VolumeRecord, Touched)> {
+    let volume = |change: &Change| match &change.record {
+        Some(Record::Volume(record)) => Some(((**record).clone(), change.touched.clone())),
+        Some(Record::Host(_) | Record::Profile(_) | Record::Pool(_)) | None => None,
+    };
+    commit.changes.iter().filter_map(volume).collect()
 }
 
 /// The record after `transitions`; what is called by the names of parts that are gone goes with them.
