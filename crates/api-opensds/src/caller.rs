@@ -54,6 +54,28 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// Refuses what a browser sends on behalf of another site's page, unless it only reads: `POST` without a body (`retry`, `recover`) is a
+/// request that any page may send to any address, without being asked first. What is no browser says neither of the two headers.
+///
+/// A browser says of a request where it comes from in `Sec-Fetch-Site`, on plain HTTP to loopback addresses only; in `Origin` always,
+/// where it changes something.
+pub(crate) async fn same_site(request: Request, next: Next) -> Response {
+    if !request.method().is_safe() && is_foreign(request.headers()) {
+        let message = "a page of another site may not change anything here; use the page at / or a client that is no browser";
+        return axum::response::IntoResponse::into_response(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap) -> bool {
+    if let Some(from) = headers.get("sec-fetch-site") {
+        return !matches!(from.as_bytes(), b"same-origin" | b"none");
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let told = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host.as_bytes());
+    told.is_none_or(|origin| headers.get(header::HOST).is_none_or(|host| !host.as_bytes().eq_ignore_ascii_case(origin)))
+}
+
 /// The id that a request has given itself, or a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     let given = word(headers, "x-request-id").ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));

@@ -112,6 +112,7 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .method_not_allowed_fallback(system::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(axum::middleware::from_fn(finish))
+        .layer(axum::middleware::from_fn(caller::same_site))
         .layer(axum::middleware::from_fn(caller::identify))
         .with_state(Api { engine, settings, hub })
 }

@@ -338,6 +338,33 @@ async fn a_body_of_another_type_is_refused_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_of_another_site_changes_nothing() {
+    let app = app(AttachmentWords::Seed).await;
+    let (_, made) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1})).await;
+    let volume = format!("{ADMIN}/block/volumes/{}", made["id"].as_str().expect("an id"));
+    let ours = ("host", "127.0.0.1:50040");
+    for theirs in [
+        ("sec-fetch-site", "cross-site"),
+        // Another port of the same host is the same site, and not ours.
+        ("sec-fetch-site", "same-site"),
+        ("origin", "http://evil.example"),
+        ("origin", "http://127.0.0.1:8000"),
+        ("origin", "null"),
+    ] {
+        for (method, path) in [("POST", format!("{volume}/recover")), ("DELETE", volume.clone()), ("PUT", volume.clone())] {
+            let (code, told) = send(&app, method, &path, &[ours, theirs], "").await;
+            assert_eq!((code.as_u16(), told["type"].as_str()), (403, Some("forbidden")), "{method} {theirs:?}: {told}");
+        }
+        let (code, _) = send(&app, "GET", &volume, &[ours, theirs], "").await;
+        assert_eq!(code, 200, "what it reads, its browser keeps from it");
+    }
+    for own in [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none"), ("origin", "http://127.0.0.1:50040")] {
+        let (code, told) = send(&app, "PUT", &volume, &[ours, own], r#"{"name": "w"}"#).await;
+        assert_eq!(code, 200, "{own:?}: {told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_field_of_the_wrong_type_is_refused_and_leaves_nothing() {
     let app = app(AttachmentWords::Seed).await;
     let (_, volume) = post(&app, "/block/volumes", &json!({"name": "v", "size": 1})).await;
