@@ -35,7 +35,7 @@ const JOURNAL_MAX: i64 = 1_000_000;
 /// How many journal entries one sweep removes: small enough not to be felt by commits that wait behind it.
 const SWEEP_MAX: i64 = 2000;
 
-/// The size of the index of the largest log: 8 bytes for each page of 4 KiB in twice [`keeper::LOG_MAX`], rounded up to what it grows by.
+/// The size of the log's index: 8 bytes for each page of 4 KiB, of a log four times as large as [`keeper::LOG_MAX`].
 const INDEX_BYTES: u64 = 512 << 10;
 
 /// What the thread is asked to do.
@@ -84,7 +84,8 @@ impl State {
 
     /// Why nothing may be read: what was committed last can be seen, and may be lost.
     pub(crate) fn doubt(&self) -> Option<&str> {
-        if self.is_in_doubt.load(Ordering::Acquire) { self.stopped() } else { None }
+        let reason = || self.stopped().unwrap_or("what was written last may not be on its disk");
+        self.is_in_doubt.load(Ordering::Acquire).then(reason)
     }
 
     pub(crate) fn stopped(&self) -> Option<&str> {
