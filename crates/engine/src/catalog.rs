@@ -5,7 +5,7 @@ use crate::records::{About, HostRecord, Key, ProfileRecord, Record};
 use crate::rehearsal::rehearse;
 use crate::requests::{Caller, HostFields, ProfileFields, Refusal};
 use crate::shared::{refusal, unavailable};
-use crate::store::{Change, Commit, CommitError, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Touched, Versioned};
+use crate::store::{Change, Commit, CommitError, Expected, Field, Filter, Item, Kind, ListQuery, Touched, Versioned};
 use lifecycle::{HostId, ProfileId};
 
 impl Engine {
@@ -169,14 +169,9 @@ impl Engine {
     /// The block profile with this name.
     pub(crate) async fn profile_named(&self, name: &str) -> Result<Option<ProfileId>, Refusal> {
         let query = ListQuery {
-            kind: Kind::Profile,
-            tenant: None,
             filters: vec![Filter { field: Field::Name, values: vec![name.to_owned()] }],
-            sort: Sort::Id,
-            descending: false,
-            marker: None,
-            offset: 0,
             limit: 1,
+            ..ListQuery::all(Kind::Profile)
         };
         let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
         let Some(batch) = batches.recv().await else { return Ok(None) };

@@ -11,7 +11,7 @@ use crate::records::{Key, TenantId, VolumeRecord};
 use crate::requests::{Caller, Refusal, Unseen};
 use crate::round::names;
 use crate::shared::{Pool, lock, unavailable};
-use crate::store::{Field, Filter, Item, Kind, ListQuery, Sort};
+use crate::store::{Field, Filter, Item, Kind, ListQuery};
 use crate::survey::{Held, Name, Orphan};
 use lifecycle::{
     AttachmentId, AttachmentStatus, CommandKind, Outcome, PoolId, ReasonCode, Seen, SnapshotId, SnapshotStatus, Subject, Timestamp,
@@ -338,15 +338,9 @@ impl Engine {
     /// Resources in an error status; and those that are attached again, for the reason of it.
     async fn of_kind(&self, kind: Kind, words: Vec<String>, diagnosis: &mut Diagnosis) -> Result<(), Refusal> {
         let query = ListQuery {
-            kind,
-            tenant: None,
             filters: vec![Filter { field: Field::Status, values: words }],
-            sort: Sort::Id,
-            descending: false,
-            marker: None,
-            offset: 0,
-            // Those beyond what is told are counted, and many that are attached have nothing to tell.
-            limit: usize::MAX,
+            // Without a limit: those beyond what is told are counted, and many that are attached have nothing to tell.
+            ..ListQuery::all(kind)
         };
         let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
         while let Some(batch) = batches.recv().await {

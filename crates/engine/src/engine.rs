@@ -17,7 +17,7 @@ use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolN
 use crate::settings::Settings;
 use crate::shared::{Pool, PoolSetup, Shared, lock, refusal, successor, unavailable};
 use crate::store::{
-    Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Mark, Sort, Store,
+    Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Mark, Store,
     StoreError, Touched,
 };
 use crate::survey::Survey;
@@ -680,17 +680,7 @@ fn rename(record: &mut VolumeRecord, subject: Subject, relabel: &Relabel) {
 }
 
 async fn pool_records(store: &dyn Store) -> Result<HashMap<String, PoolRecord>, Refusal> {
-    let query = ListQuery {
-        kind: Kind::Pool,
-        tenant: None,
-        filters: Vec::new(),
-        sort: Sort::Id,
-        descending: false,
-        marker: None,
-        offset: 0,
-        limit: usize::MAX,
-    };
-    let mut batches = store.list(query).await.map_err(unavailable)?;
+    let mut batches = store.list(ListQuery::all(Kind::Pool)).await.map_err(unavailable)?;
     let mut found = HashMap::new();
     while let Some(batch) = batches.recv().await {
         for item in batch.map_err(unavailable)? {

@@ -9,7 +9,7 @@ use crate::change::{Cause, Step};
 use crate::engine::Engine;
 use crate::records::{Key, Record, VolumeRecord};
 use crate::requests::{Caller, VolumeNow};
-use crate::store::{Change, Commit, CommitError, Field, Filter, Item, Kind, ListQuery, Sort, Store, StoreError};
+use crate::store::{Change, Commit, CommitError, Field, Filter, Item, Kind, ListQuery, Store, StoreError};
 
 impl Engine {
     /// Commits what a request has come to; of a dry run only looks whether that would go through. Returns the revision, 0 of a dry
@@ -79,16 +79,8 @@ async fn name_is_free(store: &dyn Store, change: &Change) -> Result<(), CommitEr
         Some(Record::Pool(pool)) => (Kind::Pool, &pool.about.name),
         Some(Record::Volume(_)) | None => return Ok(()),
     };
-    let query = ListQuery {
-        kind,
-        tenant: None,
-        filters: vec![Filter { field: Field::Name, values: vec![name.clone()] }],
-        sort: Sort::Id,
-        descending: false,
-        marker: None,
-        offset: 0,
-        limit: 2,
-    };
+    let query =
+        ListQuery { filters: vec![Filter { field: Field::Name, values: vec![name.clone()] }], limit: 2, ..ListQuery::all(kind) };
     let mut batches = store.list(query).await.map_err(unavailable)?;
     while let Some(batch) = batches.recv().await {
         let holder = batch.map_err(unavailable)?.iter().filter_map(key_of).find(|key| *key != change.key);

@@ -15,7 +15,7 @@ use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::recovery::{export_again, note};
 use crate::shared::{Pool, STALE_RETRIES, Shared};
-use crate::store::{CommitError, Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
+use crate::store::{CommitError, Field, Filter, Item, Kind, ListQuery, StoreError};
 use crate::survey::{KEPT_MAX, Name, Shown};
 use crate::worker;
 use lifecycle::{Content, Input, Look, PoolId, ReasonCode, Seen, SnapshotId, SnapshotPhase, Subject, VolumeId, Work};
@@ -157,14 +157,11 @@ impl Round<'_> {
 
     async fn page(&self, cursor: &Cursor) -> Result<Vec<VolumeRecord>, StoreError> {
         let query = ListQuery {
-            kind: Kind::Volume,
-            tenant: None,
             filters: vec![Filter { field: Field::PoolId, values: vec![self.pool.id.to_string()] }],
-            sort: Sort::Id,
-            descending: false,
             marker: cursor.after,
             offset: cursor.passed,
             limit: cursor.limit,
+            ..ListQuery::all(Kind::Volume)
         };
         let mut batches = self.shared.store.list(query).await?;
         let mut page = Vec::new();

@@ -275,6 +275,22 @@ pub struct ListQuery {
     pub limit: usize,
 }
 
+impl ListQuery {
+    /// All there is of a kind, by id: where a list begins that wants less.
+    pub const fn all(kind: Kind) -> Self {
+        Self {
+            kind,
+            tenant: None,
+            filters: Vec::new(),
+            sort: Sort::Id,
+            descending: false,
+            marker: None,
+            offset: 0,
+            limit: usize::MAX,
+        }
+    }
+}
+
 /// One condition of a list: the field has one of these values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {

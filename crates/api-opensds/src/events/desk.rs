@@ -155,7 +155,7 @@ impl Desk {
     pub(super) fn overflow(&self, up_to: Mark) {
         let mut inner = lock(&self.inner);
         inner.trays.values().for_each(|tray| tray.overflow());
-        inner.offered = Some(up_to);
+        inner.offered = inner.offered.max(Some(up_to));
     }
 
     /// Takes what waits for a reader, at most `most` changes.

@@ -123,6 +123,17 @@ impl Facts {
             statuses: [entry.to.clone(), entry.from.clone().unwrap_or_default()],
         }
     }
+
+    /// What a record tells of a subject, that has no status before.
+    fn of_record(record: &VolumeRecord, subject: Subject) -> Self {
+        Self {
+            about: subject.into(),
+            tenant: Some(record.tenant.clone()),
+            volume: Some(record.state.id().0),
+            host: host_of(record, subject),
+            statuses: [record.state.word(subject).to_owned(), String::new()],
+        }
+    }
 }
 
 /// One event. It is shared by all who get it, and written once for each format.
@@ -222,31 +233,19 @@ impl Api {
 
     /// The event that shows what a list found, with its revision if it has one.
     pub(super) fn shown(&self, item: &Item) -> Option<(Event, u64)> {
-        let (about, record) = match item {
-            Item::Volume(record) => (About::Volume(record.state.id()), record),
-            Item::Snapshot(id, record) => (About::Snapshot(*id), record),
-            Item::Attachment(id, record) => (About::Attachment(*id), record),
+        let (subject, record) = match item {
+            Item::Volume(record) => (Subject::Volume(record.state.id()), record),
+            Item::Snapshot(id, record) => (Subject::Snapshot(*id), record),
+            Item::Attachment(id, record) => (Subject::Attachment(*id), record),
             Item::Other(record) => match &**record {
                 engine::records::Record::Host(host) => return Some((host_event("snapshot", host), 0)),
                 _ => return None,
             },
         };
-        let object = self.item(item)?;
-        let subject = match about {
-            About::Snapshot(id) => Subject::Snapshot(id),
-            About::Attachment(id) => Subject::Attachment(id),
-            _ => Subject::Volume(record.state.id()),
-        };
+        let (object, about) = (self.item(item)?, About::from(subject));
         let revision = object["revision"].as_u64().unwrap_or_default();
-        let facts = Facts {
-            about,
-            tenant: Some(record.tenant.clone()),
-            volume: Some(record.state.id().0),
-            host: host_of(record, subject),
-            statuses: [record.state.word(subject).to_owned(), String::new()],
-        };
         let data = json!({"kind": about.kind(), "id": about.id().to_string(), "revision": revision, "object": object});
-        Some((Event::new("snapshot", facts, None, &data), revision))
+        Some((Event::new("snapshot", Facts::of_record(record, subject), None, &data), revision))
     }
 
     /// How far the operation of a resource is, if one runs.
@@ -254,15 +253,8 @@ impl Api {
         let object = self.object(record, subject);
         let operation = object.get("operation").filter(|running| running.is_object())?;
         let about = About::from(subject);
-        let facts = Facts {
-            about,
-            tenant: Some(record.tenant.clone()),
-            volume: Some(record.state.id().0),
-            host: host_of(record, subject),
-            statuses: [record.state.word(subject).to_owned(), String::new()],
-        };
         let data = json!({"kind": about.kind(), "id": about.id().to_string(), "operation": operation});
-        Some(Event::new("progress", facts, None, &data))
+        Some(Event::new("progress", Facts::of_record(record, subject), None, &data))
     }
 }
 

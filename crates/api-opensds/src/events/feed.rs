@@ -7,7 +7,7 @@ use super::event::{Event, host_event, host_gone, pool_event};
 use crate::Api;
 use engine::records::{HostRecord, Record};
 use engine::requests::{Caller, Live, Refusal};
-use engine::store::{Item, Kind, ListQuery, Mark, Sort, StoreError};
+use engine::store::{Item, Kind, ListQuery, Mark, StoreError};
 use engine::{Follower, Rung};
 use lifecycle::{HostId, PoolId, Subject};
 use std::collections::HashMap;
@@ -183,7 +183,7 @@ impl Api {
     /// # Errors
     /// The store cannot answer.
     pub(super) async fn all_hosts(&self, caller: &Caller) -> Result<Vec<HostRecord>, Refusal> {
-        let mut batches = self.engine.list(caller, whole(Kind::Host)).await?;
+        let mut batches = self.engine.list(caller, ListQuery::all(Kind::Host)).await?;
         let mut hosts = Vec::new();
         while let Some(batch) = batches.recv().await {
             let batch = batch.map_err(|error| Refusal::Unavailable(error.to_string()))?;
@@ -196,19 +196,5 @@ impl Api {
             }));
         }
         Ok(hosts)
-    }
-}
-
-/// A list of everything of a kind.
-pub(super) const fn whole(kind: Kind) -> ListQuery {
-    ListQuery {
-        kind,
-        tenant: None,
-        filters: Vec::new(),
-        sort: Sort::Id,
-        descending: false,
-        marker: None,
-        offset: 0,
-        limit: usize::MAX,
     }
 }

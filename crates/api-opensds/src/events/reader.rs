@@ -7,7 +7,6 @@
 use super::ask::{Since, Wanted, gone};
 use super::desk::{Change, Desk, Taken, Tray};
 use super::event::{About, Event, Facts, Format, host_event, place, pool_event};
-use super::feed::whole;
 use crate::Api;
 use crate::error::ApiError;
 use axum::body::Bytes;
@@ -305,7 +304,7 @@ impl Reader {
         if !wanted.has(word) || (wanted.host.is_some() && kind != Kind::Attachment) {
             return Vec::new();
         }
-        let mut query = whole(kind);
+        let mut query = ListQuery::all(kind);
         let statuses: Vec<_> = wanted.statuses(kind == Kind::Attachment).iter().cloned().collect();
         if !statuses.is_empty() {
             query.filters.push(Filter { field: Field::Status, values: statuses });
@@ -360,7 +359,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Begins with what is. While that is being told already, it is only told why something of it will be missing: it is told again.
+    /// Tells why something is missing, and then what is.
     async fn begin_anew(&mut self, why: &str) -> Result<(), Over> {
         self.resync(why);
         Box::pin(self.what_is()).await

@@ -9,19 +9,6 @@ use engine::store::{Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store}
 use lifecycle::{Command, ExportSeen, Facts, HostId, Input, Outcome, PoolId, ProfileId, Timestamp, Work};
 use uuid::Uuid;
 
-const fn all(kind: Kind) -> ListQuery {
-    ListQuery {
-        kind,
-        tenant: None,
-        filters: Vec::new(),
-        sort: Sort::Id,
-        descending: false,
-        marker: None,
-        offset: 0,
-        limit: usize::MAX >> 1,
-    }
-}
-
 /// The list's ids as numbers, in its order.
 async fn listed(store: &dyn Store, query: ListQuery) -> Vec<u128> {
     let mut batches = store.list(query).await.expect("it begins");
@@ -90,7 +77,7 @@ pub(super) async fn lists_page_through_everything_in_order(subject: &dyn super::
     for (sort, ascending) in orders() {
         for descending in [false, true] {
             let wanted: Vec<_> = if descending { ascending.iter().rev().copied().collect() } else { ascending.clone() };
-            let query = ListQuery { sort, descending, ..all(Kind::Volume) };
+            let query = ListQuery { sort, descending, ..ListQuery::all(Kind::Volume) };
             assert_eq!(listed(&*store, query.clone()).await, wanted, "{query:?}");
             for limit in [1, 2, 3, 7, 8] {
                 let (mut by_marker, mut by_offset, mut marker) = (Vec::new(), Vec::new(), None);
@@ -126,7 +113,7 @@ pub(super) async fn a_list_goes_on_where_a_vanished_marker_was(subject: &dyn sup
                 wanted.reverse();
             }
             wanted.retain(|number| if descending { *number < 4 } else { *number > 4 });
-            let query = ListQuery { sort, descending, marker: Some(Uuid::from_u128(4)), ..all(Kind::Volume) };
+            let query = ListQuery { sort, descending, marker: Some(Uuid::from_u128(4)), ..ListQuery::all(Kind::Volume) };
             assert_eq!(listed(&*store, query.clone()).await, wanted, "{query:?}");
         }
     }
@@ -170,7 +157,7 @@ pub(super) async fn lists_filter_exactly(subject: &dyn super::Subject) {
         (Kind::Attachment, vec![is(Field::AttachMode, &["rw"]), is(Field::VolumeId, &[own])], &[0x20_008]),
     ];
     for (kind, filters, wanted) in rows {
-        let query = ListQuery { filters, ..all(kind) };
+        let query = ListQuery { filters, ..ListQuery::all(kind) };
         assert_eq!(listed(&*store, query.clone()).await, wanted, "{query:?}");
     }
 }
@@ -190,13 +177,13 @@ pub(super) async fn tenants_are_apart(subject: &dyn super::Subject) {
     fresh(&*store, pool(PoolId(Uuid::from_u128(1)), "p")).await;
     for (tenant, own) in [("t", &[1, 3][..]), ("T", &[2]), ("", &[4]), ("nobody", &[]), ("%", &[])] {
         for (kind, base) in [(Kind::Volume, 0), (Kind::Host, 0), (Kind::Snapshot, 0x10_000), (Kind::Attachment, 0x20_000)] {
-            let query = ListQuery { tenant: Some(tenant.into()), ..all(kind) };
+            let query = ListQuery { tenant: Some(tenant.into()), ..ListQuery::all(kind) };
             let wanted: Vec<u128> = own.iter().map(|number| number + base).collect();
             assert_eq!(listed(&*store, query.clone()).await, wanted, "{query:?}");
         }
     }
     for kind in [Kind::Profile, Kind::Pool] {
-        assert_eq!(listed(&*store, all(kind)).await, [1], "profiles and pools are everybody's");
+        assert_eq!(listed(&*store, ListQuery::all(kind)).await, [1], "profiles and pools are everybody's");
     }
 }
 
@@ -216,8 +203,8 @@ pub(super) async fn tombstones_are_listed_by_status_only(subject: &dyn super::Su
         (Kind::Snapshot, 0x10_000, "deleted", store.find(engine::store::Child::Snapshot(snapshot)).await),
         (Kind::Attachment, 0x20_000, "detached", store.find(engine::store::Child::Attachment(attachment)).await),
     ] {
-        assert_eq!(listed(&*store, all(kind)).await, [base + 2], "{kind:?}");
-        let query = ListQuery { filters: vec![is(Field::Status, &[word])], ..all(kind) };
+        assert_eq!(listed(&*store, ListQuery::all(kind)).await, [base + 2], "{kind:?}");
+        let query = ListQuery { filters: vec![is(Field::Status, &[word])], ..ListQuery::all(kind) };
         assert_eq!(listed(&*store, query.clone()).await, [base + 1], "{query:?}");
         assert_eq!(owner, Ok(Some(volume_id(1))), "a tombstone is found");
     }
