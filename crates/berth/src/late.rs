@@ -72,6 +72,8 @@ impl Opening {
                     tracing::warn!(pool = self.pool, error = format!("{error:#}"), "the pool cannot be opened; trying again");
                     if is_in_use(&error) { IN_USE } else { BROKEN }
                 }
+                // The runtime ends.
+                Err(error) if error.is_cancelled() => return,
                 Err(error) => {
                     tracing::error!(pool = self.pool, %error, "opening the pool panicked; trying again");
                     BROKEN

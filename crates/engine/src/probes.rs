@@ -101,7 +101,9 @@ pub(crate) async fn capacities(shared: &Arc<Shared>) {
     };
     let asked: Vec<_> = shared.pools.keys().map(ask).collect();
     for task in asked {
-        if let Err(error) = task.await {
+        if let Err(error) = task.await
+            && error.is_panic()
+        {
             tracing::error!(%error, "a driver that was asked how full it is failed inside");
         }
     }
@@ -150,6 +152,8 @@ async fn probe(shared: &Arc<Shared>, pool: &Pool) {
                 return;
             }
             Ok(Ok(Err(Unanswered(why)))) => Some(why),
+            // The runtime ends, and what was not answered says nothing of the backend.
+            Ok(Err(error)) if error.is_cancelled() => return,
             Ok(Err(error)) => {
                 tracing::error!(pool = pool.setup.name, %error, "a driver's probe panicked");
                 Some("the driver failed inside; its log tells more".to_owned())
