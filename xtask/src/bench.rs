@@ -6,6 +6,7 @@ pub(crate) mod controller;
 mod events;
 mod nbd;
 mod rest;
+mod tool;
 
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
@@ -40,15 +41,28 @@ enum Part {
     Nbd,
 }
 
+/// How much of the controller is measured.
+struct Effort {
+    rounds: u32,
+    seconds: f64,
+}
+
+impl Effort {
+    const fn new(is_quick: bool) -> Self {
+        if is_quick { Self { rounds: 1, seconds: 1.0 } } else { Self { rounds: 5, seconds: 2.0 } }
+    }
+}
+
 /// Runs it all and prints tables.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let built = Command::new("cargo").args(["build", "--release", "-p", "berth"]).status().context("cannot run cargo")?;
+    let built =
+        Command::new("cargo").args(["build", "--release", "-p", "berth", "-p", "bench"]).status().context("cannot run cargo")?;
     ensure!(built.success(), "the release build failed");
     let folder = options.folder.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(folder).context("cannot make a temporary folder")?;
     let wants = |part| options.part.is_none_or(|only| only == part);
     if wants(Part::Rest) {
-        rest::run(&folder.path().join("rest"))?;
+        rest::run(&folder.path().join("rest"), &Effort::new(options.quick))?;
     }
     if wants(Part::Events) {
         events::run(&folder.path().join("events"))?;

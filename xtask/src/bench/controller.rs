@@ -20,14 +20,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data: &Path) -> Result<Self> {
-        Self::start_with(data, "")
+        Self::start_with(data, "", None)
     }
 
-    /// One whose configuration says this besides.
-    pub(super) fn start_with(data: &Path, more: &str) -> Result<Self> {
+    /// One whose configuration says this besides, and whose pool is in this folder.
+    pub(super) fn start_with(data: &Path, more: &str, pool: Option<&Path>) -> Result<Self> {
         // Thousands of volumes are made: more than would be promised on a small disk.
         let config = data.with_extension("toml");
-        std::fs::write(&config, format!("{more}[[pool]]\nname = \"default\"\novercommit = 1000000.0\n")).context("cannot write")?;
+        let folder = pool.map(|pool| format!("folder = {pool:?}\n")).unwrap_or_default();
+        let pool = format!("[[pool]]\nname = \"default\"\novercommit = 1000000.0\n{folder}");
+        std::fs::write(&config, format!("{more}{pool}")).context("cannot write")?;
         let mut child = Command::new(binary())
             .arg("serve")
             .arg("--config")
@@ -53,6 +55,11 @@ impl Server {
     /// Where it listens, as `http://127.0.0.1:PORT`.
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The same as `127.0.0.1:PORT`.
+    pub(super) fn address(&self) -> Result<&str> {
+        self.base.strip_prefix("http://").context("an address")
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -100,14 +107,6 @@ impl Server {
         self.create(&self.agent, 0)?;
         let all = get(&self.agent, &self.url("/block/volumes?limit=1"))?;
         Ok(all[0].clone())
-    }
-
-    /// The newest revision that any volume has: each commit moves it by one.
-    pub(super) fn revision(&self) -> Result<u64> {
-        self.create(&self.agent, 0)?;
-        let all = get(&self.agent, &self.url("/block/volumes?limit=100000"))?;
-        let newest = all.as_array().context("a list")?.iter().filter_map(|volume| volume["revision"].as_u64()).max();
-        newest.context("there is a volume")
     }
 }
 

@@ -1,116 +1,72 @@
-//! What a running controller does, beside what the machine could do, in one run.
+//! What a running controller does, beside what the machine could do, in turns within one run.
 //!
-//! - *plain sync*: a loop of 4 KiB `pwrite` and `fdatasync` in the same folder: the price of one durable commit, alone.
-//! - *trivial handler*: axum answering the same body without looking at anything: the price of HTTP.
+//! - *trivial handler*: axum answering the same body without looking at anything: the price of HTTP;
+//! - *the store alone*: the same two commits a creation, without a controller around them;
+//! - *plain log*: as many bytes as a commit has, appended and synced for everybody who waits at once: the price of being durable.
+//!
+//! The pool is in memory (`/dev/shm`), so that its driver answers at once; the records are on the disk that is measured.
 
-use super::controller::{Server, agent, get};
-use anyhow::{Context, Result, ensure};
-use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
+use super::Effort;
+use super::controller::{Server, TENANT};
+use super::tool::{Spread, Trivial, load, measure, words};
+use anyhow::{Context, Result};
+use serde_json::Value;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// How many clients at once.
 const CLIENTS: [usize; 3] = [1, 32, 256];
-/// How long each row is measured: long enough for thousands of events, short enough to be run often.
-const EACH: Duration = Duration::from_secs(4);
+/// About as many bytes as one commit of a creation writes: a volume's row with its 12 entries in indices, and an entry of the journal.
+const BYTES: usize = 1500;
 
 /// Measures in `folder` and prints a table.
-pub(super) fn run(folder: &Path) -> Result<()> {
+pub(super) fn run(folder: &Path, effort: &Effort) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
-    println!("| what | clients | per second | p50 ms | p99 ms | beside |");
-    println!("|---|---|---|---|---|---|");
-    let plain = plain_sync(folder)?;
-    println!("| plain sync | 1 | {plain:.0} | | | |");
-    let server = Server::start(&folder.join("data"))?;
+    let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
+    let server = Server::start_with(&folder.join("data"), "", Some(pool.path()))?;
     let sample = server.sample()?;
-    let trivial = trivial_handler(sample.to_string())?;
+    let trivial = Trivial::start(&sample.to_string())?;
+    println!("| what | clients | a second | p50 ms | p99 ms | µs of its processor | beside |");
+    println!("|---|---|---|---|---|---|---|");
+    let path = format!("/v1beta/{TENANT}/block/volumes/{}", sample["id"].as_str().context("an id")?);
     for clients in CLIENTS {
-        let bare = drive(clients, |agent, _| get(agent, &format!("http://{trivial}/")).map(drop))?;
-        bare.print("trivial handler", clients, "");
-        let url = server.url(&format!("/block/volumes/{}", sample["id"].as_str().context("an id")?));
-        let got = drive(clients, |agent, _| get(agent, &url).map(drop))?;
-        got.print("GET a volume", clients, &format!("{:.2} of the trivial handler", got.rate / bare.rate));
+        let (mut bare, mut got) = (Vec::new(), Vec::new());
+        for _ in 0..effort.rounds {
+            bare.push(trivial.load(clients, effort.seconds)?);
+            got.push(load(&server, "get", &path, clients, effort.seconds, "")?);
+        }
+        row("trivial handler, same body", clients, &bare, "");
+        row("GET a volume", clients, &got, &format!("**{:.2}** of the trivial handler", ratio(&got, &bare)));
     }
     for clients in CLIENTS {
-        let before = server.revision()?;
-        let made = drive(clients, |agent, turn| server.create(agent, turn).map(drop))?;
-        let commits = server.revision()? - before;
-        let rate = f64::from(u32::try_from(commits).unwrap_or(u32::MAX)) / made.took.as_secs_f64();
-        made.print("create until available", clients, "");
-        let each = rate / made.rate;
-        println!("| commits | {clients} | {rate:.0} | | | {:.2} of plain sync; {each:.2} a create |", rate / plain);
+        creations(folder, &server, clients, effort)?;
     }
     Ok(())
 }
 
-/// What a row measured.
-struct Row {
-    took: Duration,
-    rate: f64,
-    /// How long each took, sorted.
-    each: Vec<Duration>,
-}
-
-impl Row {
-    fn print(&self, what: &str, clients: usize, beside: &str) {
-        let at = |part: f64| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
-            let index = ((self.each.len() - 1) as f64 * part) as usize;
-            self.each[index].as_secs_f64() * 1e3
-        };
-        println!("| {what} | {clients} | {:.0} | {:.2} | {:.2} | {beside} |", self.rate, at(0.5), at(0.99));
+fn creations(folder: &Path, server: &Server, clients: usize, effort: &Effort) -> Result<()> {
+    let (mut log, mut store, mut made) = (Vec::new(), Vec::new(), Vec::new());
+    let (folder, seconds) = (folder.display(), effort.seconds);
+    let collection = format!("/v1beta/{TENANT}/block/volumes");
+    for _ in 0..effort.rounds {
+        log.push(measure(&words(&format!(
+            "log --file {folder}/log --bytes {BYTES} --each 2 --clients {clients} --seconds {seconds}"
+        )))?);
+        store.push(measure(&words(&format!("store --folder {folder}/store --clients {clients} --seconds {seconds}")))?);
+        made.push(load(server, "create", &collection, clients, seconds, "")?);
     }
+    row("plain log: two appends of 1,500 bytes", clients, &log, "");
+    row("the store alone: two commits", clients, &store, &format!("**{:.2}** of the plain log", ratio(&store, &log)));
+    row("create until available", clients, &made, &format!("**{:.2}** of the store alone", ratio(&made, &store)));
+    Ok(())
 }
 
-/// Lets so many clients do `once` again and again, each on a connection of its own that is kept open.
-fn drive(clients: usize, once: impl Fn(&ureq::Agent, usize) -> Result<()> + Sync) -> Result<Row> {
-    let begun = Instant::now();
-    let one = |client: usize| -> Result<Vec<Duration>> {
-        let agent = agent();
-        let mut each = Vec::new();
-        while begun.elapsed() < EACH {
-            let at = Instant::now();
-            once(&agent, client * 1_000_000 + each.len())?;
-            each.push(at.elapsed());
-        }
-        Ok(each)
-    };
-    let all = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients).map(|client| scope.spawn(move || one(client))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a client does not panic")).collect::<Result<Vec<_>>>()
-    })?;
-    let took = begun.elapsed();
-    let mut each = all.concat();
-    each.sort_unstable();
-    ensure!(!each.is_empty(), "nothing was done in {EACH:?}");
-    let rate = f64::from(u32::try_from(each.len()).unwrap_or(u32::MAX)) / took.as_secs_f64();
-    Ok(Row { took, rate, each })
+fn ratio(of: &[Value], beside: &[Value]) -> f64 {
+    Spread::of(of, "rate").median / Spread::of(beside, "rate").median
 }
 
-fn plain_sync(folder: &Path) -> Result<f64> {
-    let file = std::fs::File::create(folder.join("plain")).context("cannot write")?;
-    let (begun, mut count, block) = (Instant::now(), 0_u32, [0x5a; 4096]);
-    while begun.elapsed() < EACH {
-        file.write_all_at(&block, u64::from(count) * 4096)?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
-}
-
-/// Serves `body` to every request, on a runtime of its own as large as the controller's; until the process ends.
-fn trivial_handler(body: String) -> Result<SocketAddr> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async move {
-            let json = [("content-type", "application/json; charset=utf-8")];
-            let router = axum::Router::new().fallback(move || async move { (json, body) });
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-            sender.send(listener.local_addr().expect("an address")).expect("it is awaited");
-            axum::serve(listener, router).await.expect("it serves");
-        });
-    });
-    receiver.recv().context("the trivial handler did not start")
+fn row(what: &str, clients: usize, told: &[Value], beside: &str) {
+    let [rate, p50, p99, busy] = ["rate", "p50", "p99", "busy"].map(|field| Spread::of(told, field));
+    let busy = if busy.median.is_nan() { String::new() } else { format!("{:.0}", busy.median) };
+    let (p50, p99) = (p50.median / 1e3, p99.median / 1e3);
+    println!("| {what} | {clients} | {} | {p50:.2} | {p99:.2} | {busy} | {beside} |", rate.tell(1.0, 0));
 }

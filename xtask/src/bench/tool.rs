@@ -1,0 +1,81 @@
+//! The measuring process: what is measured with, in a build as fast as what is measured.
+
+use super::controller::{Server, target};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+fn tool() -> Command {
+    Command::new(target().join("release/bench"))
+}
+
+/// Runs one measurement to its end, and reads its figures.
+pub(super) fn measure(args: &[String]) -> Result<Value> {
+    let output = tool().args(args).stderr(Stdio::inherit()).output().context("cannot run the measuring process")?;
+    ensure!(output.status.success(), "measuring {args:?} failed");
+    serde_json::from_slice(&output.stdout).context("no figures")
+}
+
+/// The words of a command line.
+pub(super) fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Requests of so many clients to a server.
+pub(super) fn load(server: &Server, ask: &str, path: &str, clients: usize, seconds: f64, more: &str) -> Result<Value> {
+    let (to, pid) = (server.address()?, server.pid());
+    let mut args = words(&format!("load --to {to} --pid {pid} --ask {ask} --clients {clients} --seconds {seconds} {more} --path"));
+    args.push(path.to_owned());
+    measure(&args)
+}
+
+/// A server that looks at nothing.
+pub(super) struct Trivial {
+    child: Child,
+    address: String,
+}
+
+impl Trivial {
+    pub(super) fn start(body: &str) -> Result<Self> {
+        let mut child = tool().args(["trivial", "--body", body]).stdout(Stdio::piped()).spawn().context("cannot start it")?;
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().context("piped")?).read_line(&mut address)?;
+        Ok(Self { child, address: address.trim().to_owned() })
+    }
+
+    pub(super) fn load(&self, clients: usize, seconds: f64) -> Result<Value> {
+        let (to, pid) = (&self.address, self.child.id());
+        measure(&words(&format!("load --to {to} --pid {pid} --ask get --path / --clients {clients} --seconds {seconds}")))
+    }
+}
+
+impl Drop for Trivial {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The middle of several figures, with the least and the most.
+pub(super) struct Spread {
+    pub(super) median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Spread {
+    /// Of one field of each.
+    pub(super) fn of(told: &[Value], field: &str) -> Self {
+        let mut all: Vec<f64> = told.iter().filter_map(|value| value[field].as_f64()).collect();
+        all.sort_by(f64::total_cmp);
+        let at = |index: usize| all.get(index).copied().unwrap_or(f64::NAN);
+        Self { median: at(all.len() / 2), least: at(0), most: at(all.len().saturating_sub(1)) }
+    }
+
+    /// As `median (least to most)`, with so many digits behind the point, `scale` times as large.
+    pub(super) fn tell(&self, scale: f64, digits: usize) -> String {
+        let [median, least, most] = [self.median, self.least, self.most].map(|figure| figure * scale);
+        format!("{median:.digits$} ({least:.digits$} to {most:.digits$})")
+    }
+}
