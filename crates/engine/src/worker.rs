@@ -125,6 +125,8 @@ struct Worker {
 impl Worker {
     async fn look_first(&mut self) {
         let Ok(Some(now)) = self.shared.read_volume(self.id).await else { return };
+        // What this look finds may be its end.
+        self.source = now.record.state.source().map(|source| source.volume);
         let Some(pool) = self.shared.pools.get(&now.record.pool) else { return };
         let shape = |owed: &Owed| owed.work.slot() == Slot::Shape;
         if !now.record.state.owed(self.shared.context(now.record.pool).capabilities).iter().any(shape) {

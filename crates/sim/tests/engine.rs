@@ -163,6 +163,40 @@ async fn a_create_is_two_commits() {
     assert_eq!(world.driver.script.count("create"), 1);
 }
 
+/// Runs to its end in a runtime of its own: whatever else was begun in it dies with it.
+fn lives<T>(life: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime").block_on(life)
+}
+
+#[test]
+fn a_clone_whose_end_is_found_by_the_look_after_a_start_lets_go_of_its_source() {
+    let (mut world, id, clone) = lives(async {
+        let world = World::new().await;
+        let id = world.create(1).await;
+        world.until(id, "available").await;
+        let source = Some(world.snapshot(id).await);
+        while world.engine.volume(&world.caller, id).await.expect("there").record.state.word(Subject::Snapshot(source.unwrap()))
+            != "available"
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.driver.freeze();
+        let clone = NewVolume { source, ..new_volume(1) };
+        let clone = world.engine.create_volume(&world.caller, clone).await.expect("accepted").record.state.id();
+        world.command(clone, Command::Delete { cascade: false }).await.expect("accepted");
+        (world, id, clone)
+    });
+    lives(async {
+        world.restart().await;
+        // The source is seen to first, and has to wait.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.driver.thaw();
+        world.until(clone, "gone").await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(world.engine.volume(&world.caller, id).await.expect("there").record.state.pins().is_empty());
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_clone_is_two_commits_and_lets_go_of_its_source() {
     let world = World::new().await;
