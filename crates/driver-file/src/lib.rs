@@ -6,13 +6,15 @@
 //! # What a pool's folder looks like
 //!
 //! ```text
-//! <folder>/<first three digits of the volume id>/<volume>.raw                          a volume
+//! <folder>/<last three digits of the volume id>/<volume>.raw                           a volume
 //!                                               /<volume>@<snapshot>.raw               a snapshot of it
 //!                                               /<object>.<token>-<sequence>.tmp       being made, or a leftover of that
 //!                                               /<object>.trash                        being removed, or a leftover of that
 //! ```
 //!
 //! Beside them `works-probe.tmp`, which is written every few seconds to find out whether the file system works.
+//!
+//! (Of an id that does not begin with a time, no UUID of version 7, it is the first three digits.)
 //!
 //! The names alone say what is there: there is no database, and whatever carries no id of ours is left alone.
 //!

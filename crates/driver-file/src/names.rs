@@ -87,9 +87,13 @@ impl FileName {
     }
 }
 
-/// The directory that a volume's files are in.
+/// The directory that a volume's files are in: the last digits of an id that begins with the time of its making (version 7), as the first
+/// ones are the same for years; the first ones of any other.
 pub(crate) fn shard(volume: VolumeId) -> String {
     let mut digits = volume.to_string();
+    if volume.0.get_version_num() == 7 {
+        return digits.split_off(digits.len() - SHARD_DIGITS);
+    }
     digits.truncate(SHARD_DIGITS);
     digits
 }
@@ -147,6 +151,8 @@ mod tests {
             }
         }
         assert_eq!(volume.form(Form::Live).path(), format!("7f3/{VOLUME}.raw"));
+        let timed = "019a0000-0000-7000-8000-0000000000ab";
+        assert_eq!(Object::volume(timed.parse().unwrap()).form(Form::Live).path(), format!("0ab/{timed}.raw"));
     }
 
     #[test]

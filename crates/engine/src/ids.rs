@@ -1,4 +1,4 @@
-//! Where new ids come from: random ones in service, a seeded row of them where a run must be repeatable.
+//! Where new ids come from: the time and chance in service, a seeded row of them where a run must be repeatable.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ impl Ids {
 }
 
 impl Default for Ids {
-    /// Random ids (version 4).
+    /// Ids in the order of their making (version 7): what is made one after the other lies side by side in every index of a store.
     fn default() -> Self {
-        Self::new(Uuid::new_v4)
+        Self::new(Uuid::now_v7)
     }
 }
 

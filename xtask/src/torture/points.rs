@@ -151,7 +151,7 @@ fn interrupted(place: &Place, history: &History) -> Result<String> {
     let answer = history.ask(Ask::Create { size: 1, multi: false }, Instant::now());
     let Some(Answer::Accepted { id: Some(id), .. }) = answer else { anyhow::bail!("the first volume was answered {answer:?}") };
     let begun = Instant::now();
-    let folder = place.data().join("pools/default").join(&id[..3]);
+    let folder = place.data().join("pools/default").join(&id[33..36]);
     let is_begun = || std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_leftover)));
     while !is_begun() {
         ensure!(begun.elapsed() < Duration::from_secs(10), "the slow driver did not begin");
@@ -218,7 +218,7 @@ impl Life<'_> {
 
     /// Takes a volume's file away, lets that be seen, brings it back, and lets it be looked at again.
     fn lose(&self, volume: &str) -> Option<()> {
-        let file = self.place.data().join("pools/default").join(&volume[..3]).join(format!("{volume}.raw"));
+        let file = self.place.data().join("pools/default").join(&volume[33..36]).join(format!("{volume}.raw"));
         let aside = self.place.data().join("aside");
         std::fs::rename(&file, &aside).ok()?;
         let seen = matches!(self.history.send("POST", "/doctor/look", &json!({}), None), Sent::Answered(200, _));

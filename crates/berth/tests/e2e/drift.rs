@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 /// Where a file pool keeps a volume.
 fn file(data: &Path, volume: &str) -> PathBuf {
-    data.join("pools/default").join(&volume[..3]).join(format!("{volume}.raw"))
+    data.join("pools/default").join(&volume[33..36]).join(format!("{volume}.raw"))
 }
 
 /// Runs the binary as an operator would; gives whether it ended with 0, and what it printed.

@@ -134,7 +134,7 @@ impl Row {
 
     /// Where the file of this name is.
     fn file(&self, name: &str) -> PathBuf {
-        self.data.join("pools/default").join(&name[..3]).join(name)
+        self.data.join("pools/default").join(&name[33..36]).join(name)
     }
 
     /// Whether what was written is in this file, and nothing else around it.
