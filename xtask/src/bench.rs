@@ -2,10 +2,12 @@
 //!
 //! Absolute figures of shared machines mean little; the ratios between figures of one run are what is compared.
 
+mod chart;
 pub(crate) mod controller;
 mod events;
 mod nbd;
 mod rest;
+mod scale;
 mod tool;
 
 use anyhow::{Context, Result, ensure};
@@ -37,6 +39,8 @@ enum Part {
     Rest,
     /// The stream of events: how soon, and at what cost.
     Events,
+    /// How cost grows from a thousand volumes to a million; takes some ten minutes and 10 GB of disk.
+    Scale,
     /// The data plane, beside other NBD servers.
     Nbd,
 }
@@ -66,6 +70,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if wants(Part::Events) {
         events::run(&folder.path().join("events"))?;
+    }
+    if options.part == Some(Part::Scale) {
+        scale::run(&folder.path().join("scale"), &Effort::new(options.quick))?;
     }
     if wants(Part::Nbd) {
         nbd::run(&folder.path().join("nbd"), &nbd::Effort::new(options.seconds, options.quick, &options.only))?;

@@ -57,12 +57,12 @@ async fn fill(options: &Options) -> Result<()> {
         let many = left.min(GROUP);
         let mut commit = Commit::default();
         for number in left - many..left {
-            let id = VolumeId(Uuid::new_v4());
+            let id = VolumeId(Uuid::now_v7());
             let mut record = created(home.creating(id, format!("volume {number}")))?;
             commit.journal.push(records::entry(&record, Subject::Volume(id), None, None));
             make(&options.pool, id, None)?;
             for _ in 0..options.snapshots {
-                let snapshot = SnapshotId(Uuid::new_v4());
+                let snapshot = SnapshotId(Uuid::now_v7());
                 record = snapped(record, snapshot)?;
                 make(&options.pool, id, Some(snapshot))?;
             }
@@ -81,7 +81,7 @@ async fn fill(options: &Options) -> Result<()> {
 /// Makes the file of a volume or a snapshot. Source: the layout in the file driver's own page.
 fn make(pool: &Path, volume: VolumeId, snapshot: Option<SnapshotId>) -> Result<()> {
     let volume = volume.to_string();
-    let folder = pool.join(&volume[..3]);
+    let folder = pool.join(&volume[33..36]);
     let name = snapshot.map_or_else(|| format!("{volume}.raw"), |snapshot| format!("{volume}@{snapshot}.raw"));
     let file = match File::create_new(folder.join(&name)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

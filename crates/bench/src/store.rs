@@ -56,7 +56,7 @@ async fn client(store: Arc<dyn Store>, home: Home, until: Instant) -> Result<Fig
     let mut figures = Figures::default();
     while Instant::now() < until {
         let begun = Instant::now();
-        let record = home.creating(VolumeId(Uuid::new_v4()), format!("v{}", begun.elapsed().as_nanos()));
+        let record = home.creating(VolumeId(Uuid::now_v7()), format!("v{}", begun.elapsed().as_nanos()));
         let version = store.commit(home.accept(record.clone())).await?.revision;
         store.commit(Home::end(record, version)?).await?;
         figures.note(begun.elapsed());

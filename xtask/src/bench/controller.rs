@@ -52,6 +52,20 @@ impl Server {
         self.child.id()
     }
 
+    /// Its resident memory in bytes.
+    pub(super) fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        Ok(kib.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+    }
+
+    /// Stops it in order, its data plane with it, and leaves its folder.
+    pub(super) fn stop(mut self) -> Result<()> {
+        let told = Command::new("kill").arg(self.pid().to_string()).status().context("cannot run kill")?;
+        ensure!(told.success() && self.child.wait()?.success(), "the controller did not stop in order");
+        Ok(())
+    }
+
     /// Where it listens, as `http://127.0.0.1:PORT`.
     pub(crate) fn base(&self) -> &str {
         &self.base
