@@ -255,6 +255,68 @@ async fn whoever_comes_back_at_any_event_misses_nothing_and_sees_nothing_twice()
     }
 }
 
+/// Makes volumes, names them anew and deletes every second one.
+async fn work(place: Arc<Place>) {
+    for turn in 0..40 {
+        let id = place.volume(&format!("v{turn}")).await;
+        place.rename(&id, "renamed").await;
+        if turn % 2 == 0 {
+            place.send("DELETE", &format!("/block/volumes/{id}"), &Value::Null).await;
+        }
+    }
+}
+
+/// What a reader knows, who begins while it is worked, once it has heard of the volume that ends it.
+async fn known(mut stream: Stream) -> BTreeMap<String, Value> {
+    let mut known = BTreeMap::new();
+    let mut is_whole = false;
+    loop {
+        let event = stream.next().await.expect("it goes on");
+        is_whole |= event.is("synced");
+        if !event.is("snapshot") && !event.is("change") || event.data["kind"] != "volume" {
+            continue;
+        }
+        let id = event.data["id"].as_str().unwrap().to_owned();
+        let before = known.get(&id).and_then(|object: &Value| object["revision"].as_u64());
+        assert!(before < event.data["revision"].as_u64(), "{event:?} after {before:?}");
+        let is_last = event.data["object"]["name"] == "the last" && event.data["object"]["status"] == "available";
+        match event.data["deleted"] == true {
+            true => drop(known.remove(&id)),
+            false => drop(known.insert(id, event.data["object"].clone())),
+        }
+        if is_last && is_whole {
+            return known;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_begins_in_the_middle_of_things_knows_what_is_at_the_end() {
+    let place = Arc::new(place(99).await);
+    let workers: Vec<_> = (0..4).map(|_| tokio::spawn(work(place.clone()))).collect();
+    let mut readers = Vec::new();
+    for turn in 0..24 {
+        let query = ["", "?kind=volume", "?kind=volume&all=true"][turn % 3];
+        readers.push(tokio::spawn(known(place.stream(query).await)));
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    while place.send("GET", "/block/volumes?status=deleting", &Value::Null).await.1 != json!([]) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    place.volume("the last").await;
+    let (_, all) = place.send("GET", "/block/volumes?limit=1000", &Value::Null).await;
+    let is: BTreeMap<_, _> =
+        all.as_array().unwrap().iter().map(|one| (one["id"].as_str().unwrap().to_owned(), one.clone())).collect();
+    assert_eq!(is.len(), 81);
+    for reader in readers {
+        let known = tokio::time::timeout(Duration::from_secs(60), reader).await.expect("it hears of the end").unwrap();
+        assert_eq!(known, is);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_gathered_meanwhile_is_the_latest_of_each_and_says_so() {
     let place = place(9).await;
