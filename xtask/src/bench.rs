@@ -8,6 +8,7 @@ mod events;
 mod nbd;
 mod rest;
 mod scale;
+mod start;
 mod tool;
 
 use anyhow::{Context, Result, ensure};
@@ -39,6 +40,8 @@ enum Part {
     Rest,
     /// The stream of events: how soon, and at what cost.
     Events,
+    /// A fresh start, a start after a crash with ten thousand volumes under way, and whether tenants are fair to one another.
+    Start,
     /// How cost grows from a thousand volumes to a million; takes some ten minutes and 10 GB of disk.
     Scale,
     /// The data plane, beside other NBD servers.
@@ -70,6 +73,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if wants(Part::Events) {
         events::run(&folder.path().join("events"))?;
+    }
+    if wants(Part::Start) {
+        start::run(&folder.path().join("start"))?;
     }
     if options.part == Some(Part::Scale) {
         scale::run(&folder.path().join("scale"), &Effort::new(options.quick))?;

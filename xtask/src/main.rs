@@ -138,6 +138,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("fio", "fio"),
     ("curl", "curl"),
     ("jq", "jq"),
+    ("valgrind", "valgrind"),
     ("openssl", "openssl"),
     ("pkg-config", "pkg-config"),
     (OPENSSL_HEADER, "libssl-dev"),

@@ -54,6 +54,8 @@ enum Ask {
     Miss,
     /// Create a volume, and wait until it is available.
     Create,
+    /// Create a volume, and wait for no more than that it is accepted.
+    Accept,
     /// Give a volume another name.
     Rename,
 }
@@ -124,6 +126,10 @@ impl Load {
                 let body = format!("{{\"name\":\"name {turn}\"}}");
                 let (status, body) = connection.ask("PUT", &path.replace("{id}", &self.id(turn)), &body).await?;
                 ensure!(status == 200, "a new name was answered {status}: {}", String::from_utf8_lossy(body));
+            }
+            Ask::Accept => {
+                let (status, body) = connection.ask("POST", path, &format!("{{\"name\":\"v{turn}\",\"size\":1}}")).await?;
+                ensure!(status == 202, "a creation was answered {status}: {}", String::from_utf8_lossy(body));
             }
             Ask::Create => {
                 let (status, body) = connection.ask("POST", path, &format!("{{\"name\":\"v{turn}\",\"size\":1}}")).await?;

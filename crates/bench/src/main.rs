@@ -4,9 +4,10 @@
 //! - `watch`: who listens to the events;
 //! - `limits`: what stands beside the figures: a trivial HTTP handler, and a log that is only appended to;
 //! - `store`: the store alone, with the commits that the engine makes;
+//! - `work`: fixed workloads whose instructions are counted;
 //! - `fill`: a store and a pool of as many volumes as are asked for.
 //!
-//! Each prints one line of JSON. What is measured when, how often, and beside what is `xtask`'s business.
+//! Each but `work` prints one line of JSON. What is measured when, how often, and beside what is `xtask`'s business.
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
@@ -14,15 +15,13 @@ mod figures;
 mod fill;
 mod limits;
 mod load;
-mod records;
 mod store;
 mod watch;
+mod work;
 
 use anyhow::Result;
+use bench::{TENANT, records};
 use clap::Parser;
-
-/// The default tenant, who is the administrator. Source: OpenSDS' default.
-const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
 
 /// One measurement.
 #[derive(Parser)]
@@ -39,6 +38,8 @@ enum Measure {
     Log(limits::Log),
     /// Commits to a store as creating volumes does.
     Store(store::Options),
+    /// Does a fixed piece of work, to be counted.
+    Work(work::Options),
     /// Writes volumes, with snapshots, into the store and the pool of a controller that does not run.
     Fill(fill::Options),
 }
@@ -51,6 +52,7 @@ fn main() -> Result<()> {
         Measure::Trivial(options) => limits::trivial(options),
         Measure::Log(options) => limits::log(&options),
         Measure::Store(options) => store::run(&options),
+        Measure::Work(options) => work::run(&options),
         Measure::Fill(options) => fill::run(&options),
     }
 }

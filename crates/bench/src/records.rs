@@ -16,10 +16,13 @@ const RESERVABLE: u64 = 1 << 62;
 
 /// Where volumes are made.
 #[derive(Clone)]
-pub(crate) struct Home {
-    pub(crate) tenant: TenantId,
-    pub(crate) pool: PoolId,
-    pub(crate) profile: ProfileId,
+pub struct Home {
+    /// Whose they are.
+    pub tenant: TenantId,
+    /// Their pool.
+    pub pool: PoolId,
+    /// Their profile.
+    pub profile: ProfileId,
 }
 
 fn about(name: String) -> About {
@@ -28,7 +31,10 @@ fn about(name: String) -> About {
 
 impl Home {
     /// A new pool and a new profile.
-    pub(crate) async fn make(store: &dyn Store) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The store does not commit.
+    pub async fn make(store: &dyn Store) -> Result<Self> {
         let (pool, profile) = (PoolId(Uuid::new_v4()), ProfileId(Uuid::new_v4()));
         let properties = BTreeMap::new();
         let custom = BTreeMap::new();
@@ -49,7 +55,10 @@ impl Home {
     }
 
     /// The pool and the profile that a controller has made.
-    pub(crate) async fn find(store: &dyn Store) -> Result<Self> {
+    ///
+    /// # Errors
+    /// There are none, or the store cannot be read.
+    pub async fn find(store: &dyn Store) -> Result<Self> {
         let (mut pool, mut profile) = (None, None);
         for kind in [Kind::Pool, Kind::Profile] {
             let mut batches = store.list(ListQuery::all(kind)).await?;
@@ -73,7 +82,7 @@ impl Home {
     }
 
     /// A volume of 1 GiB that is being created.
-    pub(crate) fn creating(&self, id: VolumeId, name: String) -> VolumeRecord {
+    pub fn creating(&self, id: VolumeId, name: String) -> VolumeRecord {
         VolumeRecord {
             state: Volume::create(id, Bytes(Bytes::GIB), false, None, Timestamp(1_700_000_000_000)),
             tenant: self.tenant.clone(),
@@ -87,7 +96,7 @@ impl Home {
     }
 
     /// The commit that accepts a creation.
-    pub(crate) fn accept(&self, record: VolumeRecord) -> Commit {
+    pub fn accept(&self, record: VolumeRecord) -> Commit {
         let by = i64::try_from(record.state.reserved().0).unwrap_or(i64::MAX);
         Commit {
             journal: vec![entry(&record, Subject::Volume(record.state.id()), None, None)],
@@ -101,7 +110,10 @@ impl Home {
     }
 
     /// The commit that ends a creation which was accepted at this version.
-    pub(crate) fn end(record: VolumeRecord, version: u64) -> Result<Commit> {
+    ///
+    /// # Errors
+    /// The volume is not being created.
+    pub fn end(record: VolumeRecord, version: u64) -> Result<Commit> {
         let available = created(record)?;
         let ended = Ended { operation: OperationKind::Create, how: Ending::Done, took_ms: Some(3) };
         Ok(Commit {
@@ -113,12 +125,18 @@ impl Home {
 }
 
 /// The volume once its creation is done.
-pub(crate) fn created(record: VolumeRecord) -> Result<VolumeRecord> {
+///
+/// # Errors
+/// It is not being created.
+pub fn created(record: VolumeRecord) -> Result<VolumeRecord> {
     step(record, &done(Work::Create))
 }
 
 /// The volume with one more snapshot.
-pub(crate) fn snapped(record: VolumeRecord, id: SnapshotId) -> Result<VolumeRecord> {
+///
+/// # Errors
+/// It takes none now.
+pub fn snapped(record: VolumeRecord, id: SnapshotId) -> Result<VolumeRecord> {
     step(step(record, &Input::Command(Command::Snapshot { id }))?, &done(Work::Snapshot(id)))
 }
 
@@ -143,7 +161,7 @@ fn step(mut record: VolumeRecord, input: &Input) -> Result<VolumeRecord> {
 }
 
 /// A change that writes the volume with all its parts.
-pub(crate) fn put_volume(expected: Expected, record: VolumeRecord) -> Change {
+pub fn put_volume(expected: Expected, record: VolumeRecord) -> Change {
     let touched = Touched {
         volume: true,
         snapshots: record.snapshots.keys().copied().collect(),
@@ -166,7 +184,7 @@ fn key_of(record: &Record) -> Key {
 }
 
 /// The entry of the journal for a step.
-pub(crate) fn entry(record: &VolumeRecord, subject: Subject, from: Option<&str>, ended: Option<Ended>) -> JournalEntry {
+pub fn entry(record: &VolumeRecord, subject: Subject, from: Option<&str>, ended: Option<Ended>) -> JournalEntry {
     JournalEntry {
         mark: Mark::behind(0),
         at: Timestamp(1_700_000_000_000),

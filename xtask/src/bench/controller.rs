@@ -25,6 +25,11 @@ impl Server {
 
     /// One whose configuration says this besides, and whose pool is in this folder.
     pub(super) fn start_with(data: &Path, more: &str, pool: Option<&Path>) -> Result<Self> {
+        Self::start_so(data, more, pool, &[])
+    }
+
+    /// The same with more on its command line.
+    pub(super) fn start_so(data: &Path, more: &str, pool: Option<&Path>, flags: &[&str]) -> Result<Self> {
         // Thousands of volumes are made: more than would be promised on a small disk.
         let config = data.with_extension("toml");
         let folder = pool.map(|pool| format!("folder = {pool:?}\n")).unwrap_or_default();
@@ -36,6 +41,7 @@ impl Server {
             .arg(&config)
             .args(["--listen", "127.0.0.1:0", "--nbd-listen", "127.0.0.1:0", "--data"])
             .arg(data)
+            .args(flags)
             .env("RUST_LOG", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -54,9 +60,14 @@ impl Server {
 
     /// Its resident memory in bytes.
     pub(super) fn resident(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        Ok(kib.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+        resident(self.pid())
+    }
+
+    /// Kills it as a crash does, and leaves its folder and its data plane.
+    pub(super) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Stops it in order, its data plane with it, and leaves its folder.
@@ -141,6 +152,13 @@ pub(crate) fn target() -> PathBuf {
 /// The controller as it is shipped.
 pub(crate) fn binary() -> PathBuf {
     target().join("release/berth")
+}
+
+/// Resident memory of a process in bytes.
+pub(super) fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(kib.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
 /// A client that keeps its connections open.

@@ -1,0 +1,117 @@
+//! A fresh start, a start after a crash, and fairness among tenants.
+
+use super::controller::{Server, TENANT, binary, get};
+use super::tool::load;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How many fresh starts there are.
+const STARTS: usize = 20;
+/// How many volumes are under way when the controller is killed.
+const UNDER_WAY: usize = 10_000;
+/// How long fairness is measured, in seconds.
+const SECONDS: f64 = 8.0;
+
+/// Measures in `folder` and prints tables.
+pub(super) fn run(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).context("cannot make a folder")?;
+    fresh(folder)?;
+    crashed(&folder.join("crashed"))?;
+    fair(&folder.join("fair"))
+}
+
+fn fresh(folder: &Path) -> Result<()> {
+    let mut took = Vec::new();
+    let (mut controller, mut plane) = (0, 0);
+    for turn in 0..STARTS {
+        let data = folder.join(format!("fresh-{turn}"));
+        let begun = Instant::now();
+        let server = Server::start(&data)?;
+        get(&server.agent, &format!("{}/version", server.base()))?;
+        took.push(begun.elapsed());
+        controller = controller.max(server.resident()?);
+        plane = plane.max(super::controller::resident(server.data_plane()?)?);
+        server.stop()?;
+    }
+    took.sort_unstable();
+    let ms = |at: usize| took[at].as_secs_f64() * 1e3;
+    println!(
+        "\n{STARTS} starts on empty folders, from exec to the first answer: p50 {:.0} ms, slowest {:.0} ms",
+        ms(STARTS / 2),
+        ms(STARTS - 1)
+    );
+    println!("resident after it: controller {:.1} MiB, data plane {:.1} MiB", mib(controller), mib(plane));
+    let stripped = folder.join("stripped");
+    let done = Command::new("strip").arg("-o").arg(&stripped).arg(binary()).status().context("cannot run strip")?;
+    ensure!(done.success(), "the binary cannot be stripped");
+    println!("the stripped binary: {:.1} MiB", mib(std::fs::metadata(stripped)?.len()));
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Accepts thousands of volumes before a slow driver makes one, kills the controller, and times how long the next one takes.
+fn crashed(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).context("cannot make a folder")?;
+    let (data, pool) = (folder.join("data"), folder.join("pool"));
+    let server = Server::start_so(&data, "", Some(&pool), &["--slow-ms", "60000"])?;
+    let collection = format!("/v1beta/{TENANT}/block/volumes");
+    let creating = |server: &Server| -> Result<usize> {
+        let all = get(&server.agent, &server.url(&format!("/block/volumes?status=creating&limit={}", UNDER_WAY * 2)))?;
+        Ok(all.as_array().context("a list")?.len())
+    };
+    while creating(&server)? < UNDER_WAY {
+        load(&server, "accept", &collection, 64, 1.0, "--warm 0")?;
+    }
+    let under_way = creating(&server)?;
+    server.kill()?;
+    let begun = Instant::now();
+    let server = Server::start_with(&data, "", Some(&pool))?;
+    while creating(&server)? > 0 {
+        ensure!(begun.elapsed() < Duration::from_secs(120), "they are not settled");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!(
+        "\nkilled with {under_way} volumes being created: all settled {:.1} s after the next exec",
+        begun.elapsed().as_secs_f64()
+    );
+    server.stop()
+}
+
+/// What a quiet tenant waits for, alone and beside one at full load.
+fn fair(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).context("cannot make a folder")?;
+    let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
+    let server = Server::start_with(&folder.join("data"), "", Some(pool.path()))?;
+    let path = |tenant: &str| format!("/v1beta/{tenant}/block/volumes");
+    let quiet = |ask: &str, query: &str, rate: u32| {
+        load(&server, ask, &format!("{}{query}", path("quiet")), 16, SECONDS, &format!("--rate {rate}"))
+    };
+    let measured = || -> Result<[Value; 2]> { Ok([quiet("create", "", 20)?, quiet("get", "?limit=50", 50)?]) };
+    let alone = measured()?;
+    let beside = std::thread::scope(|scope| {
+        let noise = scope.spawn(|| load(&server, "create", &path("noisy"), 256, SECONDS * 2.0 + 4.0, ""));
+        std::thread::sleep(Duration::from_secs(1));
+        let beside = measured();
+        noise.join().expect("it does not panic")?;
+        beside
+    })?;
+    println!(
+        "\n| a quiet tenant, at a fixed rate | alone: p50, p99 ms | beside 256 clients of another that create without a pause | ratio of p99 |"
+    );
+    println!("|---|---|---|---|");
+    for (what, (alone, beside)) in
+        ["create until available, 20 a second", "a page of 50, 50 a second"].into_iter().zip(alone.iter().zip(&beside))
+    {
+        let ms = |told: &Value, field: &str| told[field].as_f64().unwrap_or(f64::NAN) / 1e3;
+        let cell = |told: &Value| format!("{:.1}, {:.1}", ms(told, "p50"), ms(told, "p99"));
+        println!("| {what} | {} | {} | **{:.1}** |", cell(alone), cell(beside), ms(beside, "p99") / ms(alone, "p99"));
+    }
+    server.stop()
+}
