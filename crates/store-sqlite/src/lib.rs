@@ -46,6 +46,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// How many connections read at once.
 const READERS: usize = 4;
+/// How many connections for lists are kept: opening one takes longer than a page of a list does.
+const LISTERS_KEPT: usize = 4;
 /// The size of the ballast: enough log for some thousands of commits of deletes and detaches.
 const BALLAST_BYTES: u64 = 16 << 20;
 /// The database's file in the data folder.
@@ -161,6 +163,8 @@ fn open_writer(file: &Path, ballast: &folder::Ballast, is_full: bool) -> Result<
 struct Readers {
     places: Semaphore,
     idle: Mutex<Vec<Connection>>,
+    /// For lists: as many as are wanted at once are opened, and a few are kept.
+    for_lists: Mutex<Vec<Connection>>,
 }
 
 impl SqliteStore {
@@ -188,7 +192,7 @@ impl SqliteStore {
         }
         let sqlite = |error| OpenError::from_sqlite(&file, error);
         let idle = (0..READERS).map(|_| schema::connect(&file, schema::Role::Reader)).collect::<Result<_, _>>().map_err(sqlite)?;
-        let readers = Arc::new(Readers { places: Semaphore::new(READERS), idle: Mutex::new(idle) });
+        let readers = Arc::new(Readers { places: Semaphore::new(READERS), idle: Mutex::new(idle), for_lists: Mutex::default() });
         Ok(Self { file, writer, readers, _lock: lock })
     }
 
@@ -251,12 +255,20 @@ impl Store for SqliteStore {
         if let Some(why) = self.writer.state().doubt() {
             return Err(StoreError::Unavailable(why.to_owned()));
         }
-        let file = self.file.clone();
+        let (file, readers) = (self.file.clone(), self.readers.clone());
         let (sender, receiver) = mpsc::channel(2);
         // A list has a connection of its own: a slow reader of a long one must not take a place from single reads.
         std::thread::Builder::new()
             .name("berth-list".into())
-            .spawn(move || list::run(&file, &query, &sender))
+            .spawn(move || {
+                let idle = || readers.for_lists.lock().unwrap_or_else(PoisonError::into_inner);
+                let kept = idle().pop();
+                let used = list::run(&file, kept, &query, &sender);
+                let mut idle = idle();
+                if idle.len() < LISTERS_KEPT {
+                    idle.extend(used);
+                }
+            })
             .map_err(|error| StoreError::Unavailable(format!("no thread for the list: {error}")))?;
         Ok(receiver)
     }

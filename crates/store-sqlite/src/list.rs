@@ -1,6 +1,8 @@
 //! Lists: one transaction each, so that they are of one revision; sent in batches as they are read.
 //!
-//! An indexed filter or order is SQL's; any other filter is compared on rows, within a budget, so that no list can stall others.
+//! An indexed filter or order is SQL's; any other filter is compared on rows. Where the filter has one index and the order another, few rows
+//! are found by the first and sorted, many are walked in the order of the second. All of it within a budget, so that no list can stall
+//! others.
 
 use crate::read::{self, OTHER_COLUMNS, VOLUME_COLUMNS, other_row, trouble, volume_row};
 use crate::schema::{Role, connect};
@@ -8,8 +10,10 @@ use engine::records::{Record, VolumeRecord};
 use engine::store::{Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
 use lifecycle::{AttachmentId, Mode, SnapshotId};
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, ErrorCode, params_from_iter};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -18,6 +22,13 @@ use uuid::Uuid;
 const BATCH: usize = 256;
 /// How many rows a list may look at beyond those it gives.
 const SCAN_MAX: u64 = 100_000;
+/// How many rows are sorted for an order that their index has not: about as long as a page takes in any case.
+const SORTED_MAX: u32 = 1000;
+/// After how many steps of SQLite's machine the budget is looked at, how many steps a list has before its first row, and how many more with
+/// each that it gives: walking a row takes some ten.
+const STEPS_EACH: u64 = 1000;
+const STEPS_MAX: u64 = 3_000_000;
+const STEPS_A_ROW: u64 = 1000;
 /// How long a reader may leave a batch unread before it is cut off, so that it holds no snapshot of the log.
 const READER_MAX: Duration = Duration::from_secs(60);
 /// How often a reader that is not reading is looked at again.
@@ -25,16 +36,40 @@ const READER_PAUSE: Duration = Duration::from_millis(5);
 
 type Sender = mpsc::Sender<Result<Vec<Item>, StoreError>>;
 
-/// Reads the list and sends it; an error is the last thing sent.
-pub(crate) fn run(file: &Path, query: &ListQuery, sender: &Sender) {
+/// Reads the list over this connection, or a new one, and sends it; an error is the last thing sent. Gives back the connection if it is as
+/// good as new.
+pub(crate) fn run(file: &Path, kept: Option<Connection>, query: &ListQuery, sender: &Sender) -> Option<Connection> {
     let read = || {
-        let connection = connect(file, Role::Reader).map_err(|error| trouble(&error))?;
+        let mut connection = kept.map_or_else(|| connect(file, Role::Reader), Ok).map_err(|error| trouble(&error))?;
+        let budget = Arc::new(AtomicU64::new(STEPS_MAX));
+        bound(&mut connection, &budget).map_err(|error| trouble(&error))?;
         let tx = connection.unchecked_transaction().map_err(|error| trouble(&error))?;
-        List { tx: &tx, query, sender }.run()
+        List { tx: &tx, query, sender, budget: &budget }.run()?;
+        tx.finish().map_err(|error| trouble(&error))?;
+        Ok(connection)
     };
-    if let Err(error) = read() {
-        // A reader that is gone needs no error.
-        let _ = send(sender, Err(error));
+    match read() {
+        Ok(connection) => Some(connection),
+        Err(error) => {
+            // A reader that is gone needs no error.
+            let _ = send(sender, Err(error));
+            None
+        }
+    }
+}
+
+/// Interrupts SQLite once the budget is used up.
+fn bound(connection: &mut Connection, budget: &Arc<AtomicU64>) -> rusqlite::Result<()> {
+    let budget = budget.clone();
+    let is_over = move || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(STEPS_EACH)).is_err();
+    connection.progress_handler(STEPS_EACH as i32, Some(is_over))
+}
+
+/// What SQLite failed with; that it was interrupted means that it looked at too much.
+fn trouble_within(error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => StoreError::TooBroad(SCAN_MAX),
+        Some(_) | None => trouble(error),
     }
 }
 
@@ -57,6 +92,8 @@ struct List<'a> {
     tx: &'a Connection,
     query: &'a ListQuery,
     sender: &'a Sender,
+    /// How many more steps SQLite's machine may take.
+    budget: &'a AtomicU64,
 }
 
 /// What of a list SQL does: the conditions with their values, and whether the order is its own.
@@ -71,18 +108,21 @@ impl List<'_> {
     fn run(&self) -> Result<(), StoreError> {
         let plan = self.plan()?;
         let mut statement = self.tx.prepare_cached(&plan.sql).map_err(|error| trouble(&error))?;
-        let mut rows = statement.query(params_from_iter(plan.values.iter())).map_err(|error| trouble(&error))?;
+        let mut rows = statement.query(params_from_iter(plan.values.iter())).map_err(|error| trouble_within(&error))?;
         let (mut batch, mut looked, mut skipped, mut given) = (Vec::new(), 0, 0, 0);
         let mut unsorted = Vec::new();
         while given < self.query.limit
-            && let Some(row) = rows.next().map_err(|error| trouble(&error))?
+            && let Some(row) = rows.next().map_err(|error| trouble_within(&error))?
         {
             // Where SQL has done all of it, what is passed over need not be readable.
             if plan.sorted && plan.scanned.is_empty() && skipped < self.query.offset {
                 skipped += 1;
                 continue;
             }
+            // What a row needs besides is no search.
+            let left = self.budget.swap(u64::MAX, Ordering::Relaxed);
             let item = self.item(row)?;
+            self.budget.store(left.saturating_add(STEPS_A_ROW), Ordering::Relaxed);
             if !matches(&item, &plan.scanned) || !plan.sorted {
                 looked += 1;
                 if looked > SCAN_MAX {
@@ -143,15 +183,22 @@ impl List<'_> {
             conditions.push("tenant = ?".to_owned());
             values.push(Value::Text(tenant.clone()));
         }
+        let filtered = conditions.len()..;
+        let mut is_in_order = true;
         for filter in &query.filters {
             match indexed(query.kind, filter) {
                 Some((column, wanted)) => {
+                    is_in_order &= wanted.len() == 1 && matches!(query.sort, Sort::Id);
                     let marks = vec!["?"; wanted.len()].join(", ");
                     conditions.push(format!("{column} IN ({marks})"));
                     values.extend(wanted);
                 }
                 None => scanned.push(filter.clone()),
             }
+        }
+        if !is_in_order && self.are_many(table, &conditions, &values)? {
+            // A `+` keeps SQLite from using the column's index: it walks the one of the order.
+            conditions[filtered].iter_mut().for_each(|condition| condition.insert(0, '+'));
         }
         let with_status = query.filters.iter().any(|filter| filter.field == Field::Status);
         match query.kind {
@@ -172,6 +219,23 @@ impl List<'_> {
         let direction = if query.descending { "DESC" } else { "ASC" };
         let order = column.map_or_else(|| format!("id {direction}"), |column| format!("{column} {direction}, id {direction}"));
         Ok(Plan { sql: format!("SELECT {columns} FROM {table}{filter} ORDER BY {order}"), values, scanned, sorted })
+    }
+
+    /// Whether so many rows meet the conditions that walking the order finds some soon; else they are few enough to be sorted.
+    fn are_many(&self, table: &str, conditions: &[String], values: &[Value]) -> Result<bool, StoreError> {
+        let sql =
+            format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {} LIMIT {})", conditions.join(" AND "), SORTED_MAX + 1);
+        let before = self.budget.load(Ordering::Relaxed);
+        let counted = self.tx.prepare_cached(&sql).and_then(|mut count| {
+            let found = count.query_row(params_from_iter(values.iter()), |row| row.get::<_, u32>(0));
+            self.budget.store(before, Ordering::Relaxed);
+            found
+        });
+        match counted {
+            Ok(found) => Ok(found > SORTED_MAX),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(true),
+            Err(error) => Err(trouble(&error)),
+        }
     }
 
     /// Goes on behind the row with this id; one that is gone is taken as where its id would be.
@@ -342,5 +406,96 @@ fn attachment_text(record: &VolumeRecord, id: AttachmentId, field: Field) -> Str
         (Field::VolumeId, ..) => record.state.id().to_string(),
         (Field::TenantId, ..) => record.tenant.clone(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::VolumeRow;
+    use crate::schema;
+    use engine::records::About;
+    use lifecycle::{Bytes, PoolId, ProfileId, Timestamp, Volume, VolumeId};
+    use rusqlite::params;
+
+    const ROWS: u32 = 20_000;
+
+    /// Twenty thousand volumes, named in another order than that of their ids: one in 5,000 is in error, the 2,000 with the last names
+    /// are in use, the others are available.
+    fn filled(folder: &Path) -> Connection {
+        let file = folder.join("berth.db");
+        schema::create(&file, "epoch").unwrap();
+        let connection = connect(&file, Role::Writer).unwrap();
+        let row = VolumeRow::encode(&VolumeRecord {
+            state: Volume::create(VolumeId(Uuid::nil()), Bytes(Bytes::GIB), false, None, Timestamp(5)),
+            tenant: "t".into(),
+            about: About::default(),
+            zone: "default".into(),
+            profile: ProfileId(Uuid::nil()),
+            pool: PoolId(Uuid::nil()),
+            snapshots: Default::default(),
+            attachments: Default::default(),
+        });
+        let sql = "WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?1)
+            INSERT INTO volumes(id, tenant, name, status, pool, profile, created, owes, version, revision, body)
+            SELECT randomblob(16), 't', format('v%05d', n),
+                CASE WHEN n % 5000 = 77 THEN 'error' WHEN n >= ?1 - 2000 THEN 'inUse' ELSE 'available' END, ?2, ?3, n, 0, 1, 1, ?4 FROM number";
+        connection.execute(sql, params![ROWS, row.pool.as_bytes(), row.profile.as_bytes(), row.body]).unwrap();
+        connection
+    }
+
+    /// The names of what is listed, and how many steps it took.
+    fn listed(connection: &mut Connection, query: &ListQuery, steps: u64) -> Result<(Vec<String>, u64), StoreError> {
+        let budget = Arc::new(AtomicU64::new(steps));
+        bound(connection, &budget).unwrap();
+        let (sender, mut receiver) = mpsc::channel(1000);
+        List { tx: connection, query, sender: &sender, budget: &budget }.run()?;
+        drop(sender);
+        let mut names = Vec::new();
+        while let Ok(batch) = receiver.try_recv() {
+            names.extend(batch?.into_iter().map(|item| match item {
+                Item::Volume(record) => record.about.name.clone(),
+                other => panic!("{other:?}"),
+            }));
+        }
+        let left = budget.load(Ordering::Relaxed).min(steps + names.len() as u64 * STEPS_A_ROW);
+        Ok((names.clone(), (steps + names.len() as u64 * STEPS_A_ROW).saturating_sub(left)))
+    }
+
+    fn query(statuses: &[&str], sort: Sort, tenant: Option<&str>) -> ListQuery {
+        let values = statuses.iter().map(|status| (*status).to_owned()).collect();
+        let filters = vec![Filter { field: Field::Status, values }];
+        ListQuery { filters, sort, limit: 50, tenant: tenant.map(str::to_owned), ..ListQuery::all(Kind::Volume) }
+    }
+
+    #[test]
+    fn a_page_by_one_index_in_the_order_of_another_takes_about_as_long_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = filled(folder.path());
+        let first: Vec<_> = (0..77).chain(78..).take(50).map(|n| format!("v{n:05}")).collect();
+        for tenant in [None, Some("t")] {
+            for (sort, statuses) in
+                [(Sort::Name, &["available"][..]), (Sort::CreatedAt, &["available"]), (Sort::Name, &["available", "deleting"])]
+            {
+                let (names, steps) = listed(&mut connection, &query(statuses, sort, tenant), STEPS_MAX).unwrap();
+                assert_eq!(names, first, "{sort:?} {statuses:?} {tenant:?}");
+                assert!(steps < 30_000, "{sort:?} {statuses:?} {tenant:?} took {steps} steps");
+            }
+            let (names, _) = listed(&mut connection, &query(&["error"], Sort::Name, tenant), 100_000).unwrap();
+            assert_eq!(names, ["v00077", "v05077", "v10077", "v15077"], "few are found by their index, and sorted");
+            let (names, _) = listed(&mut connection, &query(&["inUse"], Sort::Name, tenant), STEPS_MAX).unwrap();
+            assert_eq!(names, (18_000..18_050).map(|n| format!("v{n:05}")).collect::<Vec<_>>(), "as far behind as they are");
+            let (names, _) = listed(&mut connection, &query(&["error", "inUse"], Sort::Id, tenant), STEPS_MAX).unwrap();
+            assert_eq!(names.len(), 50);
+        }
+    }
+
+    #[test]
+    fn what_takes_too_many_steps_is_refused_and_the_connection_is_as_good_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = filled(folder.path());
+        let far = query(&["inUse"], Sort::Name, None);
+        assert_eq!(listed(&mut connection, &far, 50_000), Err(StoreError::TooBroad(SCAN_MAX)));
+        assert_eq!(listed(&mut connection, &far, STEPS_MAX).unwrap().0.len(), 50);
     }
 }
