@@ -109,7 +109,7 @@ pub(crate) enum Direction {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NamedListArgs {
     /// Only with this name
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
     /// Which page.
     #[command(flatten)]

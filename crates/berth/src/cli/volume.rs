@@ -65,7 +65,7 @@ pub(crate) struct VolumeCreateArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VolumeListArgs {
     /// Only with this name
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
     /// Only in this status; several are alternatives
     #[arg(long, value_delimiter = ',')]

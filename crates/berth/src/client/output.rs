@@ -14,7 +14,7 @@ use std::io::{self, Write};
 mod columns;
 mod page;
 
-pub(crate) use columns::{Tabled, choose};
+pub(crate) use columns::{Tabled, choose, schema};
 #[cfg(feature = "top")]
 pub(crate) use page::bar;
 pub(crate) use page::{Page, whole};

@@ -5,6 +5,7 @@
 //! - What is printed is what the server says now, not what was asked for.
 
 mod attachment;
+mod conditions;
 mod describe;
 mod doctor;
 mod host;
@@ -105,9 +106,4 @@ fn put_pairs(body: &mut Map<String, Value>, field: &str, pairs: &[(String, Strin
         let pairs: Map<_, _> = pairs.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
         body.insert(field.into(), pairs.into());
     }
-}
-
-/// The statuses of a list as conditions: any of them.
-fn statuses(words: &[String]) -> impl Iterator<Item = (&'static str, String)> {
-    words.iter().map(|word| ("status", word.clone()))
 }

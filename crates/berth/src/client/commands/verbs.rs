@@ -1,7 +1,7 @@
 //! What the verbs of several kinds have in common: lists, one or several resources, waiting, and what is printed in the end.
 
 use super::select::is_many;
-use super::{Query, put};
+use super::{Query, conditions, put};
 use crate::cli::{Again, Format, Ids, JournalArgs, NamedListArgs, PageArgs, RenameArgs, WaitArgs, Which, word};
 use crate::client::exit::{Exit, Failure, Outcome};
 use crate::client::kind::{Kind, id_of};
@@ -31,9 +31,10 @@ impl Session<'_> {
         let limit = page.limit.map_or(LIST_MAX, |limit| limit as usize);
         query.push(("limit", limit.to_string()));
         query.extend(page.offset.map(|offset| ("offset", offset.to_string())));
-        query.extend(page.sort_key.clone().map(|key| ("sortKey", key)));
+        query.extend(conditions::order(kind, page.sort_key.as_ref())?.map(|key| ("sortKey", key)));
         query.extend(page.sort_dir.map(|direction| ("sortDir", word(direction))));
-        let filters = page.filter.iter().map(|(field, value)| (field.as_str(), value.clone()));
+        let filters = conditions::filters(kind, &page.filter)?;
+        let filters = filters.iter().map(|(field, value)| (field.as_str(), value.clone()));
         let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.clone())).chain(filters).collect();
         let rows = match self.api.get(kind.path(), &query)? {
             Value::Array(rows) => rows,
