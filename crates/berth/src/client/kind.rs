@@ -93,7 +93,8 @@ pub(crate) fn id_of(api: &Api, kind: Kind, typed: &str) -> Outcome<String> {
     }
     let word = kind.word();
     let Some(field) = kind.name_field() else {
-        return Err(Failure::usage(format!("{typed:?} is no id, and {word}s have no names; see berth {word} list")));
+        let of = "of a volume by name, berth attachment list --volume NAME, and berth detach --all --volume NAME";
+        return Err(Failure::usage(format!("{typed:?} is no id, and {word}s have no names; see berth {word} list ({of})")));
     };
     let rows = api.get(kind.path(), &[(field, typed.to_owned()), ("limit", SAME_NAME_MAX.to_string())])?;
     // A server that does not know the filter would list everything: only the name itself counts.

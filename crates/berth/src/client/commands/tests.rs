@@ -604,3 +604,24 @@ fn a_description_is_put_together() {
     assert!(done.code == 0 && done.out.contains("no snapshots") && done.out.contains("db"), "{}", done.out);
     assert_eq!(check(&fake, &format!("berth describe volume {V} --follow")).code, 2, "nothing is animated where nobody watches");
 }
+
+#[test]
+fn what_can_never_come_is_not_watched_for() {
+    let fake = Fake::new();
+    for line in [
+        "watch --until bogus",
+        "watch pool --until available",
+        "watch --kind snapshot --until inUse",
+        &format!("watch volume {V} --kind attachment --until attached"),
+    ] {
+        let done = check(&fake, &format!("berth {line}"));
+        assert!(done.code == 2 && fake.seen().is_empty(), "{line}: {} {}", done.code, done.messages);
+    }
+    assert!(check(&fake, "berth watch --until attached").messages.contains("the fake knows no"), "any kind may come to that");
+}
+
+#[test]
+fn who_names_a_volume_to_detach_is_told_how() {
+    let done = check(&Fake::new(), "berth detach data");
+    assert!(done.code == 2 && done.messages.contains("berth detach --all --volume"), "{}", done.messages);
+}
