@@ -54,6 +54,7 @@ const EXIT_HELP: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not
 
 /// What every client command shares. `serve`, `demo` and `completion` do not read it.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of all client commands")]
 pub(crate) struct GlobalArgs {
     /// The controller's address [env: BERTH_ENDPOINT, then OPENSDS_ENDPOINT] [default: http://127.0.0.1:50040]
     #[arg(long, global = true, value_name = "URL")]
@@ -211,6 +212,34 @@ mod tests {
             count += 1;
         }
         assert!(count > 30, "{count} lines");
+    }
+
+    #[test]
+    fn a_number_below_zero_is_a_wrong_number_and_no_flag() {
+        let lines = [
+            "volume create v --size -1",
+            "volume list --limit -1",
+            "volume list --offset -1",
+            "wait volume v --for x --timeout -5",
+        ];
+        for line in lines.into_iter().chain(["volume journal v --since -1", "describe volume v --transitions -1"]) {
+            let error = Cli::try_parse_from(std::iter::once("berth").chain(line.split(' '))).expect_err(line).to_string();
+            assert!(error.contains("invalid value '-") && !error.contains("tip:"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_begins_with_what_is_the_commands_own() {
+        for line in ["berth volume create --help", "berth serve --help"] {
+            let help = Cli::try_parse_from(line.split(' ')).expect_err(line).to_string();
+            let place = |word: &str| help.find(word).unwrap_or_else(|| panic!("{word}: {help}"));
+            let shared = place("Options of all client commands:");
+            assert!(["--endpoint", "--columns", "--no-headers"].into_iter().all(|flag| place(flag) > shared), "{help}");
+            assert!(
+                ["--size", "--nbd-listen", "--help"].into_iter().all(|flag| help.find(flag).is_none_or(|at| at < shared)),
+                "{help}"
+            );
+        }
     }
 
     #[test]
