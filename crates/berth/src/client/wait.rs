@@ -225,7 +225,7 @@ fn hold(words: String, patience: Duration) -> [(&'static str, String); 2] {
 }
 
 /// Troubles that a restart of the controller brings with it.
-const fn is_passing(exit: Exit) -> bool {
+pub(crate) const fn is_passing(exit: Exit) -> bool {
     matches!(exit, Exit::Server | Exit::CannotConnect | Exit::TimedOut)
 }
 
