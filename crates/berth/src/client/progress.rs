@@ -30,7 +30,9 @@ impl Meter {
     #[must_use]
     pub(crate) fn new(is_watched: bool) -> Self {
         Self(is_watched.then(|| {
-            let bar = ProgressBar::new(WHOLE);
+            // Without a style of its own it would flash a bar before anything is known.
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is written above");
+            let bar = ProgressBar::new(WHOLE).with_style(style);
             bar.enable_steady_tick(TICK);
             bar
         }))

@@ -109,7 +109,7 @@ impl Wait<'_> {
                     self.was_there = true;
                     trouble = None;
                     last = body;
-                    meter.update(&self.kind.describe(&last, self.id), &last);
+                    meter.update(&self.kind.call(&last, self.id), &last);
                     match judge(self.kind, &self.aim, &last) {
                         Verdict::Reached => return Ok(last),
                         Verdict::Failed(exit) => return Err(self.ended_badly(&last, exit)),

@@ -625,3 +625,16 @@ fn who_names_a_volume_to_detach_is_told_how() {
     let done = check(&Fake::new(), "berth detach data");
     assert!(done.code == 2 && done.messages.contains("berth detach --all --volume"), "{}", done.messages);
 }
+
+#[test]
+fn what_is_deleted_is_told_by_the_name_it_was_typed_by() {
+    let one = format!("/block/volumes/{V}");
+    let fake = Fake::new()
+        .on("GET", "/block/volumes?name=data&limit=20", 200, json!([volume("available")]))
+        .on("DELETE", &one, 202, Value::Null)
+        .on("GET", &one, 404, json!({"message": "gone"}));
+    let done = check(&fake, "berth volume delete data --wait --columns name,status --no-headers");
+    assert_eq!((done.code, done.out.as_str()), (0, "data  deleted\n"), "{}", done.messages);
+    let done = check(&fake, "berth -o json volume delete data --wait");
+    assert_eq!(serde_json::from_str::<Value>(&done.out).unwrap(), json!({"id": V, "status": "deleted"}));
+}
