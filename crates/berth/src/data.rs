@@ -177,6 +177,7 @@ fn table(out: &mut impl Write, status: &Status) -> std::io::Result<()> {
 
 fn stop(args: &DataStopArgs) -> Result<()> {
     let stopped = asking(plane::stop(&args.folder.data, args.force, false))?;
-    tracing::debug!(stopped.pid, "the data plane has ended");
+    // Messages go to standard error; nobody is left to tell that it cannot be written.
+    drop(writeln!(std::io::stderr(), "berth: the data plane (process {}) has ended", stopped.pid));
     Ok(())
 }

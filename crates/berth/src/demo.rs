@@ -147,7 +147,8 @@ impl Teller {
     fn journal(&self, id: &str) -> Result<()> {
         for entry in self.send("GET", &format!("/block/volumes/{id}/journal"), &Value::Null)?.as_array().context("a journal")? {
             let word = |key: &str| entry[key].as_str().unwrap_or("").to_owned();
-            self.say(&format!("  {} {} -> {} ({})", word("at"), word("from"), word("to"), word("cause")));
+            let from = Some(word("from")).filter(|from| !from.is_empty()).unwrap_or_else(|| "new".into());
+            self.say(&format!("  {} {from} -> {} ({})", word("at"), word("to"), word("cause")));
         }
         Ok(())
     }

@@ -140,8 +140,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
 
 fn cannot_listen(address: SocketAddr) -> String {
     format!(
-        "cannot listen on {address}; if a former server was killed while a file system hangs, it may keep the address until that thaws: \
-         see to the file system, or name another address with --listen"
+        "cannot listen on {address}; if another server listens there, stop it, or name another address with --listen (one that was killed \
+         while a file system hangs may keep the address until that thaws)"
     )
 }
 

@@ -300,7 +300,8 @@ pub(crate) fn refusal(error: CommitError) -> Refusal {
             "pool {id} is full: {} promised, {} more asked for, {} may be promised; delete something or ask for less",
             lifecycle::Bytes(counted),
             lifecycle::Bytes(by.unsigned_abs()),
-            lifecycle::Bytes(limit)
+            // Sizes are asked for in whole GiB; the bytes beyond say nothing to a reader.
+            lifecycle::Bytes(if limit < lifecycle::Bytes::GIB { limit } else { limit - limit % lifecycle::Bytes::GIB })
         )),
         CommitError::NoSuch(key) => Refusal::BadReference(format!("{key} does not exist")),
         CommitError::InUse { key, counted } => Refusal::Conflict(format!("{key} is in use {counted} times; end those uses first")),
@@ -313,5 +314,22 @@ pub(crate) fn refusal(error: CommitError) -> Refusal {
         CommitError::Full { .. } | CommitError::Stale(_) | CommitError::Unavailable(_) | CommitError::Unknown(_) => {
             Refusal::Unavailable(error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_pool_is_told_in_sizes_that_can_be_asked_for() {
+        let id = PoolId(uuid::Uuid::nil());
+        let full = |limit| refusal(CommitError::Full { key: Key::Pool(id), counted: 37 << 30, by: 1 << 40, limit }).to_string();
+        assert!(
+            full((4787 << 30) + 494_928).contains("37 GiB promised, 1 TiB more asked for, 4787 GiB may be promised"),
+            "{}",
+            full(1)
+        );
+        assert!(full(17).contains("17 B may be promised"));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct HostCreateArgs {
     #[arg(long, value_enum, default_value_t = AccessMode::Agentless)]
     pub(crate) access_mode: AccessMode,
     /// The port of its agent
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// The availability zones it can reach
     #[arg(long, value_name = "NAME")]
@@ -65,7 +65,7 @@ pub(crate) struct HostChanges {
     #[arg(long, value_enum)]
     pub(crate) access_mode: Option<AccessMode>,
     /// The port of its agent
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// The availability zones it can reach, all of them
     #[arg(long, value_name = "NAME")]

@@ -28,7 +28,7 @@ pub(crate) struct WaitForArgs {
     #[arg(long = "for", visible_alias = "until", value_parser = goal, value_name = "STATUS")]
     pub(crate) goal: Goal,
     /// How long to wait at most, for all together: 90, 90s, 5m, 1h
-    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "5m", allow_negative_numbers = true, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct DescribeArgs {
     /// Its id, or a name that only one has
     pub(crate) id: String,
     /// How many of the last transitions to show
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=1000), value_name = "N")]
+    #[arg(long, default_value_t = 20, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(0..=1000), value_name = "N")]
     pub(crate) transitions: u16,
     /// Draw it anew every second, as long as something runs on it; for terminals
     #[arg(long, short)]
@@ -134,6 +134,6 @@ pub(crate) struct WatchArgs {
     #[arg(long, visible_alias = "for", value_parser = goal, conflicts_with = "since", value_name = "STATUS")]
     pub(crate) until: Option<Goal>,
     /// How long to watch at most; without it for ever
-    #[arg(long, value_parser = duration, value_name = "TIME")]
+    #[arg(long, allow_negative_numbers = true, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
 }

@@ -24,6 +24,7 @@ pub(crate) struct ManArgs {
 pub(crate) fn man(args: &ManArgs) -> anyhow::Result<Vec<u8>> {
     let mut root = Cli::command();
     root.build();
+    let root = without_help(root);
     match &args.dir {
         Some(dir) => write_all(&root, dir).map(|()| Vec::new()),
         None => Ok(page(named(&root, &args.command)?)?),
@@ -42,6 +43,11 @@ fn named<'a>(root: &'a clap::Command, words: &[String]) -> anyhow::Result<&'a cl
             }
         })
     })
+}
+
+/// The command, whose pages do not send the reader to pages of `help`: there are none.
+fn without_help(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|sub| if sub.get_name() == "help" { sub.hide(true) } else { without_help(sub) })
 }
 
 /// The subcommands that are shown. `help` has no page: it is what the pages are.
@@ -81,6 +87,8 @@ mod tests {
         let root = printed(&[]).unwrap();
         assert!(root.starts_with(".") || root.contains(".TH berth 1"), "{root}");
         assert!(root.contains("Exit codes"), "{root}");
+        assert!(root.contains("berth\\-volume(1)") && !root.contains("berth\\-help(1)"), "{root}");
+        assert!(!printed(&["volume"]).unwrap().contains("berth\\-volume\\-help(1)"));
         let create = printed(&["volume", "create"]).unwrap();
         assert!(
             create.contains("berth\\-volume\\-create") && create.contains("multi\\-attach") && create.contains("BERTH_ENDPOINT")

@@ -17,7 +17,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) no_data_plane_spawn: bool,
     /// Make every backend call take this long, in milliseconds: to watch the statuses pass
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0, value_name = "N")]
     pub(crate) slow_ms: u64,
 }
 

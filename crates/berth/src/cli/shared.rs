@@ -58,7 +58,7 @@ pub(crate) struct WaitArgs {
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
     /// How long to wait at most: 90, 90s, 5m, 1h
-    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "5m", allow_negative_numbers = true, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
     /// Whether it is only tried.
     #[command(flatten)]
@@ -83,10 +83,10 @@ pub(crate) struct PageArgs {
     #[arg(long, value_parser = pair, value_name = "FIELD=VALUE")]
     pub(crate) filter: Vec<(String, String)>,
     /// At most this many rows
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "N")]
     pub(crate) limit: Option<u32>,
     /// Skip this many rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) offset: Option<u32>,
     /// The field to sort by
     #[arg(long, value_name = "FIELD")]
@@ -109,7 +109,7 @@ pub(crate) enum Direction {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NamedListArgs {
     /// Only with this name
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
     /// Which page.
     #[command(flatten)]
@@ -122,10 +122,10 @@ pub(crate) struct JournalArgs {
     /// Its id, or a name that only one has; the id also of one that is gone
     pub(crate) id: String,
     /// Only transitions after this revision
-    #[arg(long, default_value_t = 0, value_name = "REVISION")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0, value_name = "REVISION")]
     pub(crate) since: u64,
     /// At most this many, from the oldest; without it all of them
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub(crate) limit: Option<u32>,
 }
 

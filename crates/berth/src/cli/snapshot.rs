@@ -51,7 +51,7 @@ pub(crate) struct SnapshotListArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) volume: Option<String>,
     /// Only with this name
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
     /// Only in this status; several are alternatives
     #[arg(long, value_delimiter = ',')]

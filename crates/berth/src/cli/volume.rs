@@ -33,7 +33,7 @@ pub(crate) struct VolumeCreateArgs {
     /// Its name: letters, digits, space, - and _
     pub(crate) name: String,
     /// Its size in GiB: 10, 10GiB or 2TiB
-    #[arg(long, value_parser = size_gib, value_name = "GIB")]
+    #[arg(long, allow_negative_numbers = true, value_parser = size_gib, value_name = "GIB")]
     pub(crate) size: u64,
     /// Make it from this snapshot
     #[arg(long, value_name = "ID")]
@@ -65,7 +65,7 @@ pub(crate) struct VolumeCreateArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VolumeListArgs {
     /// Only with this name
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
     /// Only in this status; several are alternatives
     #[arg(long, value_delimiter = ',')]
@@ -118,7 +118,7 @@ pub(crate) struct ExtendArgs {
     /// Its id, or a name that only one has
     pub(crate) id: String,
     /// The new size in GiB, larger than the present one: 20, 20GiB or 2TiB
-    #[arg(long, value_parser = size_gib, value_name = "GIB")]
+    #[arg(long, allow_negative_numbers = true, value_parser = size_gib, value_name = "GIB")]
     pub(crate) size: u64,
     /// Whether to wait.
     #[command(flatten)]

@@ -77,7 +77,7 @@ impl Api {
         if endpoint.starts_with("https://") {
             return Err(Failure::usage(format!("cannot talk to {endpoint}: TLS is not built in; use an http:// address")));
         }
-        let fits = endpoint.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.contains(['?', '#', ' ']));
+        let fits = endpoint.strip_prefix("http://").is_some_and(|rest| !rest.contains(['?', '#', ' ']) && is_address(rest));
         if !fits {
             return Err(Failure::usage(format!("the endpoint {endpoint:?} is no address; want one like {DEFAULT_ENDPOINT}")));
         }
@@ -185,7 +185,7 @@ impl Api {
         }
         let text =
             answer.body_mut().with_config().limit(REFUSAL_BYTES_MAX).read_to_vec().map_err(|error| told(self.lost(error)))?;
-        Err(refusal(status, &serde_json::from_slice(&text).unwrap_or(Value::Null), &request_id))
+        Err(refusal(&self.endpoint, status, &serde_json::from_slice(&text).unwrap_or(Value::Null), &request_id))
     }
 
     fn url(&self, path: &str, query: &[(&str, String)]) -> String {
@@ -230,9 +230,11 @@ impl Api {
         let mut tries = 1;
         loop {
             match self.send(&ask).and_then(|response| self.read(&ask, response)) {
-                Ok((404, _)) if ask.method == Method::DELETE && tries > 1 && !self.is_trial => return Ok(Value::Null),
+                Ok((404, body)) if ask.method == Method::DELETE && tries > 1 && !self.is_trial && said(&body).is_some() => {
+                    return Ok(Value::Null);
+                }
                 Ok((200..=299, body)) => return Ok(body),
-                Ok((status, body)) => return Err(refusal(status, &body, &ask.request_id)),
+                Ok((status, body)) => return Err(refusal(&self.endpoint, status, &body, &ask.request_id)),
                 Err(Lost::Broken(_)) if tries < TRIES_MAX => tries += 1,
                 Err(Lost::Broken(why)) => {
                     let message = format!("lost the connection to {}: {why}; what was asked may have been done", self.endpoint);
@@ -329,15 +331,20 @@ const fn may_have_arrived(kind: ErrorKind) -> bool {
     )
 }
 
-/// An answer that is no success, in the server's words.
+/// An answer that is no success, in the server's words. One without words is not believed to be about what was asked for: any other server
+/// says 404 of what it does not know, and so does a proxy whose server is away.
 ///
 /// Source: error body `{code, message, type, status, allowed, resourceStatus, requestId}`.
-fn refusal(status: u16, body: &Value, request_id: &str) -> Failure {
-    let exit = Exit::of_status(status);
-    let mut message = match body["message"].as_str() {
-        Some(message) if !message.is_empty() => message.to_owned(),
-        _ => format!("the server answered with status {status} and said nothing more"),
+fn refusal(endpoint: &str, status: u16, body: &Value, request_id: &str) -> Failure {
+    let Some(said) = said(body) else {
+        let exit = if status == 404 { Exit::Server } else { Exit::of_status(status) };
+        let message = format!(
+            "{endpoint} answered with status {status} and without a reason (request {request_id}); is it Berth that listens there?"
+        );
+        return Failure::new(exit, message);
     };
+    let exit = Exit::of_status(status);
+    let mut message = said.to_owned();
     if let Some(allowed) = body["allowed"].as_array().filter(|_| !message.contains("allowed now")) {
         let words: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
         let words = if words.is_empty() { "nothing".to_owned() } else { words.join(", ") };
@@ -348,6 +355,21 @@ fn refusal(status: u16, body: &Value, request_id: &str) -> Failure {
         write!(message, " (request {id})").expect("a string takes all that is written");
     }
     Failure::new(exit, message)
+}
+
+/// What an error says.
+fn said(body: &Value) -> Option<&str> {
+    body["message"].as_str().filter(|message| !message.is_empty())
+}
+
+/// Whether it begins with a host, and with a port that there can be, if with any.
+fn is_address(rest: &str) -> bool {
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    !host.is_empty() && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
 /// Percent-encodes everything but what RFC 3986 leaves unreserved.
@@ -377,9 +399,15 @@ mod tests {
 
     #[test]
     fn addresses_that_are_none_are_usage_errors() {
-        for endpoint in ["", "127.0.0.1:50040", "https://h", "http://", "http://h?x=1", "ftp://h", "http://a b"] {
+        let ports = ["http://h:0", "http://h:99999", "http://h:", "http://:80", "http://[::1]:x"];
+        let others = ["", "127.0.0.1:50040", "https://h", "http://", "http:///x", "http://h?x=1", "ftp://h", "http://a b"];
+        for endpoint in others.into_iter().chain(ports) {
             let target = Target { endpoint: endpoint.into(), tenant: "t".into(), token: None };
             assert_eq!(Api::new(target).unwrap_err().exit, Exit::Usage, "{endpoint:?}");
+        }
+        for endpoint in ["http://h", "http://h:80/", "http://[::1]", "http://[::1]:50040/below"] {
+            let target = Target { endpoint: endpoint.into(), tenant: "t".into(), token: None };
+            assert!(Api::new(target).is_ok(), "{endpoint:?}");
         }
         for tenant in ["", ".", ".."] {
             let target = Target { endpoint: DEFAULT_ENDPOINT.into(), tenant: tenant.into(), token: None };
@@ -417,6 +445,17 @@ mod tests {
     }
 
     #[test]
+    fn another_server_is_not_taken_for_one_that_has_no_such_resource() {
+        let page = "<html>404 Not Found</html>";
+        let fake = Fake::new().on_text("GET", "/block/volumes/v", 404, page);
+        let failure = api_of(&fake).get("block/volumes/v", &[]).unwrap_err();
+        assert_eq!(failure.exit, Exit::Server);
+        assert!(failure.message.contains(&fake.endpoint()) && failure.message.contains("is it Berth"), "{failure}");
+        let fake = Fake::new().lose("DELETE", "/host/hosts/h").on_text("DELETE", "/host/hosts/h", 404, page);
+        assert!(api_of(&fake).delete("host/hosts/h", &[]).is_err(), "it is not deleted because nobody knows it there");
+    }
+
+    #[test]
     fn what_is_only_tried_says_so_in_every_request() {
         let answer = json!({"dryRun": true, "object": null});
         let fake = Fake::new()
@@ -436,16 +475,16 @@ mod tests {
     #[test]
     fn refusals_are_in_the_servers_words() {
         let body = json!({"code": 409, "message": "cannot extend volume v: it is deleting", "allowed": []});
-        assert_eq!(refusal(409, &body, "r").message, "cannot extend volume v: it is deleting (allowed now: nothing)");
+        assert_eq!(refusal("http://h", 409, &body, "r").message, "cannot extend volume v: it is deleting (allowed now: nothing)");
         let body = json!({"message": "cannot extend (allowed now: delete)", "allowed": ["delete"]});
-        assert_eq!(refusal(409, &body, "r").message, "cannot extend (allowed now: delete)");
+        assert_eq!(refusal("http://h", 409, &body, "r").message, "cannot extend (allowed now: delete)");
         assert_eq!(
-            refusal(503, &json!({"message": "the disk is full", "requestId": "q"}), "r").message,
+            refusal("http://h", 503, &json!({"message": "the disk is full", "requestId": "q"}), "r").message,
             "the disk is full (request q)"
         );
         assert_eq!(
-            refusal(502, &Value::Null, "r").message,
-            "the server answered with status 502 and said nothing more (request r)"
+            refusal("http://h", 502, &Value::Null, "r").message,
+            "http://h answered with status 502 and without a reason (request r); is it Berth that listens there?"
         );
     }
 
@@ -470,7 +509,5 @@ mod tests {
     fn what_is_no_json_is_no_answer() {
         let fake = Fake::new().on_text("GET", "/pools", 200, "<html>");
         assert_eq!(api_of(&fake).get("pools", &[]).unwrap_err().exit, Exit::Server);
-        let fake = Fake::new().on_text("GET", "/pools", 404, "<html>");
-        assert_eq!(api_of(&fake).get("pools", &[]).unwrap_err().exit, Exit::NotFound);
     }
 }

@@ -73,6 +73,13 @@ impl Kind {
         format!("{}/{}", self.path(), encode(id))
     }
 
+    /// The resource in a few words: its kind, and its name where it has one, else its id.
+    #[must_use]
+    pub(crate) fn call(self, body: &Value, id: &str) -> String {
+        let name = self.name_field().and_then(|field| body[field].as_str()).filter(|name| !name.is_empty());
+        format!("{} {}", self.word(), name.map_or_else(|| id.to_owned(), clean))
+    }
+
     /// The resource in words for people: its kind, its name where it has one, its id.
     #[must_use]
     pub(crate) fn describe(self, body: &Value, id: &str) -> String {
@@ -93,7 +100,8 @@ pub(crate) fn id_of(api: &Api, kind: Kind, typed: &str) -> Outcome<String> {
     }
     let word = kind.word();
     let Some(field) = kind.name_field() else {
-        return Err(Failure::usage(format!("{typed:?} is no id, and {word}s have no names; see berth {word} list")));
+        let of = "of a volume by name, berth attachment list --volume NAME, and berth detach --all --volume NAME";
+        return Err(Failure::usage(format!("{typed:?} is no id, and {word}s have no names; see berth {word} list ({of})")));
     };
     let rows = api.get(kind.path(), &[(field, typed.to_owned()), ("limit", SAME_NAME_MAX.to_string())])?;
     // A server that does not know the filter would list everything: only the name itself counts.
@@ -154,5 +162,7 @@ mod tests {
     fn a_name_cannot_reach_the_terminal_raw() {
         assert_eq!(Kind::Volume.describe(&json!({"name": "a\u{1b}[2Jb"}), "i"), "volume a\u{fffd}[2Jb (i)");
         assert_eq!(Kind::Attachment.describe(&json!({}), "i"), "attachment i");
+        assert_eq!(Kind::Volume.call(&json!({"name": "a\u{1b}[2Jb"}), "i"), "volume a\u{fffd}[2Jb");
+        assert_eq!(Kind::Volume.call(&json!({"name": ""}), "i"), "volume i");
     }
 }

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 mod columns;
 mod page;
 
-pub(crate) use columns::{Tabled, choose};
+pub(crate) use columns::{Tabled, choose, schema};
 #[cfg(feature = "top")]
 pub(crate) use page::bar;
 pub(crate) use page::{Page, whole};
@@ -28,6 +28,8 @@ pub(crate) struct Shape {
     pub(crate) columns: Option<Vec<Chosen>>,
     /// Whether a table goes without its headings.
     pub(crate) no_headers: bool,
+    /// How wide the terminal is, where one is written to.
+    pub(crate) width: Option<usize>,
 }
 
 impl From<Format> for Shape {
@@ -38,6 +40,8 @@ impl From<Format> for Shape {
 
 /// How many spaces stand between two columns.
 const COLUMN_GAP: u16 = 2;
+/// What a table on a narrow terminal goes without first: `show` and `describe` tell it.
+const MISSED_FIRST: &[&str] = &["CREATED", "ZONE", "ACTOR"];
 /// What the long form shows first, in this order; everything else follows by name.
 const FIRST_FIELDS: &[&str] = &[
     "id",
@@ -162,7 +166,8 @@ pub(crate) fn journal_line(entry: &Value) -> String {
     let reason = reason_message(entry);
     let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
     let text = |field: &str| cell(&entry[field]);
-    format!("{} {} -> {} ({}){reason}", text("at"), text("from"), text("to"), text("cause"))
+    let from = entry["from"].as_str().filter(|from| !from.is_empty()).map_or_else(|| "new".to_owned(), clean);
+    format!("{} {from} -> {} ({}){reason}", text("at"), text("to"), text("cause"))
 }
 
 /// What is going on, in a few words: `extend 40%, attempt 2, waiting for a place in the pool`; empty if nothing is.
@@ -217,19 +222,47 @@ pub(crate) fn clean(text: &str) -> String {
 
 fn table(out: &mut dyn Write, shape: &Shape, own: &[Column], rows: &[Value]) -> io::Result<()> {
     let mut table = plain_table();
+    let Some(chosen) = &shape.columns else {
+        let headings: Vec<_> = own.iter().map(|(heading, _)| *heading).collect();
+        let rows: Vec<Vec<_>> = rows.iter().map(|row| own.iter().map(|(_, text)| text(row)).collect()).collect();
+        let kept = fitting(&headings, &rows, shape.width);
+        if !shape.no_headers {
+            table.set_header(kept.iter().map(|column| headings[*column]));
+        }
+        for row in &rows {
+            table.add_row(kept.iter().map(|column| &row[*column]));
+        }
+        return write_table(out, &mut table);
+    };
     if !shape.no_headers {
-        match &shape.columns {
-            Some(chosen) => table.set_header(chosen.iter().map(Chosen::heading)),
-            None => table.set_header(own.iter().map(|(heading, _)| *heading)),
-        };
+        table.set_header(chosen.iter().map(Chosen::heading));
     }
     for row in rows {
-        match &shape.columns {
-            Some(chosen) => table.add_row(chosen.iter().map(|column| column.text(row))),
-            None => table.add_row(own.iter().map(|(_, text)| text(row))),
-        };
+        table.add_row(chosen.iter().map(|column| column.text(row)));
     }
     write_table(out, &mut table)
+}
+
+/// The columns of a table on a terminal of `width`. Where not all have room, those in which nothing stands are left out, and then those that can be
+/// missed most easily: a row that goes on in the next line is hard to read. What is left may still be wider.
+fn fitting(headings: &[&str], rows: &[Vec<String>], width: Option<usize>) -> Vec<usize> {
+    let mut kept: Vec<_> = (0..headings.len()).collect();
+    let Some(width) = width else { return kept };
+    let wide = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([headings[column].chars().count()]).max().unwrap_or_default()
+    };
+    let gap = usize::from(COLUMN_GAP);
+    let fits = |kept: &[usize]| kept.iter().map(|column| wide(*column) + gap).sum::<usize>() <= width + gap;
+    if !rows.is_empty() && !fits(&kept) {
+        kept.retain(|column| rows.iter().any(|row| row[*column] != "-"));
+    }
+    for missed in MISSED_FIRST {
+        if !rows.is_empty() && !fits(&kept) {
+            kept.retain(|column| headings[*column] != *missed);
+        }
+    }
+    kept
 }
 
 /// Writes what would come of a dry run: a sentence each, or the server's answers.
@@ -416,7 +449,7 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
     #[test]
     fn columns_are_chosen_and_headings_left_out() {
         let columns = choose(Tabled::Of(Kind::Volume), &["status".into(), "id".into(), "operation.attempt".into()]).unwrap();
-        let mut shape = Shape { format: Format::Table, columns: Some(columns), no_headers: false };
+        let mut shape = Shape { format: Format::Table, columns: Some(columns), ..Shape::default() };
         let got = |shape: &Shape| text(|out| list(out, shape, Kind::Volume, &[volume()]));
         assert_eq!(got(&shape), "STATUS     ID    OPERATION.ATTEMPT\nextending  7f3a  2\n");
         shape.no_headers = true;
@@ -450,6 +483,28 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
         for (kind, id, body, want) in rows {
             assert_eq!(would_be(kind, id, &body), want);
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_what_says_something() {
+        let shape = |width| Shape { width: Some(width), ..Shape::default() };
+        let row = |status: &str| json!({"id": "11111111-1111-4111-8111-111111111111", "name": "data", "size": 1, "status": status, "createdAt": "2026-11-23T12:00:00Z"});
+        let heading = |width: usize, rows: &[Value]| {
+            let mut out = Vec::new();
+            list(&mut out, &shape(width), Kind::Volume, rows).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            text.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(heading(200, &[row("error")]), "ID NAME SIZE STATUS REASON OPERATION CREATED");
+        assert_eq!(heading(85, &[row("error")]), "ID NAME SIZE STATUS CREATED");
+        assert_eq!(heading(80, &[row("error")]), "ID NAME SIZE STATUS CREATED");
+        assert_eq!(heading(80, &[row("available")]), "ID NAME SIZE STATUS");
+        assert_eq!(heading(70, &[row("error")]), "ID NAME SIZE STATUS");
+        assert_eq!(heading(5, &[row("error")]), "ID NAME SIZE STATUS");
+        assert_eq!(heading(5, &[]), "ID NAME SIZE STATUS REASON OPERATION CREATED");
+        let mut failed = row("error");
+        failed["statusReason"] = json!({"code": "refused"});
+        assert_eq!(heading(70, &[row("available"), failed]), "ID NAME SIZE STATUS REASON");
     }
 
     #[test]
@@ -548,6 +603,8 @@ ID    NAME       SIZE    STATUS     REASON   OPERATION                          
         });
         let got = text(|out| journal(out, &Format::Table.into(), std::slice::from_ref(&entry)));
         assert!(got.contains("extend failed") && got.contains("pool full (refused)"), "{got}");
+        let first = json!({"at": "T", "from": null, "to": "creating", "cause": "create"});
+        assert_eq!(journal_line(&first), "T new -> creating (create)");
         assert_eq!(journal_line(&entry), "2026-11-23T12:04:00Z extending -> errorExtending (extend): pool full (refused)");
     }
 

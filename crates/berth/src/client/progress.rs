@@ -1,6 +1,7 @@
 //! The line on a terminal that shows how far a wait is.
 //!
 //! - On standard error, and only where that is a terminal that can move its cursor: a log gets nothing of it.
+//! - It is one line, cut where the terminal ends.
 //! - It is gone when the wait ends, so that what is printed then stands alone.
 
 use super::output;
@@ -29,7 +30,9 @@ impl Meter {
     #[must_use]
     pub(crate) fn new(is_watched: bool) -> Self {
         Self(is_watched.then(|| {
-            let bar = ProgressBar::new(WHOLE);
+            // Without a style of its own it would flash a bar before anything is known.
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is written above");
+            let bar = ProgressBar::new(WHOLE).with_style(style);
             bar.enable_steady_tick(TICK);
             bar
         }))
@@ -45,7 +48,8 @@ impl Meter {
     pub(crate) fn update(&self, what: &str, body: &Value) {
         let Some(bar) = &self.0 else { return };
         let progress = body["operation"]["progress"].as_f64();
-        let template = if progress.is_some() { "{spinner} {msg} [{bar:24}] {elapsed}" } else { "{spinner} {msg} {elapsed}" };
+        let template =
+            if progress.is_some() { "{spinner} {wide_msg} [{bar:24}] {elapsed}" } else { "{spinner} {wide_msg} {elapsed}" };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is written above"));
         if let Some(percent) = progress {
             // A float cast saturates, so that whatever a server says is a position.
@@ -63,7 +67,9 @@ impl Meter {
     /// Shows `message`, and how many of how many are there.
     pub(crate) fn say(&self, message: &str, count: usize, of: usize) {
         let Some(bar) = &self.0 else { return };
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg} [{bar:24}] {elapsed}").expect("the template is written above"));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {wide_msg} [{bar:24}] {elapsed}").expect("the template is written above"),
+        );
         bar.set_position(count as u64 * WHOLE / of.max(1) as u64);
         bar.set_message(message.to_owned());
     }

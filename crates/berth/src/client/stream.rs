@@ -133,9 +133,7 @@ impl<'a> Stream<'a> {
                 self.put_off();
                 Ok(Said::Nothing)
             }
-            Err(Failure { exit: Exit::NotFound, message })
-                if message.contains("said nothing more") || message.contains("there is no GET") =>
-            {
+            Err(Failure { exit: Exit::NotFound, message }) if message.contains("there is no GET") => {
                 let message = format!("{message}; this controller has no stream of events: is it of an older release?");
                 Err(Failure::new(Exit::NotFound, message))
             }

@@ -109,7 +109,7 @@ impl Wait<'_> {
                     self.was_there = true;
                     trouble = None;
                     last = body;
-                    meter.update(&self.kind.describe(&last, self.id), &last);
+                    meter.update(&self.kind.call(&last, self.id), &last);
                     match judge(self.kind, &self.aim, &last) {
                         Verdict::Reached => return Ok(last),
                         Verdict::Failed(exit) => return Err(self.ended_badly(&last, exit)),
@@ -225,7 +225,7 @@ fn hold(words: String, patience: Duration) -> [(&'static str, String); 2] {
 }
 
 /// Troubles that a restart of the controller brings with it.
-const fn is_passing(exit: Exit) -> bool {
+pub(crate) const fn is_passing(exit: Exit) -> bool {
     matches!(exit, Exit::Server | Exit::CannotConnect | Exit::TimedOut)
 }
 

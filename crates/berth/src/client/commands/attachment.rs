@@ -1,6 +1,6 @@
 //! Commands on attachments, and `attach` and `detach`, which make and end them.
 
-use super::{Query, put, statuses};
+use super::{Query, conditions, put};
 use crate::cli::{AttachArgs, AttachmentCommand, AttachmentListArgs, DetachArgs, word};
 use crate::client::Session;
 use crate::client::exit::Outcome;
@@ -42,7 +42,7 @@ pub(super) fn detach(session: &mut Session<'_>, args: &DetachArgs) -> Outcome<()
 }
 
 fn list(session: &mut Session<'_>, args: &AttachmentListArgs) -> Outcome<()> {
-    let mut query: Query = statuses(&args.status).collect();
+    let mut query: Query = conditions::statuses(KIND, &args.status)?;
     session.narrow(&mut query, "volumeId", Kind::Volume, args.volume.as_ref())?;
     session.narrow(&mut query, "hostId", Kind::Host, args.host.as_ref())?;
     session.list(KIND, query, &args.page)

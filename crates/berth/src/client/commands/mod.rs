@@ -5,6 +5,7 @@
 //! - What is printed is what the server says now, not what was asked for.
 
 mod attachment;
+mod conditions;
 mod describe;
 mod doctor;
 mod host;
@@ -29,6 +30,7 @@ use crate::cli::{
     AttachmentCommand, ClientCommand, Format, GlobalArgs, HostCommand, PoolCommand, ProfileCommand, SnapshotCommand, VolumeCommand,
 };
 use serde_json::{Map, Value};
+use std::io::IsTerminal;
 
 /// Runs one command.
 pub(super) fn run(session: &mut Session<'_>, global: &GlobalArgs, command: ClientCommand) -> Outcome<()> {
@@ -61,7 +63,14 @@ fn shape(global: &GlobalArgs, command: &ClientCommand) -> Outcome<Shape> {
             return Err(Failure::usage("--columns are those of a table; leave it out, or -o json and -o name"));
         }
     };
-    Ok(Shape { format: global.output, columns, no_headers: global.no_headers })
+    Ok(Shape { columns, no_headers: global.no_headers, width: width(), format: global.output })
+}
+
+/// How wide the terminal is that is written to, if it is one.
+fn width() -> Option<usize> {
+    let out = std::io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten();
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// What the command prints as a table.
@@ -105,9 +114,4 @@ fn put_pairs(body: &mut Map<String, Value>, field: &str, pairs: &[(String, Strin
         let pairs: Map<_, _> = pairs.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
         body.insert(field.into(), pairs.into());
     }
-}
-
-/// The statuses of a list as conditions: any of them.
-fn statuses(words: &[String]) -> impl Iterator<Item = (&'static str, String)> {
-    words.iter().map(|word| ("status", word.clone()))
 }

@@ -2,10 +2,11 @@
 //!
 //! - What is read is held to a largest size: a slip of the pen must not be taken for ids.
 //! - No ids on standard input are no failure: nothing is done to none of them, and that is said.
-//! - `--all` without a condition is refused without `--yes`, as one who forgot the condition would lose everything.
+//! - `--all` without a condition is refused without `--yes`, as one who forgot the condition would lose everything; so is a condition that
+//!   would not be one (see [`conditions`]).
 
 use super::verbs::LIST_MAX;
-use super::{Query, statuses};
+use super::{Query, conditions};
 use crate::cli::Which;
 use crate::client::Session;
 use crate::client::exit::{Exit, Failure, Outcome};
@@ -57,16 +58,23 @@ impl Session<'_> {
             );
             return Err(Failure::usage(message));
         }
+        let conditions: Query = only.into_iter().chain(conditions::statuses(kind, &which.status)?).collect();
+        let filters = conditions::filters(kind, &which.filter)?;
+        let conditions = || {
+            conditions
+                .iter()
+                .map(|(field, value)| (*field, value))
+                .chain(filters.iter().map(|(field, value)| (field.as_str(), value)))
+        };
         let page = [("limit", LIST_MAX.to_string()), ("sortDir", "asc".to_owned())];
-        let conditions: Query = only.into_iter().chain(statuses(&which.status)).chain(page).collect();
-        let filters = which.filter.iter().map(|(field, value)| (field.as_str(), value.clone()));
-        let query: Vec<_> = conditions.iter().map(|(key, value)| (*key, value.clone())).chain(filters).collect();
+        let query: Vec<_> = conditions().map(|(field, value)| (field, value.clone())).chain(page).collect();
         let Value::Array(rows) = self.api.get(kind.path(), &query)? else {
             return Err(Failure::new(
                 Exit::Server,
                 format!("the server answered with something that is no list of {}s", kind.word()),
             ));
         };
+        conditions::held(kind, &rows, conditions().map(|(field, value)| (field, value.as_str())))?;
         let ids: Vec<_> = rows.iter().filter_map(|row| row["id"].as_str()).map(str::to_owned).collect();
         if ids.is_empty() {
             self.out.flush()?;

@@ -1,6 +1,6 @@
 //! Commands on snapshots.
 
-use super::{Query, put, put_pairs, statuses};
+use super::{Query, conditions, put, put_pairs};
 use crate::cli::{SnapshotCommand, SnapshotCreateArgs, SnapshotListArgs};
 use crate::client::Session;
 use crate::client::exit::Outcome;
@@ -34,7 +34,8 @@ fn create(session: &mut Session<'_>, args: &SnapshotCreateArgs) -> Outcome<()> {
 }
 
 fn list(session: &mut Session<'_>, args: &SnapshotListArgs) -> Outcome<()> {
-    let mut query: Query = args.name.iter().map(|name| ("name", name.clone())).chain(statuses(&args.status)).collect();
+    let mut query: Query = args.name.iter().map(|name| ("name", name.clone())).collect();
+    query.extend(conditions::statuses(KIND, &args.status)?);
     session.narrow(&mut query, "volumeId", Kind::Volume, args.volume.as_ref())?;
     session.list(KIND, query, &args.page)
 }

@@ -386,7 +386,7 @@ fn ids_come_from_standard_input() {
 
 #[test]
 fn all_is_what_a_list_shows() {
-    let list = "/block/volumes?status=error&status=errorDeleting&limit=100000&sortDir=asc&poolId=q";
+    let list = "/block/volumes?status=error&status=errorDeleting&poolId=q&limit=100000&sortDir=asc";
     let one = format!("/block/volumes/{V}");
     let fake =
         Fake::new().on("GET", list, 200, json!([volume("error")])).on("POST", &format!("{one}/retry"), 202, volume("creating"));
@@ -416,6 +416,38 @@ fn all_without_a_condition_must_be_meant() {
     {
         assert!(Cli::try_parse_from(std::iter::once("berth").chain(line.split(' '))).is_err(), "{line}");
     }
+}
+
+#[test]
+fn a_condition_that_would_be_none_is_refused_by_all() {
+    let fake = Fake::new();
+    for condition in ["--filter nmae=v", "--filter name=", "--filter limit=1", "--status=", "--status eror", "--status error,"] {
+        for verb in ["volume delete", "volume retry", "snapshot recover", "detach"] {
+            let done = check(&fake, &format!("berth {verb} --all --yes {condition}"));
+            assert!(done.code == 2 && fake.seen().is_empty(), "{verb} {condition}: {} {}", done.code, done.messages);
+        }
+    }
+    for line in
+        ["volume list --filter nmae=v", "host list --filter name=v", "pool list --sort-key nmae", "volume list --status eror"]
+    {
+        assert_eq!(check(&fake, &format!("berth {line}")).code, 2, "{line}");
+    }
+    assert!(fake.seen().is_empty());
+    assert!(Cli::try_parse_from(["berth", "volume", "list", "--name", ""]).is_err(), "a list by no name would show all");
+}
+
+#[test]
+fn what_a_server_lists_against_a_condition_is_not_touched() {
+    let rows = json!([{"id": V, "name": "v"}, {"id": H, "name": "other"}]);
+    let fake = Fake::new().on("GET", "/block/volumes?name=v&limit=100000&sortDir=asc", 200, rows);
+    let done = check(&fake, "berth volume delete --all --filter name=v");
+    assert!(done.code == 10 && done.messages.contains("volume other") && fake.seen().len() == 1, "{}", done.messages);
+}
+
+#[test]
+fn lists_begin_with_the_newest() {
+    let fake = Fake::new().on("GET", "/block/volumes?limit=100000&sortKey=createdAt", 200, json!([]));
+    assert_eq!(check(&fake, "berth volume list").code, 0);
 }
 
 #[test]
@@ -571,4 +603,38 @@ fn a_description_is_put_together() {
     let done = check(&fake, &format!("berth describe volume {V}"));
     assert!(done.code == 0 && done.out.contains("no snapshots") && done.out.contains("db"), "{}", done.out);
     assert_eq!(check(&fake, &format!("berth describe volume {V} --follow")).code, 2, "nothing is animated where nobody watches");
+}
+
+#[test]
+fn what_can_never_come_is_not_watched_for() {
+    let fake = Fake::new();
+    for line in [
+        "watch --until bogus",
+        "watch pool --until available",
+        "watch --kind snapshot --until inUse",
+        &format!("watch volume {V} --kind attachment --until attached"),
+    ] {
+        let done = check(&fake, &format!("berth {line}"));
+        assert!(done.code == 2 && fake.seen().is_empty(), "{line}: {} {}", done.code, done.messages);
+    }
+    assert!(check(&fake, "berth watch --until attached").messages.contains("the fake knows no"), "any kind may come to that");
+}
+
+#[test]
+fn who_names_a_volume_to_detach_is_told_how() {
+    let done = check(&Fake::new(), "berth detach data");
+    assert!(done.code == 2 && done.messages.contains("berth detach --all --volume"), "{}", done.messages);
+}
+
+#[test]
+fn what_is_deleted_is_told_by_the_name_it_was_typed_by() {
+    let one = format!("/block/volumes/{V}");
+    let fake = Fake::new()
+        .on("GET", "/block/volumes?name=data&limit=20", 200, json!([volume("available")]))
+        .on("DELETE", &one, 202, Value::Null)
+        .on("GET", &one, 404, json!({"message": "gone"}));
+    let done = check(&fake, "berth volume delete data --wait --columns name,status --no-headers");
+    assert_eq!((done.code, done.out.as_str()), (0, "data  deleted\n"), "{}", done.messages);
+    let done = check(&fake, "berth -o json volume delete data --wait");
+    assert_eq!(serde_json::from_str::<Value>(&done.out).unwrap(), json!({"id": V, "status": "deleted"}));
 }

@@ -3,7 +3,9 @@
 //! - It shows what the stream of events tells, and asks for nothing else: an idle view costs the server a bookmark now and then.
 //! - Errors come first, then what runs, then the rest; what has happened last stands below.
 //! - Colours say nothing that words do not say, and `NO_COLOR` switches them off.
-//! - What is shown is bounded: [`SHOWN_MAX`] resources are sorted, [`TOLD_MAX`] changes are kept.
+//! - What is shown is bounded: [`SHOWN_MAX`] resources are sorted, [`TOLD_MAX`] changes are kept. What is wrong or runs takes the place of what
+//!   does not; what is left out is counted.
+//! - However it ends, also by SIGTERM or a closed terminal, the terminal is as it was.
 
 use super::Query;
 use super::watch::line;
@@ -15,14 +17,19 @@ use crate::client::output::{bar, clean, operation, reason_message};
 use crate::client::stream::{Said, Stream};
 use ratatui::Frame;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{Clear, ClearType};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Table};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How many resources are shown at most: more than anybody scrolls through.
 const SHOWN_MAX: usize = 10_000;
@@ -49,15 +56,36 @@ pub(super) fn run(session: &mut Session<'_>, args: &TopArgs) -> Outcome<()> {
     let first = stream.next(PATIENCE)?;
     let mut view = View { has_colours: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()), ..View::default() };
     view.hear(first);
+    let is_ended = ended().map_err(Failure::from)?;
     let mut terminal = ratatui::try_init().map_err(Failure::from)?;
-    let done = watch(&mut view, &mut stream, &mut terminal);
+    // A terminal without a second screen still shows what was there. It is not asked where its cursor is, as not every one answers.
+    let cleared = execute!(std::io::stdout(), Clear(ClearType::All)).map_err(Failure::from);
+    let done = cleared.and_then(|()| watch(&mut view, &mut stream, &mut terminal, &is_ended));
     ratatui::restore();
     done
 }
 
-fn watch(view: &mut View, stream: &mut Stream<'_>, terminal: &mut ratatui::DefaultTerminal) -> Outcome<()> {
+/// Becomes true once somebody has told the process to end: the terminal must be given back before.
+fn ended() -> std::io::Result<Arc<AtomicBool>> {
+    let is_ended = Arc::new(AtomicBool::new(false));
+    let told = is_ended.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut terminated, mut hung_up) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! { _ = terminated.recv() => {}, _ = hung_up.recv() => {} }
+        });
+        told.store(true, Ordering::Relaxed);
+    });
+    Ok(is_ended)
+}
+
+fn watch(view: &mut View, stream: &mut Stream<'_>, terminal: &mut ratatui::DefaultTerminal, is_ended: &AtomicBool) -> Outcome<()> {
     let mut drawn: Option<Instant> = None;
-    loop {
+    while !is_ended.load(Ordering::Relaxed) {
         if drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) {
             terminal.draw(|frame| view.draw(frame)).map_err(Failure::from)?;
             drawn = Some(Instant::now());
@@ -73,6 +101,7 @@ fn watch(view: &mut View, stream: &mut Stream<'_>, terminal: &mut ratatui::Defau
         let said = stream.next(PATIENCE)?;
         view.hear(said);
     }
+    Ok(())
 }
 
 /// One resource, as far as it is shown.
@@ -89,6 +118,10 @@ struct View {
     /// Why the stream is lost, while it is.
     lost: Option<String>,
     at: usize,
+    /// How many rows were shown last.
+    height: usize,
+    /// What there is besides.
+    left_out: HashSet<String>,
     has_colours: bool,
 }
 
@@ -105,7 +138,10 @@ impl View {
     fn event(&mut self, event: &Value) {
         let id = event["id"].as_str().unwrap_or_default().to_owned();
         match event["event"].as_str() {
-            Some("resync") => self.shown.clear(),
+            Some("resync") => {
+                self.shown.clear();
+                self.left_out.clear();
+            }
             Some("progress") => {
                 if let Some(shown) = self.shown.get_mut(&id).filter(|shown| shown.object.is_object()) {
                     shown.object["operation"] = event["operation"].clone();
@@ -119,51 +155,95 @@ impl View {
                     } else {
                         Some(&event["object"])
                     };
-                    let named = format!("{kind} {}", name_of(object.unwrap_or(&Value::Null), &id));
+                    let named = format!("{kind} {}", self.name_of(object.unwrap_or(&Value::Null), &id));
                     self.told.push_front(line(event, &named));
                     self.told.truncate(TOLD_MAX);
                 }
-                if event["deleted"] == true {
+                // A tombstone is read for an hour yet, and says nothing any more.
+                let is_gone = matches!(event["object"]["status"].as_str(), Some("deleted" | "detached"));
+                if event["deleted"] == true || is_gone {
                     self.shown.remove(&id);
-                } else if event["object"].is_object() && (self.shown.len() < SHOWN_MAX || self.shown.contains_key(&id)) {
-                    self.shown.insert(id, Shown { kind, object: event["object"].clone() });
+                    self.left_out.remove(&id);
+                } else if event["object"].is_object() {
+                    self.show(id, Shown { kind, object: event["object"].clone() });
                 }
             }
             _ => {}
         }
     }
 
+    /// Shows one. Where there are too many, what is wrong or runs takes the place of one that does not.
+    fn show(&mut self, id: String, one: Shown) {
+        if self.shown.len() >= SHOWN_MAX && !self.shown.contains_key(&id) {
+            let is_quiet = |shown: &Shown| rank(&shown.object) == QUIET;
+            let out =
+                if is_quiet(&one) { None } else { self.shown.iter().find(|(_, shown)| is_quiet(shown)).map(|(id, _)| id.clone()) };
+            let Some(out) = out else {
+                self.left_out.insert(id);
+                return;
+            };
+            self.shown.remove(&out);
+            self.left_out.insert(out);
+        }
+        self.left_out.remove(&id);
+        self.shown.insert(id, one);
+    }
+
+    /// The name; of an attachment, which has none, what it is between.
+    fn name_of(&self, object: &Value, id: &str) -> String {
+        let of = |field: &str| {
+            let id = object[field].as_str()?;
+            self.shown.get(id).map(|shown| name_of(&shown.object, id))
+        };
+        match (object["hostId"].is_string(), of("volumeId"), of("hostId")) {
+            (true, Some(volume), Some(host)) => format!("{volume} at {host}"),
+            _ => name_of(object, id),
+        }
+    }
+
     /// Takes a key. Returns whether it was seen enough.
     fn press(&mut self, code: KeyCode, with: KeyModifiers) -> bool {
         match code {
-            KeyCode::Char('q') | KeyCode::Esc => return true,
             KeyCode::Char('c') if with.contains(KeyModifiers::CONTROL) => return true,
+            // What is pressed together with control or alt is another key.
+            KeyCode::Char(_) if with.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => {}
+            KeyCode::Char('q') | KeyCode::Esc => return true,
             KeyCode::Down | KeyCode::Char('j') => self.at += 1,
             KeyCode::Up | KeyCode::Char('k') => self.at = self.at.saturating_sub(1),
-            KeyCode::PageDown | KeyCode::Char(' ') => self.at += 10,
-            KeyCode::PageUp => self.at = self.at.saturating_sub(10),
-            KeyCode::Home => self.at = 0,
+            KeyCode::PageDown | KeyCode::Char(' ') => self.at += self.height.max(1),
+            KeyCode::PageUp => self.at = self.at.saturating_sub(self.height.max(1)),
+            KeyCode::Home | KeyCode::Char('g') => self.at = 0,
+            KeyCode::End | KeyCode::Char('G') => self.at = usize::MAX,
             _ => {}
         }
-        self.at = self.at.min(self.shown.len().saturating_sub(1));
+        self.keep_to(self.height);
         false
+    }
+
+    /// Keeps to what there is: the last row stands at the end of a page of `height` rows.
+    fn keep_to(&mut self, height: usize) {
+        self.height = height;
+        self.at = self.at.min(self.shown.len().saturating_sub(height.max(1)));
     }
 
     /// Errors first, then what runs, then the rest; each by kind and name.
     fn sorted(&self) -> Vec<(&String, &Shown)> {
         let mut all: Vec<_> = self.shown.iter().collect();
-        all.sort_by_cached_key(|(id, shown)| (rank(&shown.object), shown.kind.clone(), name_of(&shown.object, id), (*id).clone()));
+        all.sort_by_cached_key(|(id, shown)| {
+            (rank(&shown.object), shown.kind.clone(), self.name_of(&shown.object, id), (*id).clone())
+        });
         all
     }
 
-    /// How many are in each status.
+    /// How many are in each status, what is wrong first.
     fn summary(&self) -> String {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<(bool, String), usize> = BTreeMap::new();
         let statuses = self.shown.values().filter_map(|shown| shown.object["status"].as_str().map(|status| (shown, status)));
         for (shown, status) in statuses.filter(|(shown, _)| shown.kind != "pool") {
-            *counts.entry(format!("{} {}", shown.kind, clean(status))).or_default() += 1;
+            *counts.entry((!status.starts_with("error"), format!("{} {}", shown.kind, clean(status)))).or_default() += 1;
         }
-        let counts: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        let left_out = Some(self.left_out.len()).filter(|count| *count > 0).map(|count| format!("{count} not shown"));
+        let counts: Vec<_> = counts.iter().map(|((_, word), count)| format!("{count} {word}")).chain(left_out).collect();
         if counts.is_empty() { "nothing is there".into() } else { counts.join(", ") }
     }
 
@@ -171,13 +251,17 @@ impl View {
         if self.has_colours { Style::new().fg(colour) } else { Style::new() }
     }
 
-    fn draw(&self, frame: &mut Frame<'_>) {
+    fn draw(&mut self, frame: &mut Frame<'_>) {
         let lower = (frame.area().height / 3).min(12);
         let [head, middle, below] =
             Layout::vertical([Constraint::Length(2), Constraint::Min(3), Constraint::Length(lower)]).areas(frame.area());
+        // One row is the headings'.
+        self.keep_to(usize::from(middle.height.saturating_sub(1)));
+        let (from, to, all) = (self.at + 1, (self.at + self.height).min(self.shown.len()), self.shown.len());
+        let place = if all > self.height { format!("   {from} to {to} of {all}") } else { String::new() };
         let state = match &self.lost {
             Some(why) => Line::styled(format!("berth  LOST: {why}; connecting again"), self.colour(Color::Red)),
-            None => Line::styled("berth  live   q leaves, arrows scroll", self.colour(Color::Green)),
+            None => Line::styled(format!("berth  live   q leaves, arrows scroll{place}"), self.colour(Color::Green)),
         };
         frame.render_widget(Paragraph::new(vec![state, Line::raw(self.summary())]), head);
         let rows = self.sorted().into_iter().skip(self.at).take(usize::from(middle.height)).map(|(id, shown)| self.row(id, shown));
@@ -197,7 +281,7 @@ impl View {
 
     fn row(&self, id: &str, shown: &Shown) -> Row<'static> {
         let object = &shown.object;
-        let progress = object["operation"]["progress"].as_f64().map(|percent| format!("{} ", bar(percent))).unwrap_or_default();
+        let progress = object["operation"]["progress"].as_f64().map(|percent| format!(" {}", bar(percent))).unwrap_or_default();
         let status = match shown.kind.as_str() {
             "pool" => format!("backend {}", clean(object["availability"]["state"].as_str().unwrap_or("?"))),
             _ => clean(object["status"].as_str().unwrap_or("-")),
@@ -207,11 +291,19 @@ impl View {
             1 => self.colour(Color::Yellow),
             _ => Style::new(),
         };
-        let cells =
-            [shown.kind.clone(), name_of(object, id), status, format!("{progress}{}", operation(object)), reason_message(object)];
+        let cells = [
+            shown.kind.clone(),
+            self.name_of(object, id),
+            status,
+            format!("{}{progress}", operation(object)),
+            reason_message(object),
+        ];
         Row::new(cells).style(style)
     }
 }
+
+/// The rank of what is neither wrong nor runs.
+const QUIET: u8 = 2;
 
 /// What is wrong comes first, then what runs.
 fn rank(object: &Value) -> u8 {
@@ -221,7 +313,7 @@ fn rank(object: &Value) -> u8 {
     match (is_wrong, object["operation"].is_object()) {
         (true, _) => 0,
         (false, true) => 1,
-        (false, false) => 2,
+        (false, false) => QUIET,
     }
 }
 
@@ -237,7 +329,7 @@ mod tests {
     use ratatui::backend::TestBackend;
     use serde_json::json;
 
-    fn screen(view: &View, width: u16, height: u16) -> String {
+    fn screen(view: &mut View, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| view.draw(frame)).unwrap();
         let buffer = terminal.backend().buffer().clone();
@@ -263,7 +355,7 @@ mod tests {
             json!({"event": "change", "kind": "volume", "id": "a", "object": {"name": "fine", "status": "deleting"},
             "transition": {"at": "T", "from": "available", "to": "deleting", "cause": "delete"}}),
         ));
-        let shown = screen(&view, 120, 20);
+        let shown = screen(&mut view, 120, 20);
         let place = |word: &str| shown.find(word).unwrap_or_else(|| panic!("{word}: {shown}"));
         assert!(place("bro\u{fffd}ken") < place("busy") && place("busy") < place("fine"), "{shown}");
         assert!(
@@ -273,7 +365,7 @@ mod tests {
         assert!(shown.contains("extend 50%") && shown.contains("full (refused)"), "{shown}");
         view.hear(Said::Event(json!({"event": "change", "kind": "volume", "id": "c", "object": null, "deleted": true})));
         view.hear(Said::Lost("it was closed".into()));
-        let shown = screen(&view, 120, 20);
+        let shown = screen(&mut view, 120, 20);
         assert!(shown.contains("LOST: it was closed") && !shown.contains("ken"), "{shown}");
     }
 
@@ -288,7 +380,7 @@ mod tests {
             view.hear(Said::Event(event));
         }
         for (width, height) in [(1, 1), (2, 3), (20, 5), (300, 100)] {
-            screen(&view, width, height);
+            screen(&mut view, width, height);
         }
     }
 
@@ -299,13 +391,22 @@ mod tests {
             view.hear(snapshot(&format!("{id:02}"), json!({"status": "available"})));
         }
         let none = KeyModifiers::NONE;
+        // Two rows of head, one of headings, four of what happens.
+        let shown = screen(&mut view, 80, 17);
+        assert!(shown.contains("1 to 9 of 30") && shown.contains("08") && !shown.contains("09"), "{shown}");
         assert!(!view.press(KeyCode::PageDown, none) && !view.press(KeyCode::Up, none));
-        assert_eq!(view.at, 9);
-        assert!(screen(&view, 80, 12).contains("09") && !screen(&view, 80, 12).contains("08"));
-        for _ in 0..9 {
-            view.press(KeyCode::PageDown, none);
+        assert_eq!(view.at, 8);
+        assert!(screen(&mut view, 80, 17).contains("08") && !screen(&mut view, 80, 17).contains("07"));
+        for key in [KeyCode::PageDown, KeyCode::PageDown, KeyCode::PageDown, KeyCode::Down, KeyCode::End] {
+            view.press(key, none);
         }
-        assert_eq!(view.at, 29);
+        assert!(screen(&mut view, 80, 17).contains("22 to 30 of 30"), "the last page is full");
+        for id in 10..30 {
+            view.hear(Said::Event(json!({"event": "change", "id": format!("{id:02}"), "object": null, "deleted": true})));
+        }
+        assert!(screen(&mut view, 80, 17).contains("2 to 10 of 10"), "what goes does not leave an empty page");
+        assert!(!view.press(KeyCode::Home, none) && !view.press(KeyCode::Char('j'), KeyModifiers::CONTROL));
+        assert_eq!(view.at, 0, "line feed is no j");
         assert!(view.press(KeyCode::Char('q'), none) && view.press(KeyCode::Char('c'), KeyModifiers::CONTROL));
         assert!(!view.press(KeyCode::Char('c'), none));
     }
@@ -319,5 +420,26 @@ mod tests {
             view.hear(Said::Event(transition));
         }
         assert_eq!((view.shown.len(), view.told.len()), (SHOWN_MAX, TOLD_MAX));
+        assert!(view.summary().ends_with("5 not shown"), "{}", view.summary());
+        view.hear(snapshot("bad", json!({"name": "bad", "status": "error"})));
+        assert!(screen(&mut view, 80, 24).contains("volume     bad"), "what is wrong is shown however many there are");
+        assert_eq!((view.shown.len(), view.left_out.len()), (SHOWN_MAX, 6));
+        assert!(view.summary().starts_with("1 volume error"), "{}", view.summary());
+    }
+
+    #[test]
+    fn an_attachment_is_between_two_and_leaves_when_it_is_detached() {
+        let mut view = View::default();
+        let of = |event: &str, kind: &str, id: &str, object: Value| {
+            Said::Event(json!({"event": event, "kind": kind, "id": id, "object": object}))
+        };
+        view.hear(of("snapshot", "volume", "v", json!({"name": "data", "status": "inUse"})));
+        view.hear(of("snapshot", "host", "h", json!({"hostName": "db"})));
+        view.hear(of("snapshot", "attachment", "a", json!({"volumeId": "v", "hostId": "h", "status": "attached"})));
+        view.hear(of("snapshot", "attachment", "b", json!({"volumeId": "x", "hostId": "h", "status": "attached"})));
+        let shown = screen(&mut view, 80, 20);
+        assert!(shown.contains("data at db") && shown.contains("attachment b"), "{shown}");
+        view.hear(of("change", "attachment", "a", json!({"volumeId": "v", "hostId": "h", "status": "detached"})));
+        assert!(!screen(&mut view, 80, 20).contains("data at db"));
     }
 }

@@ -1,7 +1,7 @@
 //! What the verbs of several kinds have in common: lists, one or several resources, waiting, and what is printed in the end.
 
 use super::select::is_many;
-use super::{Query, put};
+use super::{Query, conditions, put};
 use crate::cli::{Again, Format, Ids, JournalArgs, NamedListArgs, PageArgs, RenameArgs, WaitArgs, Which, word};
 use crate::client::exit::{Exit, Failure, Outcome};
 use crate::client::kind::{Kind, id_of};
@@ -9,7 +9,7 @@ use crate::client::output;
 use crate::client::wait::{Aim, Several, Wait, journal};
 use crate::client::{Session, tell};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many rows a list asks for where nobody says: as many as the server gives at once. Source: architecture page, "Lists".
 pub(super) const LIST_MAX: usize = 100_000;
@@ -31,9 +31,10 @@ impl Session<'_> {
         let limit = page.limit.map_or(LIST_MAX, |limit| limit as usize);
         query.push(("limit", limit.to_string()));
         query.extend(page.offset.map(|offset| ("offset", offset.to_string())));
-        query.extend(page.sort_key.clone().map(|key| ("sortKey", key)));
+        query.extend(conditions::order(kind, page.sort_key.as_ref())?.map(|key| ("sortKey", key)));
         query.extend(page.sort_dir.map(|direction| ("sortDir", word(direction))));
-        let filters = page.filter.iter().map(|(field, value)| (field.as_str(), value.clone()));
+        let filters = conditions::filters(kind, &page.filter)?;
+        let filters = filters.iter().map(|(field, value)| (field.as_str(), value.clone()));
         let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.clone())).chain(filters).collect();
         let rows = match self.api.get(kind.path(), &query)? {
             Value::Array(rows) => rows,
@@ -183,6 +184,7 @@ impl Session<'_> {
     ) -> Outcome<()> {
         let typed = self.chosen(kind, which, only)?;
         let many = which.all || is_many(&which.ids, &typed);
+        let mut named = BTreeMap::new();
         let mut seen = BTreeSet::new();
         let (asked, done) = self.each(&typed, |session, typed| {
             let id = session.id(kind, typed)?;
@@ -190,6 +192,7 @@ impl Session<'_> {
             if !seen.insert(id.clone()) {
                 return Ok(None);
             }
+            named.insert(id.clone(), typed.clone());
             ask(session, &id).map(|(body, aim)| Some((id, body, aim)))
         });
         let asked: Vec<_> = asked.into_iter().flatten().collect();
@@ -198,10 +201,13 @@ impl Session<'_> {
             output::rehearsed(self.out, self.shape.format, kind, &rows, many)?;
             return done;
         }
-        let (rows, settled) = match wait.wait {
+        let (mut rows, settled) = match wait.wait {
             true => self.all_settled(kind, &asked, wait),
             false => (asked.into_iter().map(|(_, body, _)| body).collect(), Ok(())),
         };
+        if self.shape.format == Format::Table {
+            rows.iter_mut().for_each(|row| call(kind, row, &named));
+        }
         output::changed(self.out, &self.shape, kind, &rows, many)?;
         done.and(settled)
     }
@@ -232,6 +238,16 @@ impl Session<'_> {
             }
         }
         (results, first.map_or(Ok(()), |exit| Err(Failure::new(exit, ""))))
+    }
+}
+
+/// Gives what is gone, and so has no name any more, the name that it was typed by.
+fn call(kind: Kind, row: &mut Value, named: &BTreeMap<String, String>) {
+    let name = row["id"].as_str().and_then(|id| named.get(id).filter(|typed| *typed != id));
+    if let (Some(field), Some(name)) = (kind.name_field(), name)
+        && row[field].is_null()
+    {
+        row[field] = name.as_str().into();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands on volumes.
 
-use super::{Query, put, put_pairs, statuses};
+use super::{Query, conditions, put, put_pairs};
 use crate::cli::{ExtendArgs, VolumeCommand, VolumeCreateArgs, VolumeDeleteArgs, VolumeListArgs, VolumeUpdateArgs};
 use crate::client::Session;
 use crate::client::exit::Outcome;
@@ -47,7 +47,8 @@ fn create(session: &mut Session<'_>, args: &VolumeCreateArgs) -> Outcome<()> {
 }
 
 fn list(session: &mut Session<'_>, args: &VolumeListArgs) -> Outcome<()> {
-    let mut query: Query = args.name.iter().map(|name| ("name", name.clone())).chain(statuses(&args.status)).collect();
+    let mut query: Query = args.name.iter().map(|name| ("name", name.clone())).collect();
+    query.extend(conditions::statuses(KIND, &args.status)?);
     session.narrow(&mut query, "poolId", Kind::Pool, args.pool.as_ref())?;
     session.narrow(&mut query, "profileId", Kind::Profile, args.profile.as_ref())?;
     session.narrow(&mut query, "snapshotId", Kind::Snapshot, args.snapshot.as_ref())?;

@@ -6,7 +6,7 @@
 //! - Where the server cannot tell what lay between, that is said on standard error, and it goes on with what is now.
 //! - An end that was asked for (`--until`) is judged as by `berth wait`, with its exit codes.
 
-use super::Query;
+use super::{Query, conditions};
 use crate::cli::{Format, WatchArgs, WatchKind, word};
 use crate::client::Session;
 use crate::client::exit::{Exit, Failure, Outcome};
@@ -27,6 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// # Errors
 /// What asking ends in; of `--until` what a wait ends in; the time is over.
 pub(super) fn run(session: &mut Session<'_>, args: &WatchArgs) -> Outcome<()> {
+    until_can_come(args)?;
     let (query, ids) = query(session, args)?;
     let mut watch = Watch::new(args, ids);
     let deadline = args.timeout.map(|timeout| (Instant::now() + timeout, timeout));
@@ -49,6 +50,32 @@ pub(super) fn run(session: &mut Session<'_>, args: &WatchArgs) -> Outcome<()> {
         if let Some((_, timeout)) = deadline.filter(|(deadline, _)| Instant::now() >= *deadline) {
             return Err(watch.too_late(timeout));
         }
+    }
+}
+
+/// Whether what it is to end with can come.
+///
+/// # Errors
+/// A usage failure for a word that is no status of any kind that is watched: it would be watched for in vain.
+fn until_can_come(args: &WatchArgs) -> Outcome<()> {
+    let Some(goal) = &args.until else { return Ok(()) };
+    // Of named ones, they alone are waited for, whatever else is told of them.
+    let also: &[WatchKind] = if args.ids.is_empty() { &args.kind } else { &[] };
+    let watched: Vec<_> = args.of.iter().chain(also).copied().map(kind).collect();
+    let all = [Kind::Volume, Kind::Snapshot, Kind::Attachment];
+    let kinds: Vec<_> = all.into_iter().filter(|kind| watched.is_empty() || watched.contains(kind)).collect();
+    if kinds.is_empty() {
+        return Err(Failure::usage(
+            "--until is for volumes, snapshots and attachments: nothing else has statuses that it could end with",
+        ));
+    }
+    let is_known = |word: &String| {
+        word == "deleted" || kinds.iter().any(|kind| conditions::statuses(*kind, std::slice::from_ref(word)).is_ok())
+    };
+    match goal.0.iter().find(|word| !is_known(word)) {
+        // It is refused in the words of the first of them.
+        Some(unknown) => conditions::statuses(kinds[0], std::slice::from_ref(unknown)).map(drop),
+        None => Ok(()),
     }
 }
 

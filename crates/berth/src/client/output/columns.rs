@@ -79,7 +79,8 @@ pub(crate) fn choose(tabled: Tabled, asked: &[String]) -> Outcome<Vec<Chosen>> {
     asked.iter().map(one).collect()
 }
 
-const fn schema(kind: Kind) -> &'static str {
+/// Where the API document tells the fields of a kind.
+pub(crate) const fn schema(kind: Kind) -> &'static str {
     match kind {
         Kind::Volume => "Volume",
         Kind::Snapshot => "Snapshot",

@@ -120,6 +120,13 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
+    /// What belongs to it, in short: the name, or the beginning of an id that stands whole in a table above.
+    fn short(&self, id: &Value) -> String {
+        let rows = self.all["snapshots"].as_array().into_iter().flatten();
+        let name = rows.filter(|row| row["id"] == *id).find_map(|row| row["name"].as_str()).filter(|name| !name.is_empty());
+        name.map_or_else(|| plain(id).split('-').next().unwrap_or_default().to_owned(), clean)
+    }
+
     fn named(&self, row: &Value) -> Value {
         let mut row = row.clone();
         if let Some(fields) = row.as_object_mut() {
@@ -138,10 +145,11 @@ impl<'a> Page<'a> {
         let mut table = plain_table();
         for entry in entries {
             let from = entry["from"].as_str().filter(|from| !from.is_empty()).unwrap_or("new");
-            let way = format!("{} -> {}", clean(from), plain(&entry["to"]));
+            let to = plain(&entry["to"]);
+            let way = if clean(from) == to { format!("stays {to}") } else { format!("{} -> {to}", clean(from)) };
             let kind = plain(&entry["kind"]);
             let own = entry["id"] == self.all["object"]["id"];
-            let what = if own { kind } else { format!("{kind} {}", plain(&entry["id"])) };
+            let what = if own { kind } else { format!("{kind} {}", self.short(&entry["id"])) };
             table.add_row([plain(&entry["at"]), what, way, plain(&entry["cause"]), ended(entry), reason_message(entry)]);
         }
         write_table(out, &mut table)
@@ -205,9 +213,11 @@ mod tests {
             "names": {"p": "default", "h": "db-1"},
             "attachments": [{"id": "a", "volumeId": "v", "hostId": "h", "status": "attached", "attachMode": "rw",
                 "clients": [{"address": "10.0.0.5:1", "identity": "db", "bytesRead": 1}], "connectionInfo": {"data": {"uri": "nbd://x"}}}],
-            "snapshots": [], "more": true,
+            "snapshots": [{"id": "5-5", "name": "nightly"}], "more": true,
             "journal": [
                 {"revision": 1, "at": "t1", "kind": "volume", "id": "v", "from": null, "to": "creating", "cause": "create"},
+                {"revision": 3, "at": "t3", "kind": "snapshot", "id": "5-5", "from": "available", "to": "available", "cause": "create"},
+                {"revision": 4, "at": "t4", "kind": "attachment", "id": "abcd-1234", "from": "attached", "to": "detached", "cause": "detach"},
                 {"revision": 2, "at": "t2", "kind": "attachment", "id": "a", "from": "attaching", "to": "attached", "cause": "export",
                     "ended": {"operation": "attach", "how": "done", "durationMs": 1250}, "reason": {"code": "c", "message": "m"}},
             ],
@@ -223,10 +233,12 @@ mod tests {
         assert!(line("statusReason").contains("full (refused), since T"), "{got}");
         assert!(line("a ").contains("db-1") && line("a ").contains("nbd://x"), "{got}");
         assert!(
-            got.contains("clients of attachment a\n") && got.contains("no snapshots\n") && !got.contains("description"),
+            got.contains("clients of attachment a\n") && !got.contains("no snapshots\n") && !got.contains("description"),
             "{got}"
         );
         assert!(line("t1").contains("new -> creating") && line("t2").contains("attach done in 1.2 s"), "{got}");
+        assert!(line("t3").contains("snapshot nightly  stays available"), "{got}");
+        assert!(line("t4").contains("attachment abcd   attached -> detached"), "{got}");
         assert!(got.contains("and more: berth attachment list"), "{got}");
         assert!(!got.contains('\u{1b}'));
     }

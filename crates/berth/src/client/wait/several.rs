@@ -142,7 +142,7 @@ fn look(one: &mut Pending<'_>, body: Option<Value>) -> Option<(usize, Outcome<Va
 
 fn tell(meter: &Meter, pending: &[Pending<'_>], of: usize) {
     if let Some(first) = pending.first() {
-        let what = first.wait.kind.describe(&first.last, first.wait.id);
+        let what = first.wait.kind.call(&first.last, first.wait.id);
         let status = output::clean(first.last["status"].as_str().unwrap_or("?"));
         meter.say(&format!("{} of {of}; {what} is {status}", of - pending.len()), of - pending.len(), of);
     }
