@@ -80,6 +80,7 @@ test("empty lists teach the first step", async ({ browser, server }) => {
 });
 
 test("a whole life by clicking", async ({ browser, server }) => {
+  if (!(await server.call("GET", "/host/hosts")).length) await server.host("db-1");
   const page = await open(browser, server.base);
   await button(page, "Make the first volume").click();
   await dialog(page).getByLabel("Name").fill("data");
@@ -134,6 +135,8 @@ test("a whole life by clicking", async ({ browser, server }) => {
   await dialog(page).getByText("This cannot be undone").waitFor();
   await confirm(page, "Delete");
   await page.getByText("Gone since").waitFor();
+  await page.locator(".dot.end.here").waitFor();
+  await page.locator(".arrow.taken title").getByText("deleting → gone").waitFor({ state: "attached" });
 
   await page.getByRole("link", { name: "Close" }).click();
   await row(page, "data").click();
@@ -161,6 +164,8 @@ test("what failed says why, and is tried again", async ({ browser }) => {
     await page.locator(".timeline .loud").getByText(/Extending failed.*the pool is full/).waitFor();
     await page.locator(".box.error.here").waitFor();
     await page.locator(".arrow.taken").nth(3).waitFor();
+    const leads = await page.locator(".step").evaluateAll((steps) => steps.map((step) => step.title).sort());
+    assert.deepEqual(leads, ["Attach: leads to attaching", "Delete: leads to deleting", "Extend: leads to extending", "Recover", "Retry: leads to extending"]);
     await shot(page, "failed");
     const dark = await open(browser, page.url(), { scheme: "dark", height: 1120 });
     await status(dark, "error extending");
