@@ -14,7 +14,7 @@ import { Shape, Status, classNow, plainWords, spaced, wordNow } from "./status.j
 import { clonesOf, find, inPool, isServed, isWhole, lastSeen, ofHost, ofVolume } from "./store.js";
 import { connection } from "./stream.js";
 import { Timeline, useJournal } from "./timeline.js";
-import { Prose, advice, because, called, capital, gerund } from "./words.js";
+import { Prose, advice, because, called, capital, gerund, plain } from "./words.js";
 
 const HAS_JOURNAL = /^(volume|snapshot|attachment)$/;
 
@@ -32,7 +32,6 @@ function Opened({ kind, id }) {
   const heading = useRef(null);
   useEffect(() => {
     if (shown) document.title = `${called(kind, shown)} – Berth`;
-    return () => (document.title = "Berth");
   }, [shown && called(kind, shown)]);
   // Whoever opened it by the keyboard goes on from here.
   useEffect(() => heading.current?.focus({ preventScroll: true }), []);
@@ -41,7 +40,7 @@ function Opened({ kind, id }) {
   const before = useRef(word);
   useEffect(() => {
     if (object && before.current && before.current !== word) {
-      say(`${called(kind, object)} is ${word}${object.statusReason ? `: ${because(object.statusReason)}` : ""}`);
+      say(`${called(kind, object)} is ${word}${object.statusReason ? `: ${plain(because(object.statusReason))}` : ""}`);
     }
     before.current = word;
   }, [word]);
@@ -59,6 +58,7 @@ function Opened({ kind, id }) {
 
 function Unknown({ kind, journal }) {
   if (!isWhole.value) return html`<p class="hint">Waiting to be told of it…</p>`;
+  if (HAS_JOURNAL.test(kind) && !journal.isRead) return html`<p class="hint">Reading…</p>`;
   if (!journal.entries.length) return html`<p>There is no such ${kind}, or it is another tenant's.</p>`;
   return html`<p>This ${kind} is gone. What happened to it is kept for a while.</p>
     <h2>Timeline</h2>
@@ -177,13 +177,13 @@ function Facts({ kind, object }) {
       <${Fact} name="Host">${ref("host", object.hostId)}</${Fact}>
       <${Fact} name="Access">${object.attachMode === "ro" ? "read only" : "read and write"}</${Fact}>
       <${Fact} name="Reached by">${object.accessProtocol}</${Fact}>
+      ${object.toldStatus && html`<${Fact} name="To clients"><code>${object.toldStatus}</code></${Fact}>`}
       <${Connection} info=${object.connectionInfo} />`,
     pool: () => html`
       <${Fact} name="Used"><${Fill} pool=${object} /></${Fact}>
       <${Fact} name="Free">${bytes(object.freeCapacity * 2 ** 30)} of ${bytes(object.totalCapacity * 2 ** 30)}</${Fact}>
       <${Fact} name="Volumes">${count(inPool.value.get(object.id)?.length ?? 0)}</${Fact}>
-      <${Fact} name="Kept free">${bytes(object.reservedBytes)}</${Fact}>
-      ${object.reservableBytes !== null && html`<${Fact} name="Can still be promised">${bytes(object.reservableBytes)}</${Fact}>`}
+      <${Fact} name="Promised">${bytes(object.reservedBytes)}${object.reservableBytes === null ? "" : ` of at most ${bytes(object.reservableBytes)}`}</${Fact}>
       <${Fact} name="Answers since">${object.availability?.state === "up" && object.availability.since ? html`<${At} at=${object.availability.since} />` : "–"}</${Fact}>
       <${Fact} name="While it is down">new work is ${object.whenDown === "queue" ? "queued" : "refused"}</${Fact}>
       <${Fact} name="Zone">${object.availabilityZone}</${Fact}>
@@ -195,14 +195,17 @@ function Facts({ kind, object }) {
   return html`<dl class="facts">${described}${rows}${metadata}${made}${checked}${revision}${tenant}</dl>`;
 }
 
-/** How a client connects, as the exporter told it: what is typed first, its parts below. */
+/** How a client connects, as the exporter told it: what is typed; its parts are there for whoever asks. */
 function Connection({ info }) {
   const parts = Object.entries(info?.data ?? {}).filter(([, value]) => typeof value !== "object" && value !== "");
-  const isTyped = ([key]) => /^(uri|device)$/.test(key);
-  return [...parts.filter(isTyped), ...parts.filter((part) => !isTyped(part))].map(([key, value]) => {
-    const name = { uri: "Connect to", device: "Device", host: "Server" }[key] ?? capital(spaced(key));
-    return html`<${Fact} key=${key} name=${name}>${isTyped([key]) ? html`<${Copyable} text=${String(value)} />` : html`<code>${String(value)}</code>`}</${Fact}>`;
-  });
+  const typed = { uri: "Connect to", unixUri: "On this machine", device: "Device" };
+  const others = parts.filter(([key]) => !Object.hasOwn(typed, key));
+  return html`
+    ${Object.entries(typed).map(([key, name]) => info?.data?.[key] && html`<${Fact} key=${key} name=${name}><${Copyable} text=${String(info.data[key])} /></${Fact}>`)}
+    ${others.length > 0 && html`<${Fact} name="In parts"><details>
+      <summary>${others.length} ${others.length === 1 ? "value" : "values"}</summary>
+      <dl>${others.map(([key, value]) => html`<div key=${key}><dt>${spaced(key)}</dt><dd><code>${String(value)}</code></dd></div>`)}</dl>
+    </details></${Fact}>`}`;
 }
 
 /** A name that leads to the resource. */
@@ -267,9 +270,13 @@ function Clients({ attachments, isAlone }) {
   useEffect(() => {
     if (!ids || !isLive) return undefined;
     let isOver = false;
+    let isLooking = false;
     const look = async () => {
-      if (document.hidden) return;
+      // One look at a time: of two, the earlier may be answered later.
+      if (document.hidden || isLooking) return;
+      isLooking = true;
       const each = await Promise.all(ids.split(",").map((id) => read(pathOf("attachment", id)).catch(() => null)));
+      isLooking = false;
       if (!isOver) told.value = Object.fromEntries(each.filter(Boolean).map((one) => [one.id, one]));
     };
     look();

@@ -239,9 +239,39 @@ test("what happened is told as sentences", async ({ browser, server }) => {
     [{ from: "error", to: "error", cause: "look", reason: { message: full }, before: { reason: { message: full } } }, "A look at the backend confirmed that"],
     [{ from: "attached", to: "attaching", cause: "look at exports" }, "A look at what is exported showed it attaching"],
     [{ from: "deleted", to: null, cause: "expiry" }, "The record ended"],
+    [{ from: "attaching", to: "inUse", cause: "export" }, "Attaching ended: in use"],
+    [{ from: "available", to: "available", cause: "create", actor: "acme" }, "Clone asked for by acme"],
+    [{ from: "available", to: "available", cause: "create" }, "Making a clone ended"],
+    [{ from: "available", to: "available", cause: "snapshot" }, "Taking a snapshot ended"],
   ];
   for (const [entry, wanted] of rows) assert.equal(await tell(entry), wanted);
   return page;
+});
+
+test("what is seen of a pool, an attachment and a list is exact", async ({ browser }) => {
+  const server = await new Server(binary).start();
+  try {
+    const host = await server.host("db-3");
+    const volume = await server.volume("books", 5, { description: "of the company" });
+    const attachment = await server.attach(volume.id, host.id);
+    const page = await open(browser, server.base);
+    // What goes on comes before what is always so.
+    await row(page, "books").getByText("on db-3").waitFor();
+    const pool = (await server.call("GET", "/pools")).find((one) => one.id === volume.poolId);
+    await page.goto(`${server.base}/#/pools/${pool.id}`);
+    const gib = 2 ** 30;
+    assert.equal(pool.reservedBytes, 5 * gib);
+    await page.locator(".facts").getByText(/^5 GiB of at most [\d.]+ PiB$/).waitFor();
+    await page.goto(`${server.base}/#/attachments/${attachment.id}`);
+    await page.locator(".facts").getByText(/^nbd:\/\//).waitFor();
+    const part = page.locator(".facts details").getByText(attachment.connectionInfo.data.port, { exact: true });
+    assert.equal(await part.isVisible(), false, "its parts are for whoever asks");
+    await page.locator(".facts summary").click();
+    await part.waitFor();
+    return page;
+  } finally {
+    await server.stop();
+  }
 });
 
 test("what is not allowed tells why", async ({ browser, server }) => {
@@ -256,7 +286,14 @@ test("what is not allowed tells why", async ({ browser, server }) => {
   const attachment = await server.attach(volume.id, host.id);
   await dialog(page).getByRole("button", { name: "Delete", exact: true }).click();
   await page.getByRole("alert").getByText(/cannot delete volume busy: it is inUse; attachment .* exports it to host db-9/).waitFor();
-  await button(page, "Cancel").click();
+  // Marking text with the mouse beyond the dialog does not end it; a press beside it does.
+  await dialog(page).getByRole("heading").hover();
+  await page.mouse.down();
+  await page.mouse.move(4, 4);
+  await page.mouse.up();
+  assert.equal(await dialog(page).count(), 1);
+  await page.mouse.click(4, 4);
+  await dialog(page).waitFor({ state: "detached" });
   await status(page, "in use");
   await action(page, "Delete").click({ force: true });
   await page.getByText("Delete is not allowed while it is attached to db-9; detach it first.").waitFor();
@@ -279,6 +316,7 @@ test("a server that is killed and comes back", async ({ browser }) => {
     await page.getByText(/Reconnecting since \d\d:\d\d:\d\d/).waitFor();
     await page.locator(".away").getByText(/What you see is \d+ s old/).waitFor();
     await page.locator(".main.stale").waitFor();
+    assert.deepEqual(await violations(page), []);
     await shot(page, "away");
     await server.elsewhere(async () => {
       await server.call("DELETE", `/host/hosts/${leaving.id}`);
@@ -324,7 +362,10 @@ test("another tenant's page, and no page for what is no tenant", async ({ browse
   await button(page, "Show").click();
   await page.getByRole("heading", { name: "No volumes yet" }).waitFor();
   assert.match(page.url(), /tenant=acme/);
-  await page.getByRole("button", { name: "Tenant: acme" }).waitFor();
+  await page.getByRole("button", { name: "Tenant: acme" }).click();
+  await page.getByLabel("Act as tenant").press("Escape");
+  await page.getByLabel("Act as tenant").waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Tenant: acme" }).and(page.locator(":focus")).waitFor();
   await live(page);
   return page;
 });
@@ -369,6 +410,8 @@ test("the address says it all, and is believed in nothing", async ({ browser, se
   await page.getByRole("columnheader", { name: "Size" }).getByRole("button").click();
   await page.getByRole("columnheader", { name: "Size" }).getByRole("button").click();
   await row(page, "address-1").waitFor();
+  await page.locator("#said").getByText(/^2 of \d+ volumes$/).waitFor({ state: "attached" });
+  assert.equal(await page.title(), "Volumes – Berth");
   assert.match(page.url(), /#\/volumes\?q=address&sort=size&dir=desc$/);
   await page.reload();
   await page.locator(".window .row").first().getByText("address-2").waitFor();
