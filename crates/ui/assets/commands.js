@@ -230,7 +230,7 @@ export async function send({ kind, word, id, key }, values) {
   const [method, path, body] = command.send(object, values);
   const made = await call(method, path, body, { key: method === "POST" ? key : undefined });
   if (command.opens && made?.id) {
-    store.put({ kind: command.opens, id: made.id, object: made });
+    store.putMade(command.opens, made);
     location.hash = hrefOf(command.opens, made.id);
   }
   if (kind === "host" && word === "delete") go({ open: null });

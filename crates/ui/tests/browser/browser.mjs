@@ -18,8 +18,16 @@ export async function launch() {
 /** What the browser says of a server that was killed on purpose. */
 const EXPECTED = /net::ERR_|EventSource's response|status of (409|404|503)/;
 
-/** A page of its own, on which `complaints` are kept: broken scripts, and whatever the policy forbade. */
-export async function open(browser, url, { width = 1280, height = 800, scheme = "light", motion = "reduce" } = {}) {
+/** Whether the page is looked at: a page of a browser without a screen always is, unless it is told otherwise. */
+const look = (isHidden) => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+export const hide = (page) => page.evaluate(look, true);
+export const show = (page) => page.evaluate(look, false);
+
+/** A page of its own, with a `clock` that the test can put forward and `hidden` from the beginning if that is asked for; on which `complaints` are kept: broken scripts, and whatever the policy forbade. */
+export async function open(browser, url, { width = 1280, height = 800, scheme = "light", motion = "reduce", clock = false, hidden = false } = {}) {
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: scheme,
@@ -30,6 +38,8 @@ export async function open(browser, url, { width = 1280, height = 800, scheme = 
   context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   page.complaints = [];
+  if (clock) await page.clock.install();
+  if (hidden) await page.addInitScript(look, true);
   page.on("pageerror", (error) => page.complaints.push(`${error.message}\n${error.stack}`));
   page.on("console", (message) => {
     if (/error|warning/.test(message.type()) && !EXPECTED.test(message.text())) page.complaints.push(message.text());

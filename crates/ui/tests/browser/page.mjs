@@ -5,8 +5,9 @@
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { launch, live, open, violations } from "./browser.mjs";
+import { PATIENCE, hide, launch, live, open, show, violations } from "./browser.mjs";
 import { many } from "./many.mjs";
+import { Relay } from "./relay.mjs";
 import { Server } from "./server.mjs";
 
 const [binary, ...options] = process.argv.slice(2);
@@ -32,6 +33,15 @@ const confirm = async (page, verb) => {
   await dialog(page).waitFor({ state: "detached" });
 };
 const tab = (page, name) => page.getByRole("navigation").getByRole("link", { name }).click();
+
+/** Waits until it is so. */
+async function until(isSo, what) {
+  const end = Date.now() + PATIENCE;
+  while (!isSo()) {
+    if (Date.now() > end) assert.fail(`${what}: it did not come to that`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
 
 /** A frame at sixty a second, in milliseconds. */
 const FRAME = 1000 / 60;
@@ -345,6 +355,165 @@ test("a server that is killed and comes back", async ({ browser }) => {
     await page.getByRole("heading", { name: "No volumes yet" }).waitFor();
     await server.volume("first");
     await row(page, "first").getByText("available").waitFor();
+    return page;
+  } finally {
+    await server.stop();
+  }
+});
+
+test("what went while nothing was told is not shown any more", async ({ browser }) => {
+  const server = await new Server(binary).start();
+  const relay = await new Relay().start(server.base);
+  try {
+    const host = await server.host("leaves");
+    await server.volume("stays");
+    const doomed = await server.volume("doomed");
+    const page = await open(browser, relay.base);
+    await row(page, "doomed").click();
+    await status(page, "available");
+    await live(page);
+    relay.cut();
+    await page.locator(".main.stale").waitFor();
+    await server.call("DELETE", `/block/volumes/${doomed.id}`);
+    await server.call("DELETE", `/host/hosts/${host.id}`);
+    await server.volume("came");
+    // The place is lost, and what is told anew breaks off in the midst: that tells of nothing that it is gone.
+    const broken = relay.breakNext();
+    relay.mend();
+    await broken;
+    await live(page);
+    await page.getByText("Gone since").waitFor();
+    await row(page, "doomed").waitFor({ state: "detached" });
+    await row(page, "stays").waitFor();
+    await row(page, "came").waitFor();
+    await page.getByRole("navigation").getByRole("link", { name: "Hosts 0" }).waitFor();
+    await page.getByRole("navigation").getByRole("link", { name: "Volumes 2" }).waitFor();
+    return page;
+  } finally {
+    relay.stop();
+    await server.stop();
+  }
+});
+
+test("a lost place is begun anew, without what went meanwhile", async ({ browser }) => {
+  const server = await new Server(binary).start();
+  const relay = await new Relay().start(server.base);
+  try {
+    const doomed = await server.volume("doomed");
+    for (const name of ["a", "b", "c"]) await server.volume(name);
+    const page = await open(browser, `${relay.base}/#/volumes/${doomed.id}`);
+    await live(page);
+    await page.locator(".timeline").getByText("Creating done").waitFor();
+    relay.cut();
+    await page.locator(".main.stale").waitFor();
+    await server.call("DELETE", `/block/volumes/${doomed.id}`);
+    await server.volume("d");
+    relay.loseNext();
+    relay.mend();
+    await live(page);
+    await page.getByText("Gone since").waitFor();
+    for (const name of ["a", "b", "c", "d"]) await row(page, name).waitFor();
+    assert.equal(await page.locator(".window .row").count(), 4);
+    // Its past was read anew, once.
+    await page.locator(".timeline").getByText("Deleting done").waitFor();
+    assert.equal(await page.locator(".timeline").getByText("Creating done").count(), 1);
+    return page;
+  } finally {
+    relay.stop();
+    await server.stop();
+  }
+});
+
+test("a tab that nobody looks at lets go of its connection", async ({ browser, server }) => {
+  const relay = await new Relay().start(server.base);
+  try {
+    const doomed = await server.volume("unseen");
+    const page = await open(browser, relay.base, { clock: true });
+    await row(page, "unseen").waitFor();
+    await live(page);
+    await until(() => relay.streams.size === 1, "one stream");
+    await hide(page);
+    await page.clock.fastForward(119_000);
+    await live(page);
+    assert.equal(relay.streams.size, 1, "for two minutes it is kept");
+    await page.clock.fastForward(2_000);
+    await page.locator(".connection.paused").waitFor();
+    await until(() => relay.streams.size === 0, "no stream");
+    await page.getByText(/Paused while nobody looked since/).waitFor();
+    await server.call("DELETE", `/block/volumes/${doomed.id}`);
+    await server.volume("afterwards");
+    assert.equal(await row(page, "unseen").count(), 1, "nothing is told meanwhile");
+    await show(page);
+    await row(page, "afterwards").waitFor();
+    await row(page, "unseen").waitFor({ state: "detached" });
+    await live(page);
+    assert.equal(relay.streams.size, 1);
+    // One that is looked at again in time keeps it.
+    await hide(page);
+    await page.clock.fastForward(100_000);
+    await show(page);
+    await page.clock.fastForward(100_000);
+    await live(page);
+    await page.context().close();
+    // One that was never looked at.
+    const behind = await open(browser, relay.base, { clock: true, hidden: true });
+    await live(behind);
+    await behind.clock.fastForward(121_000);
+    await behind.locator(".connection.paused").waitFor();
+    await until(() => relay.streams.size === 0, "no stream");
+    return behind;
+  } finally {
+    relay.stop();
+  }
+});
+
+test("what is told late changes nothing that is newer", async ({ browser, server }) => {
+  const page = await open(browser, server.base);
+  await live(page);
+  const held = await page.evaluate(async () => {
+    const store = await import("/ui/store.js");
+    const id = "00000000-0000-4000-8000-00000000000a";
+    const object = { id, name: "late", status: "available", revision: 5 };
+    const operation = { kind: "extend", startedAt: "2026-01-01T12:00:00Z", progress: 10 };
+    const seen = [];
+    const look = () => seen.push(store.find("volume", id));
+    store.put({ kind: "volume", id, object: { ...object, revision: 4, status: "extending", operation } });
+    store.progress({ kind: "volume", id, operation: { ...operation, progress: 50 } });
+    look();
+    store.put({ kind: "volume", id, object });
+    store.progress({ kind: "volume", id, operation: { ...operation, progress: 90 } });
+    look();
+    store.put({ kind: "volume", id, object: { ...object, revision: 4 } });
+    look();
+    store.remove({ kind: "volume", id });
+    store.putMade("volume", object);
+    look();
+    return seen.map((one) => one && [one.revision, one.operation?.progress ?? null]);
+  });
+  assert.deepEqual(held, [[4, 50], [5, null], [5, null], null]);
+  return page;
+});
+
+test("attachments in the words of OpenSDS' own clients", async ({ browser }) => {
+  const config = '[opensds]\nattachment-words = "legacy"\n';
+  const server = await new Server(binary, { config, failPoints: "before engine: unexport call=sleep 2500@1" }).start();
+  try {
+    const host = await server.host("db-1");
+    const volume = await server.volume("spoken");
+    const made = await server.call("POST", "/block/attachments", { volumeId: volume.id, hostId: host.id });
+    await server.settled("attachments", made.id, "available");
+    const page = await open(browser, `${server.base}/#/attachments/${made.id}`);
+    await status(page, "attached");
+    await page.locator(".box.here").getByText("attached", { exact: true }).waitFor();
+    await page.locator(".state").getByText(/Exported to exactly the host named/).waitFor();
+    await page.locator(".facts").getByText("available", { exact: true }).waitFor();
+    await page.locator(".step").getByText("Detach").click();
+    await confirm(page, "Detach");
+    await page.locator(".box.here.transient").getByText("attached", { exact: true }).waitFor();
+    await page.locator(".operation").getByText("Detaching").waitFor();
+    await page.getByText("Gone since").waitFor();
+    await page.locator(".box.here").getByText("detached", { exact: true }).waitFor();
+    await page.getByRole("heading", { name: "Nothing is attached" }).waitFor();
     return page;
   } finally {
     await server.stop();
