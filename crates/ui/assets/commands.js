@@ -5,6 +5,7 @@
 
 import { signal } from "./dom.js";
 import { call, newKey, pathOf } from "./api.js";
+import { clientsOf } from "./clients.js";
 import { bytes, clock, short, title } from "./format.js";
 import { go, hrefOf } from "./route.js";
 import { spaced } from "./status.js";
@@ -46,11 +47,6 @@ function protocols(volume) {
   const told = store.find("pool", volume.poolId)?.extras?.ioConnectivity?.accessProtocol ?? "nbd";
   const words = { nbd: "NBD, over the network", local: "a loop device of the controller's machine" };
   return told.split(",").filter(Boolean).map((word) => [word, words[word] ?? word]);
-}
-
-function clientsOf(attachment) {
-  const clients = attachment.clients ?? [];
-  return clients.length ? `${several(clients.length, "client")} connected (${clients.map((one) => one.address).join(", ")})` : "";
 }
 
 export const COMMANDS = {
@@ -182,10 +178,13 @@ const RECOVERING = "The backend is asked what is true, and the status follows th
 
 function detaching(attachment, force) {
   if (!attachment) return "";
-  const clients = clientsOf(attachment);
-  const host = hostName(attachment.hostId);
-  if (force) return `${host} loses ${volumeName(attachment.volumeId)} at once${clients ? `; ${clients} are cut, and what they have not flushed is lost` : ""}.`;
-  return `${host} loses ${volumeName(attachment.volumeId)} once its clients have left${clients ? `: ${clients}` : ""}. If they stay, it fails and says so.`;
+  const loses = `${hostName(attachment.hostId)} loses ${volumeName(attachment.volumeId)}`;
+  const known = clientsOf(attachment.id)?.clients;
+  const names = listed((known ?? []).map((one) => one.address));
+  const are = known?.length === 1 ? "is" : "are";
+  if (force) return known?.length ? `${loses} at once: ${names} ${are} cut, and what was not flushed is lost.` : `${loses} at once.`;
+  const now = !known ? "" : known.length ? `: ${names} ${are} connected now` : "; nobody is connected now";
+  return `${loses} once its clients have left${now}.${known?.length === 0 ? "" : " If they stay, it fails and says so."}`;
 }
 
 function retrying(object) {

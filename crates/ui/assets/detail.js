@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef, useSignal } from "./dom.js";
 import { say } from "./announce.js";
-import { pathOf, read } from "./api.js";
+import { clientsOf, useClients } from "./clients.js";
 import { At, Since, now } from "./clock.js";
 import { Fill } from "./columns.js";
 import { COMMANDS, ask, isAllowed, offered, whyNot } from "./commands.js";
@@ -12,7 +12,6 @@ import { statusOf } from "./machine.js";
 import { ADMINISTRATOR, here, hrefOf, route } from "./route.js";
 import { Shape, Status, classNow, plainWords, spaced, wordNow } from "./status.js";
 import { clonesOf, find, inPool, isServed, isWhole, lastSeen, ofHost, ofVolume } from "./store.js";
-import { connection } from "./stream.js";
 import { Timeline, useJournal } from "./timeline.js";
 import { Prose, advice, because, called, capital, gerund, plain } from "./words.js";
 
@@ -260,35 +259,14 @@ function Related({ kind, object }) {
 
 const Linked = ({ kind, object, name }) => html`<li><a href=${hrefOf(kind, object.id)}>${name}</a><${Status} kind=${kind} object=${object} /></li>`;
 
-/** How often clients are asked for: what they do changes without a revision, so the stream does not tell it. */
-const CLIENTS_EVERY = 3_000;
-
 function Clients({ attachments, isAlone }) {
-  const told = useSignal({});
-  const ids = attachments.filter(isServed).map((one) => one.id).join();
-  const isLive = connection.value.state === "live";
-  useEffect(() => {
-    if (!ids || !isLive) return undefined;
-    let isOver = false;
-    let isLooking = false;
-    const look = async () => {
-      // One look at a time: of two, the earlier may be answered later.
-      if (document.hidden || isLooking) return;
-      isLooking = true;
-      const each = await Promise.all(ids.split(",").map((id) => read(pathOf("attachment", id)).catch(() => null)));
-      isLooking = false;
-      if (!isOver) told.value = Object.fromEntries(each.filter(Boolean).map((one) => [one.id, one]));
-    };
-    look();
-    const timer = setInterval(look, CLIENTS_EVERY);
-    return () => {
-      isOver = true;
-      clearInterval(timer);
-    };
-  }, [ids, isLive]);
-  const rows = attachments.flatMap((one) => (told.value[one.id]?.clients ?? []).map((client) => ({ client, one, size: told.value[one.id].sizeBytes })));
+  useClients(attachments.filter(isServed));
+  const rows = attachments.flatMap((one) => {
+    const { clients, sizeBytes } = clientsOf(one.id) ?? { clients: [] };
+    return clients.map((client) => ({ client, one, size: sizeBytes }));
+  });
   if (!rows.length) {
-    const isKnown = attachments.every((one) => Array.isArray(told.value[one.id]?.clients));
+    const isKnown = attachments.every((one) => clientsOf(one.id));
     return isAlone ? html`<p class="hint">${isKnown ? "Nobody is connected." : attachments[0].status === "attached" ? "Not known yet." : "Nobody: it is not exported."}</p>` : null;
   }
   return html`<ul class="clients">

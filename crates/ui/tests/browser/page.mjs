@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { PATIENCE, hide, launch, live, open, show, violations } from "./browser.mjs";
 import { many } from "./many.mjs";
+import { client } from "./nbd.mjs";
 import { Relay } from "./relay.mjs";
 import { Server } from "./server.mjs";
 
@@ -278,6 +279,32 @@ test("what is seen of a pool, an attachment and a list is exact", async ({ brows
     assert.equal(await part.isVisible(), false, "its parts are for whoever asks");
     await page.locator(".facts summary").click();
     await part.waitFor();
+    return page;
+  } finally {
+    await server.stop();
+  }
+});
+
+test("clients are seen, and whoever cuts them is told so", async ({ browser }) => {
+  const server = await new Server(binary).start();
+  try {
+    const host = await server.host("db-4");
+    const volume = await server.volume("used");
+    const attachment = await server.attach(volume.id, host.id);
+    const page = await open(browser, `${server.base}/#/volumes/${volume.id}`);
+    await action(page, "Detach").click();
+    await dialog(page).getByText("db-4 loses used once its clients have left; nobody is connected now.").waitFor();
+    await button(page, "Cancel").click();
+    const user = await client(attachment.connectionInfo.data.uri);
+    await page.locator(".clients").getByText(user.address).waitFor();
+    await page.locator(".clients").getByText(/^read 4 KiB, wrote 0 B/).waitFor();
+    await action(page, "Detach").click();
+    await dialog(page).getByText(`once its clients have left: ${user.address} is connected now. If they stay, it fails`).waitFor();
+    await dialog(page).getByLabel("By force").check();
+    await dialog(page).getByText(`db-4 loses used at once: ${user.address} is cut, and what was not flushed is lost.`).waitFor();
+    await confirm(page, "Detach");
+    await status(page, "available");
+    await user.ended;
     return page;
   } finally {
     await server.stop();
