@@ -34,7 +34,10 @@ function Page() {
 
 function Tabs() {
   const { kind } = route.value;
-  return html`<nav class="tabs" aria-label="Lists">
+  const frame = useRef(null);
+  // Where there is no room for all, the present one is seen.
+  useEffect(() => frame.current.querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" }), [kind]);
+  return html`<nav class="tabs" aria-label="Lists" ref=${frame}>
     ${Object.values(LISTS).map((one) => html`<a
         key=${one}
         href=${here(one === kind ? { open: null } : { kind: one, open: null, q: "", status: [], sort: null })}

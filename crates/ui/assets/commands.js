@@ -215,6 +215,7 @@ export function whyNot(kind, object, word) {
   if (operation) return `${what} has to wait: ${gerund(operation.kind)} runs since ${clock(operation.startedAt)}.${may}`;
   const used = kind === "volume" ? live(object) : [];
   if (used.length && /^(delete|forget)$/.test(word)) return `${what} is not allowed while it is attached to ${listed(used.slice(0, 3).map((one) => hostName(one.hostId)))}; detach it first.`;
+  if (used.length && word === "attach" && !object.multiAttach) return `${what} is not allowed: it is for one host at a time, and attached to ${hostName(used[0].hostId)}; detach it there first.`;
   const writers = used.filter((one) => one.attachMode !== "ro");
   if (word === "snapshot" && writers.length) return `${what} is not allowed: ${listed(writers.slice(0, 3).map((one) => hostName(one.hostId)))} may write to it, and its pool cannot copy one moment of it meanwhile. Detach it first, or use a pool with reflinks.`;
   if (word === "retry") return `Nothing has failed that could be tried again: it is ${spaced(object.status)}.`;

@@ -86,12 +86,13 @@ function Body({ kind, object, gone, journal }) {
 function State({ kind, object, gone }) {
   if (gone) return html`<p class="state over"><${Shape} of="final" /> Gone since <${At} at=${gone.at} /></p>`;
   if (kind === "host") return null;
-  const { statusReason: reason, operation, health } = object;
+  const { statusReason: reason, operation, health, availability } = object;
   const of = classNow(kind, object);
   const promise = statusOf(kind, object.status)?.promise;
+  const since = reason?.since ?? availability?.since;
   return html`<div class="state ${of}">
-    <p class="now"><${Status} kind=${kind} object=${object} />${reason?.since ? html`<span class="hint">since <${At} at=${reason.since} /></span>` : ""}</p>
-    ${kind === "pool" && object.availability?.message && html`<p><${Prose} text=${object.availability.message} /></p>`}
+    <p class="now"><${Status} kind=${kind} object=${object} />${since ? html`<span class="hint">since <${At} at=${since} /></span>` : ""}</p>
+    ${availability?.message && html`<p class="why"><${Prose} text=${capital(availability.message)} />.</p>`}
     ${reason && html`<p class="why"><${Prose} text=${capital(reason.message)} />.</p>
       <p class="hint">${advice(reason.code)}</p>`}
     ${!reason && promise && html`<p class="hint">${capital(plainWords(promise))}.</p>`}
@@ -183,7 +184,6 @@ function Facts({ kind, object }) {
       <${Fact} name="Free">${bytes(object.freeCapacity * 2 ** 30)} of ${bytes(object.totalCapacity * 2 ** 30)}</${Fact}>
       <${Fact} name="Volumes">${count(inPool.value.get(object.id)?.length ?? 0)}</${Fact}>
       <${Fact} name="Promised">${bytes(object.reservedBytes)}${object.reservableBytes === null ? "" : ` of at most ${bytes(object.reservableBytes)}`}</${Fact}>
-      <${Fact} name="Answers since">${object.availability?.state === "up" && object.availability.since ? html`<${At} at=${object.availability.since} />` : "–"}</${Fact}>
       <${Fact} name="While it is down">new work is ${object.whenDown === "queue" ? "queued" : "refused"}</${Fact}>
       <${Fact} name="Zone">${object.availabilityZone}</${Fact}>
       <${Fact} name="Reached by">${object.extras?.ioConnectivity?.accessProtocol?.replaceAll(",", ", ")}</${Fact}>`,

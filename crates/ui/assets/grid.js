@@ -143,8 +143,12 @@ function Row({ kind, object, place, isOpen, isActive }) {
     class="row ${isOpen ? "open" : ""} ${isActive ? "active" : ""} ${object.health?.code ? "doubtful" : ""}"
     onClick=${open}
   >
-    ${COLUMNS[kind].map((one, index) => html`<div role="gridcell" aria-colindex=${index + 1} class=${cell(one)} key=${one.key}>
-        ${one.name ? html`<a href=${to} tabindex="-1" draggable="false">${one.cell(object)}</a>` : one.cell(object)}
-      </div>`)}
+    ${COLUMNS[kind].map((one, index) => {
+      const held = one.cell(object);
+      // Words that have no room are told to whoever points at them.
+      return html`<div role="gridcell" aria-colindex=${index + 1} class=${cell(one)} key=${one.key} title=${typeof held === "string" && held ? held : undefined}>
+        ${one.name ? html`<a href=${to} tabindex="-1" draggable="false">${held}</a>` : held}
+      </div>`;
+    })}
   </div>`;
 }

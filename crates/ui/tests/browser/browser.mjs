@@ -55,11 +55,12 @@ export async function open(browser, url, { width = 1280, height = 800, scheme = 
 /** Waits until the page is told of changes. */
 export const live = (page) => page.locator(".connection.live").waitFor();
 
-/** What axe-core finds wrong with the page as it is now; nothing, one hopes. */
-export async function violations(page) {
-  await page.evaluate(AXE);
-  const { violations: found, passes } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations", "passes"] }));
+/** What axe-core finds wrong with the page as it is now, by all rules or by these; nothing, one hopes. */
+export async function violations(page, rules = null) {
+  if (!(await page.evaluate(() => Boolean(globalThis.axe)))) await page.evaluate(AXE);
+  const options = { resultTypes: ["violations"], ...(rules && { runOnly: { type: "rule", values: rules } }) };
+  const { violations: found, passes } = await page.evaluate((chosen) => globalThis.axe.run(document, chosen), options);
   // A rule set that looked at nothing would find nothing.
-  if (passes.length < 15) throw new Error(`axe-core passed ${passes.length} rules only: was it run?`);
+  if (passes.length < (rules?.length ?? 15)) throw new Error(`axe-core passed ${passes.length} rules only: was it run?`);
   return found.map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
 }
