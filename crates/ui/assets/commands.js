@@ -7,7 +7,7 @@ import { signal } from "./dom.js";
 import { call, newKey, pathOf } from "./api.js";
 import { clientsOf } from "./clients.js";
 import { bytes, clock, short, title } from "./format.js";
-import { go, hrefOf } from "./route.js";
+import { go, hrefOf, route } from "./route.js";
 import { spaced } from "./status.js";
 import * as store from "./store.js";
 import { called, gerund } from "./words.js";
@@ -228,8 +228,10 @@ export async function send({ kind, word, id, key }, values) {
   const command = COMMANDS[kind][word];
   const object = id ? store.find(kind, id) : null;
   const [method, path, body] = command.send(object, values);
+  const { tenant } = route.value;
   const made = await call(method, path, body, { key: method === "POST" ? key : undefined });
-  if (command.opens && made?.id) {
+  // Whoever has gone on to another tenant's page meanwhile stays there.
+  if (command.opens && made?.id && route.value.tenant === tenant) {
     store.putMade(command.opens, made);
     location.hash = hrefOf(command.opens, made.id);
   }

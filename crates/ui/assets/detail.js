@@ -60,6 +60,7 @@ function Unknown({ kind, journal }) {
   if (HAS_JOURNAL.test(kind) && !journal.isRead) return html`<p class="hint">Reading…</p>`;
   if (!journal.entries.length) return html`<p>There is no such ${kind}, or it is another tenant's.</p>`;
   return html`<p>This ${kind} is gone. What happened to it is kept for a while.</p>
+    <section class="part" aria-label="States"><${Diagram} kind=${kind} object=${null} journal=${journal.entries} /></section>
     <h2>Timeline</h2>
     <${Timeline} kind=${kind} journal=${journal} />`;
 }

@@ -443,11 +443,17 @@ test("a lost place is begun anew, without what went meanwhile", async ({ browser
     relay.mend();
     await live(page);
     await page.getByText("Gone since").waitFor();
+    await page.locator(".box.here").waitFor({ state: "detached" });
     for (const name of ["a", "b", "c", "d"]) await row(page, name).waitFor();
     assert.equal(await page.locator(".window .row").count(), 4);
     // Its past was read anew, once.
     await page.locator(".timeline").getByText("Deleting done").waitFor();
     assert.equal(await page.locator(".timeline").getByText("Creating done").count(), 1);
+    // Whoever comes later is told what happened to it, by those who were not there either.
+    await page.reload();
+    await page.getByText("This volume is gone.").waitFor();
+    await page.locator(".dot.end.here").waitFor();
+    await page.locator(".timeline").getByText("Deleting done").waitFor();
     return page;
   } finally {
     relay.stop();
@@ -493,6 +499,28 @@ test("a tab that nobody looks at lets go of its connection", async ({ browser, s
     await behind.locator(".connection.paused").waitFor();
     await until(() => relay.streams.size === 0, "no stream");
     return behind;
+  } finally {
+    relay.stop();
+  }
+});
+
+test("a stream that says nothing is begun again", async ({ browser, server }) => {
+  const relay = await new Relay().start(server.base);
+  try {
+    const page = await open(browser, relay.base, { clock: true });
+    await live(page);
+    relay.hold();
+    await page.clock.fastForward(50_000);
+    await page.locator(".main.stale").waitFor();
+    await page.getByText(/What you see is \d+ s old/).waitFor();
+    await until(() => relay.held === 1, "it is asked for again");
+    // The next one hangs before it has said anything.
+    await page.clock.fastForward(50_000);
+    await until(() => relay.held === 2, "and again");
+    relay.release();
+    await page.clock.fastForward(50_000);
+    await live(page);
+    return page;
   } finally {
     relay.stop();
   }

@@ -7,7 +7,10 @@ const STREAM = /^\/v1beta\/[^/]+\/block\/events/;
 export class Relay {
   /** The answers of the event streams that pass now. */
   streams = new Set();
+  /** How many were not answered. */
+  held = 0;
   #isCut = false;
+  #isHeld = false;
   /** What is done to the next stream instead of passing it on as it is. */
   #next = null;
   #isWhole = true;
@@ -31,6 +34,16 @@ export class Relay {
     this.#isCut = false;
   }
 
+  /** Streams stay, and nothing passes over them any more, as where a network has swallowed them. New ones are not answered. */
+  hold() {
+    this.#isHeld = true;
+  }
+
+  /** Streams that begin from here on pass. */
+  release() {
+    this.#isHeld = false;
+  }
+
   /** The next stream begins at a place that no journal has. */
   loseNext() {
     this.#next = () => {};
@@ -51,6 +64,7 @@ export class Relay {
   #pass(base, asked, response) {
     const isStream = STREAM.test(asked.url);
     if (isStream && this.#isCut) return response.destroy();
+    if (isStream && this.#isHeld) return void (this.held += 1);
     const broken = isStream ? this.#next : null;
     if (broken) this.#next = null;
     const { "last-event-id": _, ...fresh } = asked.headers;
@@ -62,7 +76,7 @@ export class Relay {
         response.on("close", () => this.streams.delete(response));
       }
       if (broken && !this.#isWhole) this.#half(answer, response, broken);
-      else answer.pipe(response);
+      else answer.on("data", (bytes) => (isStream && this.#isHeld) || response.write(bytes)).on("end", () => response.end());
     });
     passed.on("error", () => response.destroy());
     response.on("close", () => passed.destroy());
