@@ -3,6 +3,8 @@
 // - An object is never changed, only replaced: who holds one can tell by identity whether it is news.
 // - Attachments are held in the words of the state machine and of the journal, also where a server speaks of them in others.
 // - Views are told in batches (see `flush`), so that ten thousand changes are drawn once.
+// - What is over but for its tombstone is told as such, and the tombstone's own end is not: it goes with its volume, or as the oldest
+//   of more than OVER_MAX.
 // - What is gone is kept for a while (as many as GONE_MAX) with the time, so that a resource that is open can say that it is gone.
 
 import { batch, computed, signal } from "./dom.js";
@@ -15,6 +17,10 @@ let maps = fresh();
 /** The snapshot that is being told; it takes the place of `maps` once it is whole. */
 let incoming = null;
 const gone = new Map();
+/** How many tombstones are kept. The server keeps 64 of a volume, and each for an hour unless it is told otherwise. */
+const OVER_MAX = 1000;
+/** The kind and the id of each, the oldest first. */
+const over = new Map();
 /** The journal does not tell how many tries an operation took: who watched it knows. */
 const tried = new Map();
 
@@ -115,6 +121,7 @@ export function put({ kind, id, object: told, transition }) {
   // A revision that is older than what is held comes from a place in the stream that was seen already.
   if (held?.revision > object.revision) return;
   into.set(id, object);
+  if (isOver(kind, object)) bury(kind, id);
   // The very first snapshot is shown as it comes: an empty page for its length would say less.
   if (!isWhole.value) maps[kind].set(id, object);
   touch(kind);
@@ -129,8 +136,25 @@ export function remove({ kind, id }) {
   if (!maps[kind]) return;
   const last = maps[kind].get(id);
   incoming?.[kind]?.delete(id);
+  over.delete(`${kind} ${id}`);
   if (maps[kind].delete(id)) remember(kind, id, last);
   touch(kind);
+  if (kind !== "volume") return;
+  for (const [of, tombstone] of [...over.values()]) {
+    const held = incoming?.[of]?.get(tombstone) ?? maps[of].get(tombstone);
+    if (held?.volumeId === id) remove({ kind: of, id: tombstone });
+  }
+}
+
+const isOver = (kind, object) => (kind === "snapshot" && object.status === "deleted") || (kind === "attachment" && !isServed(object));
+
+function bury(kind, id) {
+  const key = `${kind} ${id}`;
+  over.delete(key);
+  over.set(key, [kind, id]);
+  if (over.size <= OVER_MAX) return;
+  const [[of, oldest]] = over.values();
+  remove({ kind: of, id: oldest });
 }
 
 /** What runs has got further. It has no revision: what has ended since, or given way to another, is told by what is held. */
@@ -150,6 +174,7 @@ export function whole() {
     touch(kind);
   }
   incoming = null;
+  for (const [key, [kind, id]] of over) if (!maps[kind].has(id)) over.delete(key);
   flush();
   isWhole.value = true;
 }
@@ -160,6 +185,7 @@ export function clear() {
   incoming = null;
   gone.clear();
   tried.clear();
+  over.clear();
   isWhole.value = false;
   for (const kind of KINDS) touch(kind);
   flush();

@@ -579,6 +579,28 @@ test("attachments in the words of OpenSDS' own clients", async ({ browser }) => 
   }
 });
 
+test("tombstones go with their volume, and are not gathered without end", async ({ browser, server }) => {
+  const page = await open(browser, server.base);
+  await live(page);
+  const held = await page.evaluate(async () => {
+    const store = await import("/ui/store.js");
+    const idOf = (number) => `00000000-0000-4000-8000-${String(number).padStart(12, "0")}`;
+    const put = (kind, number, more) => store.put({ kind, id: idOf(number), object: { id: idOf(number), name: "x", revision: number, ...more } });
+    const there = (kind, number) => store.find(kind, idOf(number)) !== null;
+    put("volume", 1, { status: "available" });
+    put("snapshot", 2, { status: "deleted", volumeId: idOf(1) });
+    put("attachment", 3, { status: "deleted", volumeId: idOf(1) });
+    put("attachment", 4, { status: "detached", volumeId: idOf(9) });
+    const before = [there("snapshot", 2), there("attachment", 3), there("attachment", 4)];
+    store.remove({ kind: "volume", id: idOf(1) });
+    const after = [there("snapshot", 2), there("attachment", 3), there("attachment", 4)];
+    for (let number = 5; number < 1105; number += 1) put("attachment", number, { status: "detached", volumeId: idOf(9) });
+    return { before, after, oldest: there("attachment", 4), latest: there("attachment", 1104), count: store.all("attachment").size };
+  });
+  assert.deepEqual(held, { before: [true, true, true], after: [false, false, true], oldest: false, latest: true, count: 1000 });
+  return page;
+});
+
 test("another tenant's page, and no page for what is no tenant", async ({ browser, server }) => {
   const page = await open(browser, server.base);
   await live(page);
