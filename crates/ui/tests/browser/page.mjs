@@ -39,7 +39,7 @@ const tab = (page, name) => page.getByRole("navigation").getByRole("link", { nam
 async function until(isSo, what) {
   const end = Date.now() + PATIENCE;
   while (!(await isSo())) {
-    if (Date.now() > end) assert.fail(`${what}: it did not come to that`);
+    if (Date.now() > end) assert.fail(`${typeof what === "string" ? what : what()}: it did not come to that`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -575,6 +575,69 @@ test("attachments in the words of OpenSDS' own clients", async ({ browser }) => 
     await page.getByRole("heading", { name: "Nothing is attached" }).waitFor();
     return page;
   } finally {
+    await server.stop();
+  }
+});
+
+test("what is shown is what is, after much at once and a stream that breaks", async ({ browser }) => {
+  const server = await new Server(binary, { slow: 10 }).start();
+  const relay = await new Relay().start(server.base);
+  try {
+    const host = await server.host("db-5");
+    const page = await open(browser, relay.base);
+    await live(page);
+    let done = 0;
+    // What is refused, as something else runs, is as good: the page sees what is.
+    const ask = (...request) => server.call(...request).then(() => (done += 1), () => {});
+    const allowing = async (collection, word, turn) => {
+      const able = (await server.call("GET", `/block/${collection}?limit=1000`)).filter((one) => one.allowed.includes(word));
+      return able.length ? able[(turn * 7) % able.length].id : null;
+    };
+    const acts = [
+      ["volumes", "", (id, turn) => ask("POST", "/block/volumes", { name: `v${turn}`, size: 1 })],
+      ["volumes", "snapshot", (id, turn) => ask("POST", "/block/snapshots", { volumeId: id, name: `s${turn}` })],
+      ["volumes", "attach", (id) => ask("POST", "/block/attachments", { volumeId: id, hostId: host.id })],
+      ["volumes", "", (id, turn) => ask("POST", "/block/volumes", { name: `w${turn}`, size: 1 })],
+      ["attachments", "detach", (id) => ask("DELETE", `/block/attachments/${id}`)],
+      ["volumes", "extend", (id) => ask("POST", `/block/volumes/${id}/resize`, { newSize: 2 })],
+      ["volumes", "delete", (id) => ask("DELETE", `/block/volumes/${id}?cascade=true`)],
+    ];
+    const step = async (turn) => {
+      const [collection, word, act] = acts[turn % acts.length];
+      const id = word && (await allowing(collection, word, turn));
+      if (id !== null) await act(id, turn);
+    };
+    for (let turn = 0; turn < 84; turn += 1) {
+      await step(turn);
+      if (turn % 20 !== 10) continue;
+      relay.cut();
+      for (let unseen = 0; unseen < 5; unseen += 1) await step((turn += 1));
+      if (turn % 2 === 0) relay.loseNext();
+      relay.mend();
+    }
+    relay.cut();
+    const broken = relay.breakNext();
+    relay.mend();
+    await broken;
+    await live(page);
+    const collections = { volume: "/block/volumes", snapshot: "/block/snapshots", attachment: "/block/attachments" };
+    const short = (list) => list.map((one) => `${one.id} ${one.status} ${one.revision} ${one.operation?.kind}`).sort();
+    let differing;
+    // What runs yet ends, and then both say the same.
+    await until(async () => {
+      differing = [];
+      for (const [kind, path] of Object.entries(collections)) {
+        const is = short(await server.call("GET", `${path}?limit=1000`));
+        const held = await page.evaluate(async (of) => [...(await import("/ui/store.js")).all(of).values()], kind);
+        const shown = short(held.filter((one) => !/^(deleted|detached)$/.test(one.status)));
+        if (is.join() !== shown.join()) differing.push({ kind, is: is.filter((one) => !shown.includes(one)), shown: shown.filter((one) => !is.includes(one)) });
+      }
+      return differing.length === 0;
+    }, () => `the page and the API say the same, not ${JSON.stringify(differing)}`);
+    assert.ok(done > 40, `${done} of 84 were done`);
+    return page;
+  } finally {
+    relay.stop();
     await server.stop();
   }
 });
