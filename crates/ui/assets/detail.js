@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useSignal } from "./dom.js";
 import { say } from "./announce.js";
 import { clientsOf, useClients } from "./clients.js";
-import { At, Since, now } from "./clock.js";
+import { At, Since, serverNow } from "./clock.js";
 import { Fill } from "./columns.js";
 import { COMMANDS, ask, isAllowed, offered, whyNot } from "./commands.js";
 import { Diagram } from "./diagram.js";
@@ -104,13 +104,13 @@ function State({ kind, object, gone }) {
 
 function Operation({ operation }) {
   const { kind, startedAt, attempt, nextTryAt, deadline, progress, waitingFor, lastError } = operation;
-  const until = (at) => duration(Math.max(0, new Date(at) - now.value));
+  const until = (at) => duration(Math.max(0, new Date(at) - serverNow.value));
   const told = [
     html`begun <${Since} at=${startedAt} />`,
     attempt > 1 && `attempt ${attempt}`,
-    nextTryAt && new Date(nextTryAt) > now.value && `next try in ${until(nextTryAt)}`,
+    nextTryAt && new Date(nextTryAt) > serverNow.value && `next try in ${until(nextTryAt)}`,
     waitingFor && `waiting for ${waitingFor}`,
-    deadline && (new Date(deadline) > now.value ? `gives up in ${until(deadline)} without progress` : "its deadline has come"),
+    deadline && (new Date(deadline) > serverNow.value ? `gives up in ${until(deadline)} without progress` : "its deadline has come"),
   ].filter(Boolean);
   return html`<div class="operation">
     <p><strong>${capital(gerund(kind))}</strong> ${told.map((part, place) => html`<span>${place ? " · " : ""}${part}</span>`)}</p>

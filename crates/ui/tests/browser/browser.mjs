@@ -26,7 +26,7 @@ const look = (isHidden) => {
 export const hide = (page) => page.evaluate(look, true);
 export const show = (page) => page.evaluate(look, false);
 
-/** A page of its own, with a `clock` that the test can put forward and `hidden` from the beginning if that is asked for; on which `complaints` are kept: broken scripts, and whatever the policy forbade. */
+/** A page of its own, with a `clock` that the test can put forward, or begin at a time of its own, and `hidden` from the beginning if that is asked for; on which `complaints` are kept: broken scripts, and whatever the policy forbade. */
 export async function open(browser, url, { width = 1280, height = 800, scheme = "light", motion = "reduce", clock = false, hidden = false } = {}) {
   const context = await browser.newContext({
     viewport: { width, height },
@@ -38,7 +38,7 @@ export async function open(browser, url, { width = 1280, height = 800, scheme = 
   context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   page.complaints = [];
-  if (clock) await page.clock.install();
+  if (clock) await page.clock.install(typeof clock === "object" ? clock : {});
   if (hidden) await page.addInitScript(look, true);
   page.on("pageerror", (error) => page.complaints.push(`${error.message}\n${error.stack}`));
   page.on("console", (message) => {

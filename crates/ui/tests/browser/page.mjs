@@ -526,6 +526,16 @@ test("a stream that says nothing is begun again", async ({ browser, server }) =>
   }
 });
 
+test("how long ago something was is told by the server's clock", async ({ browser, server }) => {
+  const volume = await server.volume("timely");
+  const page = await open(browser, `${server.base}/#/volumes/${volume.id}`, { clock: { time: Date.now() + 3 * 3_600_000 } });
+  await live(page);
+  await page.locator(".timeline .ago").first().getByText(/just now|^\d+ s ago/).waitFor();
+  await page.getByRole("link", { name: "Close" }).click();
+  await row(page, "timely").getByText(/^\d+ s$/).waitFor();
+  return page;
+});
+
 test("what is told late changes nothing that is newer", async ({ browser, server }) => {
   const page = await open(browser, server.base);
   await live(page);
