@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What is run: copied beside what it needs.
-const FILES: [&str; 6] = ["package.json", "package-lock.json", "browser.mjs", "many.mjs", "page.mjs", "server.mjs"];
+const FILES: [&str; 8] =
+    ["package.json", "package-lock.json", "browser.mjs", "many.mjs", "nbd.mjs", "page.mjs", "relay.mjs", "server.mjs"];
 /// Chromium's name in Debian and elsewhere.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 

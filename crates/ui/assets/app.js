@@ -1,6 +1,6 @@
 // The page: its head, the list, what is open, and the dialog over them.
 
-import { effect, html, render, useSignal, useEffect } from "./dom.js";
+import { effect, html, render, useSignal, useEffect, useRef } from "./dom.js";
 import { say } from "./announce.js";
 import { asking } from "./commands.js";
 import { now } from "./clock.js";
@@ -34,7 +34,10 @@ function Page() {
 
 function Tabs() {
   const { kind } = route.value;
-  return html`<nav class="tabs" aria-label="Lists">
+  const frame = useRef(null);
+  // Where there is no room for all, the present one is seen.
+  useEffect(() => frame.current.querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" }), [kind]);
+  return html`<nav class="tabs" aria-label="Lists" ref=${frame}>
     ${Object.values(LISTS).map((one) => html`<a
         key=${one}
         href=${here(one === kind ? { open: null } : { kind: one, open: null, q: "", status: [], sort: null })}
@@ -75,11 +78,24 @@ function Tenant() {
   const { tenant } = route.value;
   const isOpen = useSignal(false);
   const wrong = useSignal("");
+  const frame = useRef(null);
   useEffect(() => {
     if (!isOpen.value) return undefined;
-    const onKey = (event) => event.key === "Escape" && (isOpen.value = false);
+    frame.current.querySelector("input").select();
+    const close = () => (isOpen.value = false);
+    const onKey = (event) => {
+      if (event.key !== "Escape") return;
+      close();
+      frame.current.querySelector("button").focus();
+    };
+    const onPress = (event) => frame.current.contains(event.target) || close();
     addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
+    addEventListener("pointerdown", onPress);
+    return () => {
+      removeEventListener("keydown", onKey);
+      removeEventListener("pointerdown", onPress);
+      wrong.value = "";
+    };
   }, [isOpen.value]);
   const choose = (event) => {
     event.preventDefault();
@@ -88,12 +104,11 @@ function Tenant() {
       wrong.value = "1 to 64 of letters, digits, - _ . @ and :";
       return;
     }
-    wrong.value = "";
     isOpen.value = false;
     go({ tenant: text, open: null });
   };
   const label = tenant === ADMINISTRATOR ? "Administrator" : tenant;
-  return html`<div class="tenant">
+  return html`<div class="tenant" ref=${frame}>
     <button type="button" aria-expanded=${isOpen.value ? "true" : "false"} aria-controls="tenant-form" onClick=${() => (isOpen.value = !isOpen.value)}>
       <span class="unseen">Tenant: </span><span class="label">${label}</span>
     </button>
@@ -116,6 +131,10 @@ addEventListener("keydown", (event) => {
 });
 
 effect(() => follow(route.value.tenant));
+// What is open has its own.
+effect(() => {
+  if (!route.value.open) document.title = `${LABEL[route.value.kind]} – Berth`;
+});
 // What a screen reader hears of the connection: that it went, and that it is back.
 let heardState = "connecting";
 effect(() => {

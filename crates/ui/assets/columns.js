@@ -23,7 +23,7 @@ const nowColumn = (kind, calm) => ({
   key: "now",
   head: "Now",
   wide: true,
-  cell: (object) => going(kind, object) || calm?.(object) || "",
+  cell: (object) => going(kind, object) || calm?.(object) || object.description || "",
 });
 
 const id = { key: "id", head: "Id", cell: (object) => html`<code title=${object.id}>${short(object.id)}</code>`, by: (object) => object.id };

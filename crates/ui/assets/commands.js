@@ -5,8 +5,9 @@
 
 import { signal } from "./dom.js";
 import { call, newKey, pathOf } from "./api.js";
+import { clientsOf } from "./clients.js";
 import { bytes, clock, short, title } from "./format.js";
-import { go, hrefOf } from "./route.js";
+import { go, hrefOf, route } from "./route.js";
 import { spaced } from "./status.js";
 import * as store from "./store.js";
 import { called, gerund } from "./words.js";
@@ -46,11 +47,6 @@ function protocols(volume) {
   const told = store.find("pool", volume.poolId)?.extras?.ioConnectivity?.accessProtocol ?? "nbd";
   const words = { nbd: "NBD, over the network", local: "a loop device of the controller's machine" };
   return told.split(",").filter(Boolean).map((word) => [word, words[word] ?? word]);
-}
-
-function clientsOf(attachment) {
-  const clients = attachment.clients ?? [];
-  return clients.length ? `${several(clients.length, "client")} connected (${clients.map((one) => one.address).join(", ")})` : "";
 }
 
 export const COMMANDS = {
@@ -182,10 +178,13 @@ const RECOVERING = "The backend is asked what is true, and the status follows th
 
 function detaching(attachment, force) {
   if (!attachment) return "";
-  const clients = clientsOf(attachment);
-  const host = hostName(attachment.hostId);
-  if (force) return `${host} loses ${volumeName(attachment.volumeId)} at once${clients ? `; ${clients} are cut, and what they have not flushed is lost` : ""}.`;
-  return `${host} loses ${volumeName(attachment.volumeId)} once its clients have left${clients ? `: ${clients}` : ""}. If they stay, it fails and says so.`;
+  const loses = `${hostName(attachment.hostId)} loses ${volumeName(attachment.volumeId)}`;
+  const known = clientsOf(attachment.id)?.clients;
+  const names = listed((known ?? []).map((one) => one.address));
+  const are = known?.length === 1 ? "is" : "are";
+  if (force) return known?.length ? `${loses} at once: ${names} ${are} cut, and what was not flushed is lost.` : `${loses} at once.`;
+  const now = !known ? "" : known.length ? `: ${names} ${are} connected now` : "; nobody is connected now";
+  return `${loses} once its clients have left${now}.${known?.length === 0 ? "" : " If they stay, it fails and says so."}`;
 }
 
 function retrying(object) {
@@ -216,6 +215,7 @@ export function whyNot(kind, object, word) {
   if (operation) return `${what} has to wait: ${gerund(operation.kind)} runs since ${clock(operation.startedAt)}.${may}`;
   const used = kind === "volume" ? live(object) : [];
   if (used.length && /^(delete|forget)$/.test(word)) return `${what} is not allowed while it is attached to ${listed(used.slice(0, 3).map((one) => hostName(one.hostId)))}; detach it first.`;
+  if (used.length && word === "attach" && !object.multiAttach) return `${what} is not allowed: it is for one host at a time, and attached to ${hostName(used[0].hostId)}; detach it there first.`;
   const writers = used.filter((one) => one.attachMode !== "ro");
   if (word === "snapshot" && writers.length) return `${what} is not allowed: ${listed(writers.slice(0, 3).map((one) => hostName(one.hostId)))} may write to it, and its pool cannot copy one moment of it meanwhile. Detach it first, or use a pool with reflinks.`;
   if (word === "retry") return `Nothing has failed that could be tried again: it is ${spaced(object.status)}.`;
@@ -228,9 +228,11 @@ export async function send({ kind, word, id, key }, values) {
   const command = COMMANDS[kind][word];
   const object = id ? store.find(kind, id) : null;
   const [method, path, body] = command.send(object, values);
+  const { tenant } = route.value;
   const made = await call(method, path, body, { key: method === "POST" ? key : undefined });
-  if (command.opens && made?.id) {
-    store.put({ kind: command.opens, id: made.id, object: made });
+  // Whoever has gone on to another tenant's page meanwhile stays there.
+  if (command.opens && made?.id && route.value.tenant === tenant) {
+    store.putMade(command.opens, made);
     location.hash = hrefOf(command.opens, made.id);
   }
   if (kind === "host" && word === "delete") go({ open: null });

@@ -2,8 +2,8 @@
 
 import { html, useEffect, useRef, useSignal } from "./dom.js";
 import { say } from "./announce.js";
-import { pathOf, read } from "./api.js";
-import { At, Since, now } from "./clock.js";
+import { clientsOf, useClients } from "./clients.js";
+import { At, Since, serverNow } from "./clock.js";
 import { Fill } from "./columns.js";
 import { COMMANDS, ask, isAllowed, offered, whyNot } from "./commands.js";
 import { Diagram } from "./diagram.js";
@@ -12,9 +12,8 @@ import { statusOf } from "./machine.js";
 import { ADMINISTRATOR, here, hrefOf, route } from "./route.js";
 import { Shape, Status, classNow, plainWords, spaced, wordNow } from "./status.js";
 import { clonesOf, find, inPool, isServed, isWhole, lastSeen, ofHost, ofVolume } from "./store.js";
-import { connection } from "./stream.js";
 import { Timeline, useJournal } from "./timeline.js";
-import { Prose, advice, because, called, capital, gerund } from "./words.js";
+import { Prose, advice, because, called, capital, gerund, plain } from "./words.js";
 
 const HAS_JOURNAL = /^(volume|snapshot|attachment)$/;
 
@@ -32,7 +31,6 @@ function Opened({ kind, id }) {
   const heading = useRef(null);
   useEffect(() => {
     if (shown) document.title = `${called(kind, shown)} – Berth`;
-    return () => (document.title = "Berth");
   }, [shown && called(kind, shown)]);
   // Whoever opened it by the keyboard goes on from here.
   useEffect(() => heading.current?.focus({ preventScroll: true }), []);
@@ -41,7 +39,7 @@ function Opened({ kind, id }) {
   const before = useRef(word);
   useEffect(() => {
     if (object && before.current && before.current !== word) {
-      say(`${called(kind, object)} is ${word}${object.statusReason ? `: ${because(object.statusReason)}` : ""}`);
+      say(`${called(kind, object)} is ${word}${object.statusReason ? `: ${plain(because(object.statusReason))}` : ""}`);
     }
     before.current = word;
   }, [word]);
@@ -59,8 +57,10 @@ function Opened({ kind, id }) {
 
 function Unknown({ kind, journal }) {
   if (!isWhole.value) return html`<p class="hint">Waiting to be told of it…</p>`;
+  if (HAS_JOURNAL.test(kind) && !journal.isRead) return html`<p class="hint">Reading…</p>`;
   if (!journal.entries.length) return html`<p>There is no such ${kind}, or it is another tenant's.</p>`;
   return html`<p>This ${kind} is gone. What happened to it is kept for a while.</p>
+    <section class="part" aria-label="States"><${Diagram} kind=${kind} object=${null} journal=${journal.entries} /></section>
     <h2>Timeline</h2>
     <${Timeline} kind=${kind} journal=${journal} />`;
 }
@@ -87,12 +87,13 @@ function Body({ kind, object, gone, journal }) {
 function State({ kind, object, gone }) {
   if (gone) return html`<p class="state over"><${Shape} of="final" /> Gone since <${At} at=${gone.at} /></p>`;
   if (kind === "host") return null;
-  const { statusReason: reason, operation, health } = object;
+  const { statusReason: reason, operation, health, availability } = object;
   const of = classNow(kind, object);
   const promise = statusOf(kind, object.status)?.promise;
+  const since = reason?.since ?? availability?.since;
   return html`<div class="state ${of}">
-    <p class="now"><${Status} kind=${kind} object=${object} />${reason?.since ? html`<span class="hint">since <${At} at=${reason.since} /></span>` : ""}</p>
-    ${kind === "pool" && object.availability?.message && html`<p><${Prose} text=${object.availability.message} /></p>`}
+    <p class="now"><${Status} kind=${kind} object=${object} />${since ? html`<span class="hint">since <${At} at=${since} /></span>` : ""}</p>
+    ${availability?.message && html`<p class="why"><${Prose} text=${capital(availability.message)} />.</p>`}
     ${reason && html`<p class="why"><${Prose} text=${capital(reason.message)} />.</p>
       <p class="hint">${advice(reason.code)}</p>`}
     ${!reason && promise && html`<p class="hint">${capital(plainWords(promise))}.</p>`}
@@ -103,13 +104,13 @@ function State({ kind, object, gone }) {
 
 function Operation({ operation }) {
   const { kind, startedAt, attempt, nextTryAt, deadline, progress, waitingFor, lastError } = operation;
-  const until = (at) => duration(Math.max(0, new Date(at) - now.value));
+  const until = (at) => duration(Math.max(0, new Date(at) - serverNow.value));
   const told = [
     html`begun <${Since} at=${startedAt} />`,
     attempt > 1 && `attempt ${attempt}`,
-    nextTryAt && new Date(nextTryAt) > now.value && `next try in ${until(nextTryAt)}`,
+    nextTryAt && new Date(nextTryAt) > serverNow.value && `next try in ${until(nextTryAt)}`,
     waitingFor && `waiting for ${waitingFor}`,
-    deadline && (new Date(deadline) > now.value ? `gives up in ${until(deadline)} without progress` : "its deadline has come"),
+    deadline && (new Date(deadline) > serverNow.value ? `gives up in ${until(deadline)} without progress` : "its deadline has come"),
   ].filter(Boolean);
   return html`<div class="operation">
     <p><strong>${capital(gerund(kind))}</strong> ${told.map((part, place) => html`<span>${place ? " · " : ""}${part}</span>`)}</p>
@@ -177,14 +178,13 @@ function Facts({ kind, object }) {
       <${Fact} name="Host">${ref("host", object.hostId)}</${Fact}>
       <${Fact} name="Access">${object.attachMode === "ro" ? "read only" : "read and write"}</${Fact}>
       <${Fact} name="Reached by">${object.accessProtocol}</${Fact}>
+      ${object.toldStatus && html`<${Fact} name="To clients"><code>${object.toldStatus}</code></${Fact}>`}
       <${Connection} info=${object.connectionInfo} />`,
     pool: () => html`
       <${Fact} name="Used"><${Fill} pool=${object} /></${Fact}>
       <${Fact} name="Free">${bytes(object.freeCapacity * 2 ** 30)} of ${bytes(object.totalCapacity * 2 ** 30)}</${Fact}>
       <${Fact} name="Volumes">${count(inPool.value.get(object.id)?.length ?? 0)}</${Fact}>
-      <${Fact} name="Kept free">${bytes(object.reservedBytes)}</${Fact}>
-      ${object.reservableBytes !== null && html`<${Fact} name="Can still be promised">${bytes(object.reservableBytes)}</${Fact}>`}
-      <${Fact} name="Answers since">${object.availability?.state === "up" && object.availability.since ? html`<${At} at=${object.availability.since} />` : "–"}</${Fact}>
+      <${Fact} name="Promised">${bytes(object.reservedBytes)}${object.reservableBytes === null ? "" : ` of at most ${bytes(object.reservableBytes)}`}</${Fact}>
       <${Fact} name="While it is down">new work is ${object.whenDown === "queue" ? "queued" : "refused"}</${Fact}>
       <${Fact} name="Zone">${object.availabilityZone}</${Fact}>
       <${Fact} name="Reached by">${object.extras?.ioConnectivity?.accessProtocol?.replaceAll(",", ", ")}</${Fact}>`,
@@ -195,14 +195,17 @@ function Facts({ kind, object }) {
   return html`<dl class="facts">${described}${rows}${metadata}${made}${checked}${revision}${tenant}</dl>`;
 }
 
-/** How a client connects, as the exporter told it: what is typed first, its parts below. */
+/** How a client connects, as the exporter told it: what is typed; its parts are there for whoever asks. */
 function Connection({ info }) {
   const parts = Object.entries(info?.data ?? {}).filter(([, value]) => typeof value !== "object" && value !== "");
-  const isTyped = ([key]) => /^(uri|device)$/.test(key);
-  return [...parts.filter(isTyped), ...parts.filter((part) => !isTyped(part))].map(([key, value]) => {
-    const name = { uri: "Connect to", device: "Device", host: "Server" }[key] ?? capital(spaced(key));
-    return html`<${Fact} key=${key} name=${name}>${isTyped([key]) ? html`<${Copyable} text=${String(value)} />` : html`<code>${String(value)}</code>`}</${Fact}>`;
-  });
+  const typed = { uri: "Connect to", unixUri: "On this machine", device: "Device" };
+  const others = parts.filter(([key]) => !Object.hasOwn(typed, key));
+  return html`
+    ${Object.entries(typed).map(([key, name]) => info?.data?.[key] && html`<${Fact} key=${key} name=${name}><${Copyable} text=${String(info.data[key])} /></${Fact}>`)}
+    ${others.length > 0 && html`<${Fact} name="In parts"><details>
+      <summary>${others.length} ${others.length === 1 ? "value" : "values"}</summary>
+      <dl>${others.map(([key, value]) => html`<div key=${key}><dt>${spaced(key)}</dt><dd><code>${String(value)}</code></dd></div>`)}</dl>
+    </details></${Fact}>`}`;
 }
 
 /** A name that leads to the resource. */
@@ -257,31 +260,14 @@ function Related({ kind, object }) {
 
 const Linked = ({ kind, object, name }) => html`<li><a href=${hrefOf(kind, object.id)}>${name}</a><${Status} kind=${kind} object=${object} /></li>`;
 
-/** How often clients are asked for: what they do changes without a revision, so the stream does not tell it. */
-const CLIENTS_EVERY = 3_000;
-
 function Clients({ attachments, isAlone }) {
-  const told = useSignal({});
-  const ids = attachments.filter(isServed).map((one) => one.id).join();
-  const isLive = connection.value.state === "live";
-  useEffect(() => {
-    if (!ids || !isLive) return undefined;
-    let isOver = false;
-    const look = async () => {
-      if (document.hidden) return;
-      const each = await Promise.all(ids.split(",").map((id) => read(pathOf("attachment", id)).catch(() => null)));
-      if (!isOver) told.value = Object.fromEntries(each.filter(Boolean).map((one) => [one.id, one]));
-    };
-    look();
-    const timer = setInterval(look, CLIENTS_EVERY);
-    return () => {
-      isOver = true;
-      clearInterval(timer);
-    };
-  }, [ids, isLive]);
-  const rows = attachments.flatMap((one) => (told.value[one.id]?.clients ?? []).map((client) => ({ client, one, size: told.value[one.id].sizeBytes })));
+  useClients(attachments.filter(isServed));
+  const rows = attachments.flatMap((one) => {
+    const { clients, sizeBytes } = clientsOf(one.id) ?? { clients: [] };
+    return clients.map((client) => ({ client, one, size: sizeBytes }));
+  });
   if (!rows.length) {
-    const isKnown = attachments.every((one) => Array.isArray(told.value[one.id]?.clients));
+    const isKnown = attachments.every((one) => clientsOf(one.id));
     return isAlone ? html`<p class="hint">${isKnown ? "Nobody is connected." : attachments[0].status === "attached" ? "Not known yet." : "Nobody: it is not exported."}</p>` : null;
   }
   return html`<ul class="clients">

@@ -33,9 +33,10 @@ export function Diagram({ kind, object, journal }) {
   const at = ([x, y]) => [(x - from[0]) * X + MARGIN.x, (y - from[1]) * Y + MARGIN.y];
   const width = (to[0] - from[0]) * X + 2 * MARGIN.x;
   const height = (to[1] - from[1]) * Y + 2 * MARGIN.y;
-  const taken = pathTaken(journal);
-  const present = object?.status ?? journal.at(-1)?.to ?? "";
-  const arrows = joined(drawn.transitions, taken, (one) => object && one.from === present && one.commands.some((word) => isAllowed(kind, object, word)));
+  // What is gone may have ended in a word that has no box: the record's end is then where it is.
+  const placed = (word) => (drawn.statuses.some((status) => status.word === word) ? word : "");
+  const present = placed(object?.status ?? journal.at(-1)?.to);
+  const arrows = joined(drawn.transitions, pathTaken(journal, placed), (one) => object && one.from === present && one.commands.some((word) => isAllowed(kind, object, word)));
   const been = new Set(journal.map((entry) => entry.to));
   const steps = object ? nextSteps(drawn, kind, object) : [];
   const told = `State diagram: it is ${spaced(present) || "gone"}. ${steps.length ? `Next steps allowed: ${steps.map((step) => step.to === present ? step.command : `${step.command}, which leads to ${spaced(step.to)}`).join("; ")}.` : ""}`;
@@ -64,7 +65,7 @@ export function Diagram({ kind, object, journal }) {
 }
 
 /** The steps that were taken, `from>to` each. */
-const pathTaken = (journal) => new Set(journal.filter((entry) => entry.from !== entry.to).map((entry) => `${entry.from ?? ""}>${entry.to ?? ""}`));
+const pathTaken = (journal, placed) => new Set(journal.filter((entry) => entry.from !== entry.to).map((entry) => `${placed(entry.from)}>${placed(entry.to)}`));
 
 /** One arrow for all transitions that are drawn along one line. */
 function joined(transitions, taken, isOpen) {
@@ -134,22 +135,51 @@ function Box({ status, size, at, isPresent, wasPassed, of }) {
 function nextSteps(drawn, kind, object) {
   const box = drawn.statuses.find((status) => status.word === object.status);
   if (!box) return [];
-  const may = (word) => COMMANDS[kind][word] && isAllowed(kind, object, word) && !steps.some((step) => step.command === word);
+  const lines = drawn.transitions.filter((one) => one.from === object.status && one.drawn === "line");
   const steps = [];
-  for (const one of drawn.transitions) {
-    if (one.from !== object.status || one.drawn !== "line") continue;
-    const commands = one.commands.filter(may);
-    commands.forEach((command, place) => steps.push({ command, to: one.to, ...along(one.path, commands.length > 1 ? 0.36 + 0.34 * place : 0.5, box) }));
+  const left = [];
+  for (const command of Object.keys(COMMANDS[kind]).filter((word) => isAllowed(kind, object, word))) {
+    const its = lines.filter((one) => one.commands.includes(command));
+    // The line that bears its name is where it leads; others can be the consequence of the same word asked of something else.
+    const line = its.find((one) => one.label?.text.split(", ").includes(command)) ?? its[0];
+    if (line) steps.push({ command, to: line.to, line });
+    else left.push(command);
   }
-  // What leaves the status as it is has no line: it stands at the corners of the box.
+  for (const step of steps) {
+    const beside = steps.filter((other) => other.line === step.line);
+    const place = beside.indexOf(step);
+    Object.assign(step, along(step.line.path, 0.5, box));
+    // Several on one line stand in a row beside it where it is upright, else along it.
+    if (step.side === "rightward") step.at = [step.at[0] + 0.4 * place, step.at[1]];
+    else if (beside.length > 1) Object.assign(step, along(step.line.path, 0.26 + 0.5 * place, box));
+  }
+  // What leaves the status as it is has no line: it stands at that corner of the box where it hides least.
   const [width, height] = drawn.layout.box;
-  Object.keys(COMMANDS[kind])
-    .filter(may)
-    .forEach((command, place) => {
-      const [right, down] = [place % 2, Math.floor(place / 2)];
-      steps.push({ command, to: object.status, side: "", at: [box.column + width * (right - 0.5), box.row + height * (down - 0.5)] });
-    });
+  const corners = [[-1, -1], [1, -1], [-1, 1], [1, 1]].map(([right, down]) => [box.column + (width / 2) * right, box.row + (height / 2 + 0.06) * down]);
+  const segments = drawn.transitions.flatMap(({ path = [] }) => path.slice(1).map((end, place) => [path[place], end]));
+  for (const command of left) {
+    const free = corners.filter((at) => !steps.some((step) => step.side === "" && overlap(at, step.at)));
+    const at = free.map((corner) => [corner, hidden(corner, segments)]).sort((a, b) => a[1] - b[1])[0]?.[0] ?? corners[0];
+    steps.push({ command, to: object.status, side: "", at });
+  }
   return steps;
+}
+
+/** Half of what a button covers, in the grid's units. */
+const HALF = [40 / X, 12 / Y];
+
+const overlap = (a, b) => Math.abs(a[0] - b[0]) < 2 * HALF[0] && Math.abs(a[1] - b[1]) < 2 * HALF[1];
+
+/** How much of these upright and level lines a button here would cover. */
+function hidden(at, segments) {
+  const within = (axis, from, to) => Math.max(0, Math.min(Math.max(from, to), at[axis] + HALF[axis]) - Math.max(Math.min(from, to), at[axis] - HALF[axis]));
+  const isNear = (axis, place) => Math.abs(place - at[axis]) < HALF[axis];
+  let sum = 0;
+  for (const [from, to] of segments) {
+    if (from[0] === to[0]) sum += isNear(0, from[0]) ? within(1, from[1], to[1]) * Y : 0;
+    else sum += isNear(1, from[1]) ? within(0, from[0], to[0]) * X : 0;
+  }
+  return sum;
 }
 
 /**

@@ -25,8 +25,10 @@ function Frame({ label, danger, children, onSubmit }) {
     first?.focus();
     if (first?.type === "text") first.select();
   }, []);
-  const outside = (event) => event.target === dialog.current && close();
-  return html`<dialog ref=${dialog} aria-labelledby="asked" class=${danger ? "danger" : ""} onClose=${close} onClick=${outside}>
+  // Only what began beside it ends there: text that is marked with the mouse may well reach beyond it.
+  const pressed = useRef(null);
+  const outside = (event) => event.target === dialog.current && pressed.current === dialog.current && close();
+  return html`<dialog ref=${dialog} aria-labelledby="asked" class=${danger ? "danger" : ""} onClose=${close} onPointerDown=${(event) => (pressed.current = event.target)} onClick=${outside}>
     <form method="dialog" onSubmit=${onSubmit}><h2 id="asked">${label}</h2>${children}</form>
   </dialog>`;
 }

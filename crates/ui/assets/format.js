@@ -58,8 +58,8 @@ export function moment(at) {
   return Number.isNaN(date.getTime()) ? "" : WHOLE.format(date);
 }
 
-/** The first digits of an id, which tell it from the others on a screen. */
-export const short = (id) => (id ?? "").slice(0, 8);
+/** The last digits of an id, which tell it from the others on a screen: the first are those of the time of its making, alike for a minute. */
+export const short = (id) => (id ? `…${id.slice(-8)}` : "");
 
 /** What a resource is called by people. */
 export function title(kind, object) {

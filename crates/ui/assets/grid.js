@@ -15,6 +15,9 @@ const ROW = 44;
 /** How many rows beyond what can be seen are drawn, so that a scroll by wheel shows no gap. */
 const BEYOND = 8;
 
+/** How many letters have room in any column. */
+const LONG = 12;
+
 export function Grid({ label }) {
   const { kind, open, sort, dir } = route.value;
   const list = rows.value;
@@ -143,8 +146,13 @@ function Row({ kind, object, place, isOpen, isActive }) {
     class="row ${isOpen ? "open" : ""} ${isActive ? "active" : ""} ${object.health?.code ? "doubtful" : ""}"
     onClick=${open}
   >
-    ${COLUMNS[kind].map((one, index) => html`<div role="gridcell" aria-colindex=${index + 1} class=${cell(one)} key=${one.key}>
-        ${one.name ? html`<a href=${to} tabindex="-1" draggable="false">${one.cell(object)}</a>` : one.cell(object)}
-      </div>`)}
+    ${COLUMNS[kind].map((one, index) => {
+      const held = one.cell(object);
+      // Words that may have no room are told to whoever points at them.
+      const isLong = typeof held === "string" && held.length > (one.wide ? 0 : LONG);
+      return html`<div role="gridcell" aria-colindex=${index + 1} class=${cell(one)} key=${one.key} title=${isLong ? held : undefined}>
+        ${one.name ? html`<a href=${to} tabindex="-1" draggable="false">${held}</a>` : held}
+      </div>`;
+    })}
   </div>`;
 }

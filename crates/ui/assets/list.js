@@ -1,6 +1,7 @@
 // A list with what stands above it (the filter, the statuses there are, the way to make one more) and in its place when it is empty.
 
 import { html, useRef, useEffect } from "./dom.js";
+import { say } from "./announce.js";
 import { count } from "./format.js";
 import { Grid } from "./grid.js";
 import { LISTS, go, here, route } from "./route.js";
@@ -10,6 +11,8 @@ import { all, isWhole } from "./store.js";
 import { ask } from "./commands.js";
 
 export const LABEL = { volume: "Volumes", snapshot: "Snapshots", attachment: "Attachments", pool: "Pools", host: "Hosts" };
+/** How long the filter stands still before what it leaves is said, in milliseconds. */
+const SAID_AFTER = 700;
 const MADE = { volume: "New volume", host: "New host" };
 
 export function List() {
@@ -33,6 +36,17 @@ export function List() {
   }, []);
   const shown = rows.value.length;
   const isFiltered = q !== "" || status.length > 0;
+  // How many are left is said once the filter stands still; changes of the volumes themselves say nothing here.
+  const asked = `${kind} ${q} ${status}`;
+  const before = useRef(asked);
+  useEffect(() => {
+    if (before.current === asked) return undefined;
+    const isOther = !before.current.startsWith(`${kind} `);
+    before.current = asked;
+    if (isOther) return undefined;
+    const timer = setTimeout(() => say(`${count(rows.peek().length)} of ${count(all(kind).size)} ${LABEL[kind].toLowerCase()}`), SAID_AFTER);
+    return () => clearTimeout(timer);
+  }, [asked]);
   return html`<section class="list" aria-label=${LABEL[kind]}>
     ${!open && html`<h1 class="unseen">${LABEL[kind]}</h1>`}
     <div class="tools">
@@ -55,7 +69,7 @@ export function List() {
     ${shown === 0 && isWhole.value
       ? html`<${Empty} kind=${kind} isFiltered=${isFiltered} />`
       : html`<${Grid} key="grid" label=${LABEL[kind]} />`}
-    <p class="shown">${isFiltered ? `${count(shown)} of ${count(all(kind).size)}` : count(shown)} ${shown === 1 && !isFiltered ? kind : `${kind}s`}</p>
+    <p class="shown">${!isWhole.value ? "Being told of " : ""}${isFiltered ? `${count(shown)} of ${count(all(kind).size)}` : count(shown)} ${shown === 1 && !isFiltered ? kind : `${kind}s`}</p>
   </section>`;
 }
 

@@ -1,6 +1,7 @@
 // The state machine as the server tells it: which statuses there are, what each promises, what leads where, which commands there are.
 
 import { signal } from "./dom.js";
+import { learn } from "./clock.js";
 
 /** By kind; empty until it is read, and where a server does not tell it. */
 export const machine = signal({});
@@ -10,6 +11,7 @@ const RETRY = 5_000;
 export async function load() {
   try {
     const answer = await fetch("/v1beta/statemachine", { headers: { accept: "application/json" } });
+    learn(answer.headers.get("date"));
     if (answer.status === 404) return;
     if (!answer.ok) throw new Error(String(answer.status));
     const { resources } = await answer.json();

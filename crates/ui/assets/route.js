@@ -67,8 +67,12 @@ export function go(changes, { replace = false } = {}) {
   const to = here(changes);
   if (to === location.hash) return;
   if (replace) {
-    history.replaceState(null, "", to);
     address.value = to;
+    try {
+      history.replaceState(null, "", to);
+    } catch {
+      // Some browsers take so many in a minute only. The page is there; the address follows the next time.
+    }
   } else {
     location.hash = to;
   }

@@ -1,7 +1,10 @@
 // What the stream has told: one map a kind, of the resources as GET shows them.
 //
 // - An object is never changed, only replaced: who holds one can tell by identity whether it is news.
+// - Attachments are held in the words of the state machine and of the journal, also where a server speaks of them in others.
 // - Views are told in batches (see `flush`), so that ten thousand changes are drawn once.
+// - What is over but for its tombstone is told as such, and the tombstone's own end is not: it goes with its volume, or as the oldest
+//   of more than OVER_MAX.
 // - What is gone is kept for a while (as many as GONE_MAX) with the time, so that a resource that is open can say that it is gone.
 
 import { batch, computed, signal } from "./dom.js";
@@ -14,6 +17,10 @@ let maps = fresh();
 /** The snapshot that is being told; it takes the place of `maps` once it is whole. */
 let incoming = null;
 const gone = new Map();
+/** How many tombstones are kept. The server keeps 64 of a volume, and each for an hour unless it is told otherwise. */
+const OVER_MAX = 1000;
+/** The kind and the id of each, the oldest first. */
+const over = new Map();
 /** The journal does not tell how many tries an operation took: who watched it knows. */
 const tried = new Map();
 
@@ -22,6 +29,9 @@ const touched = new Set();
 
 /** Whether a whole snapshot has been seen: until then an empty list means nothing. */
 export const isWhole = signal(false);
+
+/** Moves whenever everything is told anew: what was read besides may be another store's. */
+export const era = signal(0);
 
 function fresh() {
   return Object.fromEntries(KINDS.map((kind) => [kind, new Map()]));
@@ -37,8 +47,8 @@ export function all(kind) {
 
 export const find = (kind, id) => all(kind).get(id) ?? null;
 
-/** Whether an attachment is more than a tombstone, in either dialect's words. */
-export const isServed = (attachment) => !/^(detached|deleted)$/.test(attachment.status);
+/** Whether an attachment is more than a tombstone. */
+export const isServed = (attachment) => attachment.status !== "detached";
 
 /** When a resource went, and what it was last. */
 export function lastSeen(kind, id) {
@@ -75,14 +85,35 @@ function group(kind, field) {
 
 // --- what the stream tells
 
-/** A fresh snapshot of these kinds begins: what is not told in it is gone. */
+/** A stream begins, with a fresh snapshot of these kinds. What was not whole when the former one broke off tells nothing. */
 export function begin(kinds) {
-  incoming ??= {};
-  for (const kind of kinds) incoming[kind] = new Map();
+  incoming = null;
+  anew(kinds);
 }
 
-export function put({ kind, id, object, transition }) {
-  if (!maps[kind] || !object) return;
+/** A fresh snapshot of these kinds, too, begins: what is not told in it is gone. */
+export function anew(kinds) {
+  incoming ??= {};
+  for (const kind of kinds) incoming[kind] = new Map();
+  if (kinds.includes("volume")) era.value += 1;
+}
+
+/** The words that OpenSDS' own clients wait for, which no attachment has otherwise. A detach that runs is told by its operation. */
+const LEGACY = {
+  creating: "attaching",
+  available: "attached",
+  deleting: "attached",
+  deleted: "detached",
+  error: "errorAttaching",
+  errorDeleting: "errorDetaching",
+};
+
+const inOurWords = (kind, object) =>
+  kind === "attachment" && Object.hasOwn(LEGACY, object.status) ? { ...object, status: LEGACY[object.status], toldStatus: object.status } : object;
+
+export function put({ kind, id, object: told, transition }) {
+  if (!maps[kind] || !told) return;
+  const object = inOurWords(kind, told);
   const tries = maps[kind].get(id)?.operation?.attempt;
   if (transition?.ended && tries > 1) note(transition.revision, tries);
   const into = incoming?.[kind] ?? maps[kind];
@@ -90,27 +121,49 @@ export function put({ kind, id, object, transition }) {
   // A revision that is older than what is held comes from a place in the stream that was seen already.
   if (held?.revision > object.revision) return;
   into.set(id, object);
+  if (isOver(kind, object)) bury(kind, id);
   // The very first snapshot is shown as it comes: an empty page for its length would say less.
   if (!isWhole.value) maps[kind].set(id, object);
   touch(kind);
+}
+
+/** What was just made, as the answer told it: the stream may have told of it before, and of its end. */
+export function putMade(kind, object) {
+  if (!gone.has(`${kind} ${object.id}`)) put({ kind, id: object.id, object });
 }
 
 export function remove({ kind, id }) {
   if (!maps[kind]) return;
   const last = maps[kind].get(id);
   incoming?.[kind]?.delete(id);
+  over.delete(`${kind} ${id}`);
   if (maps[kind].delete(id)) remember(kind, id, last);
   touch(kind);
+  if (kind !== "volume") return;
+  for (const [of, tombstone] of [...over.values()]) {
+    const held = incoming?.[of]?.get(tombstone) ?? maps[of].get(tombstone);
+    if (held?.volumeId === id) remove({ kind: of, id: tombstone });
+  }
 }
 
-/** What runs has got further. */
+const isOver = (kind, object) => (kind === "snapshot" && object.status === "deleted") || (kind === "attachment" && !isServed(object));
+
+function bury(kind, id) {
+  const key = `${kind} ${id}`;
+  over.delete(key);
+  over.set(key, [kind, id]);
+  if (over.size <= OVER_MAX) return;
+  const [[of, oldest]] = over.values();
+  remove({ kind: of, id: oldest });
+}
+
+/** What runs has got further. It has no revision: what has ended since, or given way to another, is told by what is held. */
 export function progress({ kind, id, operation }) {
-  const held = maps[kind]?.get(id);
-  if (!held) return;
-  const object = { ...held, operation };
-  maps[kind].set(id, object);
-  incoming?.[kind]?.has(id) && incoming[kind].set(id, object);
-  touch(kind);
+  for (const map of [maps[kind], incoming?.[kind]]) {
+    const held = map?.get(id);
+    if (held?.operation?.kind === operation.kind && held.operation.startedAt === operation.startedAt) map.set(id, { ...held, operation });
+  }
+  if (maps[kind]) touch(kind);
 }
 
 /** The snapshot is whole. */
@@ -121,6 +174,7 @@ export function whole() {
     touch(kind);
   }
   incoming = null;
+  for (const [key, [kind, id]] of over) if (!maps[kind].has(id)) over.delete(key);
   flush();
   isWhole.value = true;
 }
@@ -130,6 +184,8 @@ export function clear() {
   maps = fresh();
   incoming = null;
   gone.clear();
+  tried.clear();
+  over.clear();
   isWhole.value = false;
   for (const kind of KINDS) touch(kind);
   flush();
@@ -169,6 +225,6 @@ function flush() {
     for (const kind of touched) versions[kind].value++;
     touched.clear();
   });
-  // At most a tenth of the time goes into drawing changes.
-  pause = Math.min(PAUSE_MAX, Math.max(PAUSE_MIN, (performance.now() - begun) * 10));
+  // At most a tenth of the time goes into drawing changes. Views are drawn when this is done, before anything else.
+  queueMicrotask(() => (pause = Math.min(PAUSE_MAX, Math.max(PAUSE_MIN, (performance.now() - begun) * 10))));
 }

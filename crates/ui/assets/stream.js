@@ -22,8 +22,6 @@ const UNNUMBERED = ["host", "pool"];
 
 /** `{state: "connecting"|"live"|"reconnecting"|"stopped"|"paused", since, why}`. */
 export const connection = signal({ state: "connecting", since: Date.now() });
-/** The revision that is shown. */
-export const revision = signal(0);
 let heardAt = Date.now();
 /** When the page was last told anything. */
 export const heard = () => heardAt;
@@ -35,6 +33,10 @@ export function onTransition(listener) {
 }
 
 let source = null;
+/** When it was last begun with. */
+let begunAt = 0;
+/** The question why the browser gave up, while it stands. */
+let enquiry = null;
 let tenant = null;
 let lastId = null;
 let retry = RETRY_MIN;
@@ -65,6 +67,7 @@ function connect(state) {
   tell(state);
   const mine = new EventSource(url());
   source = mine;
+  begunAt = Date.now();
   const on = (name, act) =>
     mine.addEventListener(name, (event) => {
       if (source !== mine) return;
@@ -78,28 +81,22 @@ function connect(state) {
     // What is over may leave a tombstone, which is told too.
     if (told.object) store.put(told);
     else if (told.deleted) store.remove(told);
-    note(told);
     if (told.transition) for (const listener of listeners) listener(told);
   });
   on("progress", store.progress);
-  on("synced", (told) => {
+  on("synced", () => {
     store.whole();
-    note(told);
     retry = RETRY_MIN;
     tell("live");
   });
-  on("bookmark", note);
-  on("resync", () => store.begin(NUMBERED));
+  on("bookmark", () => {});
+  on("resync", () => store.anew(NUMBERED));
   on("end", () => tell("reconnecting", "the server is stopping"));
   mine.addEventListener("error", () => {
     if (source !== mine) return;
     tell("reconnecting");
     if (mine.readyState === EventSource.CLOSED) refused();
   });
-}
-
-function note(told) {
-  if (told.revision > revision.value) revision.value = told.revision;
 }
 
 function tell(state, why) {
@@ -110,6 +107,8 @@ function tell(state, why) {
 
 function close() {
   clearTimeout(timer);
+  enquiry?.abort();
+  enquiry = null;
   source?.close();
   source = null;
 }
@@ -117,11 +116,12 @@ function close() {
 /** The browser gave up: asks why, and comes again later unless the request itself is wrong. */
 async function refused() {
   close();
-  const stop = new AbortController();
+  const mine = new AbortController();
+  enquiry = mine;
   let why;
   let isFinal = false;
   try {
-    const answer = await fetch(url(), { headers: { accept: "text/event-stream" }, signal: stop.signal });
+    const answer = await fetch(url(), { headers: { accept: "text/event-stream" }, signal: mine.signal });
     if (!answer.ok) {
       why = (await answer.json().catch(() => ({}))).message ?? `the server answered ${answer.status}`;
       isFinal = answer.status >= 400 && answer.status < 500 && answer.status !== 429 && answer.status !== 410;
@@ -129,10 +129,10 @@ async function refused() {
     }
   } catch {
     why = undefined;
-  } finally {
-    stop.abort();
   }
-  if (source) return;
+  // Somebody else has taken up the stream, or let go of it.
+  if (enquiry !== mine) return;
+  close();
   if (isFinal) return tell("stopped", why);
   tell("reconnecting", why);
   timer = setTimeout(() => connect("reconnecting"), retry);
@@ -140,12 +140,11 @@ async function refused() {
 }
 
 setInterval(() => {
-  const { state } = connection.value;
-  if (state === "live" && Date.now() - heardAt > SILENCE_MAX) again();
+  if (source && Date.now() - Math.max(heardAt, begunAt) > SILENCE_MAX) again();
 }, 5_000);
 
 let hiddenTimer = null;
-document.addEventListener("visibilitychange", () => {
+function looked() {
   clearTimeout(hiddenTimer);
   if (document.hidden) {
     hiddenTimer = setTimeout(() => {
@@ -155,4 +154,9 @@ document.addEventListener("visibilitychange", () => {
   } else if (connection.value.state === "paused") {
     again();
   }
-});
+}
+document.addEventListener("visibilitychange", looked);
+// One that was opened in the background has not been looked at yet.
+looked();
+// A page that comes back out of the browser's memory has lost its connection without a word.
+addEventListener("pageshow", (event) => event.persisted && again());

@@ -6,6 +6,7 @@ import { At, Since } from "./clock.js";
 import { count } from "./format.js";
 import { classOf } from "./machine.js";
 import { Shape } from "./status.js";
+import { era } from "./store.js";
 import { onTransition, connection } from "./stream.js";
 import { Prose, because, sentence } from "./words.js";
 
@@ -14,13 +15,19 @@ const SHOWN = 200;
 /** How many are read at once. */
 const PAGE = 1000;
 
-/** The journal of a resource, the oldest first: `{entries, failed}`; read again whenever the stream tells of it. */
+const UNREAD = { entries: [], older: 0, failed: null, isRead: false };
+
+/**
+ * The journal of a resource, the oldest first: `{entries, older, failed, isRead}`, of which `older` counts those that are not kept. Read on
+ * whenever the stream tells of it, and anew where the stream begins anew.
+ */
 export function useJournal(kind, id) {
-  const held = useSignal({ entries: [], failed: null, isRead: false });
+  const held = useSignal(UNREAD);
   const state = connection.value.state;
+  const story = era.value;
   useEffect(() => {
-    held.value = { entries: [], failed: null, isRead: false };
-  }, [kind, id]);
+    held.value = UNREAD;
+  }, [kind, id, story]);
   useEffect(() => {
     if (!/^(volume|snapshot|attachment)$/.test(kind) || state !== "live") return undefined;
     let isOver = false;
@@ -39,7 +46,9 @@ export function useJournal(kind, id) {
           const entries = await read(`${pathOf(kind, id)}/journal?limit=${PAGE}&since=${since}`);
           if (isOver) return;
           const newer = entries.filter((entry) => entry.revision > since);
-          held.value = { entries: [...held.value.entries, ...newer].slice(-PAGE), failed: null, isRead: true };
+          const known = [...held.value.entries, ...newer];
+          const older = held.value.older + Math.max(0, known.length - PAGE);
+          held.value = { entries: known.slice(-PAGE), older, failed: null, isRead: true };
           // A page that is full is not the last.
           isStale ||= entries.length === PAGE && newer.length > 0;
         } catch (error) {
@@ -55,19 +64,22 @@ export function useJournal(kind, id) {
       isOver = true;
       off();
     };
-  }, [kind, id, state]);
+  }, [kind, id, state, story]);
   return held.value;
 }
 
 export function Timeline({ kind, journal, went }) {
-  const { entries, failed, isRead } = journal;
+  const { entries, older, failed, isRead } = journal;
+  const unseen = older + Math.max(0, entries.length - SHOWN);
   if (failed && !entries.length) return html`<p class="hint">The journal could not be read: ${failed}</p>`;
-  if (!isRead) return html`<p class="hint">Reading…</p>`;
+  if (!isRead) return html`<p class="hint">${connection.value.state === "live" ? "Reading…" : "Read once the server answers."}</p>`;
   const shown = entries.slice(-SHOWN).reverse();
+  const last = shown[0];
+  const isOver = last && (!last.to || classOf(kind, last.to) === "final");
   return html`<ol class="timeline" reversed>
-    ${went && html`<li><${Mark} of="final" /><p>It is gone</p><p class="when"><${At} at=${went} /></p></li>`}
+    ${went && !isOver && html`<li><${Mark} of="final" /><p>It is gone</p><p class="when"><${At} at=${went} /></p></li>`}
     ${shown.map((entry, place) => html`<${Entry} key=${entry.revision} kind=${kind} entry=${entry} began=${begun(entries, entry)} before=${shown[place + 1]} />`)}
-    ${entries.length > SHOWN && html`<li class="more"><p class="hint">${count(entries.length - SHOWN)} older</p></li>`}
+    ${unseen > 0 && html`<li class="more"><p class="hint">${count(unseen)} older, which <code>berth ${kind} journal</code> tells</p></li>`}
   </ol>`;
 }
 

@@ -48,6 +48,8 @@ const GERUND = {
 };
 const gerund = (word) => GERUND[word] ?? word;
 const NOUN = { create: "Creation", delete: "Deletion", extend: "Extension", attach: "Attachment", detach: "Detachment", recover: "Recovery", update: "A change" };
+/** What was made of a resource that stayed as it is. Whether that was done is told by what was made. */
+const MADE_OF_IT = { snapshot: "Taking a snapshot", create: "Making a clone" };
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What a reason says, without the part that repeats what was asked. */
@@ -79,7 +81,8 @@ export function sentence(entry, began, before) {
     return { lead: `${capital(gerund(ended.operation))} done${time}${state}`, reason };
   }
   if (actor) {
-    const asked = `${NOUN[cause] ?? capital(cause)} asked for by ${who(actor)}`;
+    const noun = cause === "create" && from ? "Clone" : (NOUN[cause] ?? capital(cause));
+    const asked = `${noun} asked for by ${who(actor)}`;
     return { lead: to && to !== from ? `${asked}: ${spaced(to)}` : asked, reason };
   }
   if (cause === "look" || cause === "look at exports") {
@@ -88,7 +91,9 @@ export function sentence(entry, began, before) {
     return { lead: isKnown ? `${seen} confirmed that` : `${seen} changed what is known`, reason };
   }
   if (!to) return { lead: "The record ended", reason };
-  if (to === from) return { lead: `Still ${spaced(to)}`, reason };
+  if (to === from) return { lead: MADE_OF_IT[cause] ? `${MADE_OF_IT[cause]} ended` : `Still ${spaced(to)}`, reason };
+  // Whether it was done is the journal's to say of what was attached, not of the volume.
+  if (/ing$/.test(from ?? "")) return { lead: `${capital(spaced(from))} ended: ${spaced(to)}`, reason };
   return { lead: capital(spaced(to)), reason };
 }
 
@@ -109,10 +114,10 @@ const ADVICE = {
 };
 export const advice = (code) => ADVICE[code] ?? "";
 
-/** What goes on with a resource, in one line, for the list. */
+/** What goes on with a resource, in one line, for the list; empty if nothing does. */
 export function going(kind, object) {
   const { operation, statusReason, health } = object;
-  if (kind === "pool") return object.availability?.message ? plain(object.availability.message) : (object.description ?? "");
+  if (kind === "pool") return plain(object.availability?.message ?? "");
   if (operation) {
     const parts = [];
     if (spaced(object.status) !== gerund(operation.kind)) parts.push(gerund(operation.kind));
@@ -123,8 +128,7 @@ export function going(kind, object) {
     return parts.join(", ");
   }
   if (statusReason) return plain(because(statusReason));
-  if (health?.code) return plain(health.message);
-  return object.description ?? "";
+  return health?.code ? plain(health.message) : "";
 }
 
 /** `data → db-1`. */

@@ -21,6 +21,7 @@ pub(crate) static ASSETS: &[Asset] = &[
     asset!("announce.js"),
     asset!("api.js"),
     asset!("app.js"),
+    asset!("clients.js"),
     asset!("clock.js"),
     asset!("columns.js"),
     asset!("commands.js"),

@@ -112,7 +112,7 @@ fn contents(page: &mut String, chapters: &[(&str, Vec<Operation<'_>>)], version:
          <li><a href=\"#begin\">To begin</a></li>\n<li><a href=\"#statuses\">Statuses</a></li>\n<li><a href=\"#errors\">Errors</a></li>\n</ul>\n"
     );
     for (title, operations) in chapters {
-        let _ = write!(page, "<details open><summary><a href=\"#{}\">{}</a></summary>\n<ul>\n", slug(title), escaped(title));
+        let _ = write!(page, "<details open><summary>{}</summary>\n<ul>\n", escaped(title));
         for operation in operations {
             let (method, short) = (&operation.method, breakable(operation.short()));
             let _ = writeln!(
@@ -141,7 +141,7 @@ fn introduction(page: &mut String, document: &Value, exchanges: &[Exchange], ver
         "<header id=\"begin\">\n<h1>Berth {version}: API reference</h1>\n<p class=\"lead\">{}</p>\n<p>{}</p>\n\
          <p>This page is made from <a href=\"/openapi.json\"><code>/openapi.json</code></a>. The lines for a shell work as they stand once \
          <code>BERTH</code> is set, and <code>ID</code> to a resource's id:</p>\n\
-         <pre><code>export BERTH=http://127.0.0.1:50040/v1beta/{}\ncurl -s \"$BERTH/block/volumes\"</code></pre>\n\
+         <pre tabindex=\"0\"><code>export BERTH=http://127.0.0.1:50040/v1beta/{}\ncurl -s \"$BERTH/block/volumes\"</code></pre>\n\
          <p>Answers that are shown were given to a test; ids and times stand for those that it saw.</p>\n",
         prose(info["summary"].as_str().unwrap_or_default()),
         prose(info["description"].as_str().unwrap_or_default()),
@@ -389,9 +389,9 @@ fn example(page: &mut String, operation: &Operation<'_>, exchanges: &[Exchange])
     page.push_str("<h4>Example</h4>\n");
     let shown = best(exchanges, &operation.method, operation.path);
     let asked = shown.map_or_else(|| plain_curl(operation), curl);
-    let _ = writeln!(page, "<pre><code>{}</code></pre>", escaped(&asked));
+    let _ = writeln!(page, "<pre tabindex=\"0\"><code>{}</code></pre>", escaped(&asked));
     if let Some(line) = line(&operation.method, operation.path) {
-        let _ = writeln!(page, "<p>The same by the command line:</p>\n<pre><code>{}</code></pre>", escaped(line));
+        let _ = writeln!(page, "<p>The same by the command line:</p>\n<pre tabindex=\"0\"><code>{}</code></pre>", escaped(line));
     }
     if let Some(exchange) = shown {
         answered(page, exchange);
@@ -408,7 +408,7 @@ fn plain_curl(operation: &Operation<'_>) -> String {
 
 /// An exchange: how `curl` asks for it, and what was answered.
 fn show(page: &mut String, exchange: &Exchange) {
-    let _ = writeln!(page, "<pre><code>{}</code></pre>", escaped(&curl(exchange)));
+    let _ = writeln!(page, "<pre tabindex=\"0\"><code>{}</code></pre>", escaped(&curl(exchange)));
     answered(page, exchange);
 }
 
@@ -416,7 +416,7 @@ fn answered(page: &mut String, exchange: &Exchange) {
     let answer = with_values(exchange.answer.trim_end());
     let _ = writeln!(
         page,
-        "<details class=\"example\"><summary>Answer: {}</summary>\n<pre><code>{}</code></pre></details>",
+        "<details class=\"example\"><summary>Answer: {}</summary>\n<pre tabindex=\"0\"><code>{}</code></pre></details>",
         exchange.code,
         escaped(if answer.is_empty() { "no body" } else { &answer })
     );

@@ -18,8 +18,16 @@ export async function launch() {
 /** What the browser says of a server that was killed on purpose. */
 const EXPECTED = /net::ERR_|EventSource's response|status of (409|404|503)/;
 
-/** A page of its own, on which `complaints` are kept: broken scripts, and whatever the policy forbade. */
-export async function open(browser, url, { width = 1280, height = 800, scheme = "light", motion = "reduce" } = {}) {
+/** Whether the page is looked at: a page of a browser without a screen always is, unless it is told otherwise. */
+const look = (isHidden) => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+export const hide = (page) => page.evaluate(look, true);
+export const show = (page) => page.evaluate(look, false);
+
+/** A page of its own, with a `clock` that the test can put forward, or begin at a time of its own, and `hidden` from the beginning if that is asked for; on which `complaints` are kept: broken scripts, and whatever the policy forbade. */
+export async function open(browser, url, { width = 1280, height = 800, scheme = "light", motion = "reduce", clock = false, hidden = false } = {}) {
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: scheme,
@@ -30,6 +38,8 @@ export async function open(browser, url, { width = 1280, height = 800, scheme = 
   context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   page.complaints = [];
+  if (clock) await page.clock.install(typeof clock === "object" ? clock : {});
+  if (hidden) await page.addInitScript(look, true);
   page.on("pageerror", (error) => page.complaints.push(`${error.message}\n${error.stack}`));
   page.on("console", (message) => {
     if (/error|warning/.test(message.type()) && !EXPECTED.test(message.text())) page.complaints.push(message.text());
@@ -45,11 +55,12 @@ export async function open(browser, url, { width = 1280, height = 800, scheme = 
 /** Waits until the page is told of changes. */
 export const live = (page) => page.locator(".connection.live").waitFor();
 
-/** What axe-core finds wrong with the page as it is now; nothing, one hopes. */
-export async function violations(page) {
-  await page.evaluate(AXE);
-  const { violations: found, passes } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations", "passes"] }));
+/** What axe-core finds wrong with the page as it is now, by all rules or by these; nothing, one hopes. */
+export async function violations(page, rules = null) {
+  if (!(await page.evaluate(() => Boolean(globalThis.axe)))) await page.evaluate(AXE);
+  const options = { resultTypes: ["violations"], ...(rules && { runOnly: { type: "rule", values: rules } }) };
+  const { violations: found, passes } = await page.evaluate((chosen) => globalThis.axe.run(document, chosen), options);
   // A rule set that looked at nothing would find nothing.
-  if (passes.length < 15) throw new Error(`axe-core passed ${passes.length} rules only: was it run?`);
+  if (passes.length < (rules?.length ?? 15)) throw new Error(`axe-core passed ${passes.length} rules only: was it run?`);
   return found.map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
 }

@@ -7,8 +7,8 @@ const MANY = 10_000;
 /** How many of them change in a second. */
 const CHANGES = 200;
 
-/** An id like any other: digits that look thrown. */
-const idOf = (number) => `${((number * 2654435761) >>> 0).toString(16).padStart(8, "0")}-0000-4000-8000-${String(number).padStart(12, "0")}`;
+/** An id like any other: the time of its making, then digits that look thrown. */
+const idOf = (number) => `019a7c3e-5b21-7000-8000-0000${((number * 2654435761) >>> 0).toString(16).padStart(8, "0")}`;
 
 const POOLS = ["nvme", "archive"].map((name, place) => ({
   id: idOf(90_000 + place),

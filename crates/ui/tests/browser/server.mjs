@@ -23,11 +23,11 @@ reserved = 0
 `;
 
 export class Server {
-  constructor(binary, { failPoints = "", slow = 0 } = {}) {
+  constructor(binary, { failPoints = "", slow = 0, config = "" } = {}) {
     this.binary = binary;
     this.folder = mkdtempSync(join(tmpdir(), "berth-page-"));
     this.config = join(this.folder, "berth.toml");
-    writeFileSync(this.config, CONFIG);
+    writeFileSync(this.config, CONFIG + config);
     this.failPoints = failPoints;
     this.slow = slow;
     this.listen = "127.0.0.1:0";
