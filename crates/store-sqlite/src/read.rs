@@ -2,6 +2,7 @@
 //!
 //! Everything here takes a connection, so that the writer can ask inside its transaction what readers ask outside of one.
 
+use crate::DATABASE;
 use crate::apply::place;
 use crate::form::{EndingForm, OperationForm, ReasonForm, subject_columns, subject_from};
 use crate::record::{AttachmentPart, AttachmentRow, OtherRow, SnapshotPart, SnapshotRow, VolumeRow, from_json, to_json};
@@ -20,9 +21,11 @@ pub(crate) fn trouble(error: &rusqlite::Error) -> StoreError {
     }
     // A file that a broken disk gives back in part reads as damaged.
     let codes = [ErrorCode::SystemIoFailure, ErrorCode::CannotOpen, ErrorCode::DatabaseCorrupt];
-    let is_the_disk = error.sqlite_error_code().is_some_and(|code| codes.contains(&code));
-    let remedy = if is_the_disk { "; see to the disk of the data folder, then start the server again" } else { "" };
-    StoreError::Unavailable(format!("{error}{remedy}"))
+    if !error.sqlite_error_code().is_some_and(|code| codes.contains(&code)) {
+        return StoreError::Unavailable(error.to_string());
+    }
+    let remedy = "see to the disk of the data folder and start the server again, or restore the file from a backup";
+    StoreError::Unavailable(format!("{DATABASE} cannot be read ({error}); {remedy}"))
 }
 
 fn corrupt(what: &'static str, id: Uuid) -> impl FnOnce(String) -> StoreError {

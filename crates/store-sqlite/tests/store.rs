@@ -2,7 +2,7 @@
 //! store promises is in `contract.rs`.
 
 use engine::records::{About, Key, PoolRecord, Record, VolumeRecord};
-use engine::store::{Change, Commit, CommitError, Counter, Expected, Store, StoreError, Touched};
+use engine::store::{Change, Commit, CommitError, Counter, Expected, Kind, ListQuery, Store, StoreError, Touched};
 use lifecycle::{Bytes, PoolId, ProfileId, Timestamp, Volume, VolumeId};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -131,6 +131,46 @@ fn what_is_newer_or_damaged_is_refused_and_left_as_it_is() {
         assert!(error.contains(named), "{error}");
         assert_eq!(std::fs::read(&file).unwrap(), bytes);
     }
+}
+
+#[tokio::test]
+async fn a_store_that_was_cut_says_which_file_it_is_wherever_that_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.commit(one(pool())).await.unwrap();
+    store.commit(one(put(volume(10, "v"), Expected::Absent))).await.unwrap();
+    drop(store);
+    let file = folder.path().join("berth.db");
+    // What is in the log alone would hide the cut.
+    rusqlite::Connection::open(&file).unwrap().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    let mut read = 0;
+    for length in (4096..whole.len()).step_by(4096) {
+        std::fs::write(&file, &whole[..length]).unwrap();
+        let told = match SqliteStore::open(folder.path(), Options { ballast: 1 << 20 }) {
+            Err(error) => error.to_string(),
+            Ok(store) => match listed(&store).await {
+                Ok(()) => continue,
+                Err(error) => {
+                    read += 1;
+                    error.to_string()
+                }
+            },
+        };
+        assert!(told.contains("berth.db"), "cut to {length}: {told}");
+    }
+    assert!(read > 0, "each cut showed when it was opened");
+}
+
+/// Reads all there is.
+async fn listed(store: &SqliteStore) -> Result<(), StoreError> {
+    for kind in [Kind::Volume, Kind::Snapshot, Kind::Attachment, Kind::Host, Kind::Profile, Kind::Pool] {
+        let mut batches = store.list(ListQuery::all(kind)).await?;
+        while let Some(batch) = batches.recv().await {
+            batch?;
+        }
+    }
+    Ok(())
 }
 
 /// In a child process: commits until it is killed, and prints each revision once it is acknowledged.
