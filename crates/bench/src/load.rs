@@ -60,10 +60,15 @@ enum Ask {
     Rename,
 }
 
+/// Tells the requests of warming from those that are measured.
+const WARM: u64 = 1 << 50;
+
 /// What all clients share.
 struct Load {
     options: Options,
     ids: Vec<String>,
+    /// So that what was warmed, or asked before in another way, is not asked for again in the same order.
+    salt: u64,
     begun: Instant,
     turn: AtomicU64,
 }
@@ -77,10 +82,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // One thread: the other processor is the server's.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let warm = options.again(options.warm);
-    runtime.block_on(drive(Load::new(warm, ids.clone())))?;
+    runtime.block_on(drive(Load::new(warm, ids.clone(), WARM)))?;
     let before = options.pid.map(busy).transpose()?;
     let begun = Instant::now();
-    let figures = runtime.block_on(drive(Load::new(options.again(options.seconds), ids)))?;
+    let figures = runtime.block_on(drive(Load::new(options.again(options.seconds), ids, 0)))?;
     let mut told = figures.tell(begun.elapsed());
     if let (Some(pid), Some(before)) = (options.pid, before) {
         let used = busy(pid)?.saturating_sub(before).as_secs_f64() * 1e6;
@@ -98,13 +103,14 @@ impl Options {
 }
 
 impl Load {
-    fn new(options: Options, ids: Vec<String>) -> Arc<Self> {
-        Arc::new(Self { options, ids, begun: Instant::now(), turn: AtomicU64::new(0) })
+    fn new(options: Options, ids: Vec<String>, salt: u64) -> Arc<Self> {
+        let salt = salt ^ (options.ask as u64) << 40;
+        Arc::new(Self { options, ids, salt, begun: Instant::now(), turn: AtomicU64::new(0) })
     }
 
     /// The next id: as if at random, and the same in every run.
     fn id(&self, turn: u64) -> String {
-        let mixed = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (turn ^ self.salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         match u64::try_from(self.ids.len()) {
             Ok(0) | Err(_) => uuid::Uuid::from_u64_pair(mixed, mixed.rotate_left(32) | 0x8000_0000_0000_0000).to_string(),
             Ok(many) => self.ids[usize::try_from((mixed >> 20) % many).unwrap_or(0)].clone(),

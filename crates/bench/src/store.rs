@@ -55,8 +55,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 async fn client(store: Arc<dyn Store>, home: Home, until: Instant) -> Result<Figures> {
     let mut figures = Figures::default();
     while Instant::now() < until {
-        let begun = Instant::now();
-        let record = home.creating(VolumeId(Uuid::now_v7()), format!("v{}", begun.elapsed().as_nanos()));
+        let (begun, id) = (Instant::now(), Uuid::now_v7());
+        let record = home.creating(VolumeId(id), format!("v{}", id.as_u128() >> 64));
         let version = store.commit(home.accept(record.clone())).await?.revision;
         store.commit(Home::end(record, version)?).await?;
         figures.note(begun.elapsed());

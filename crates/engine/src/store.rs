@@ -208,7 +208,7 @@ pub enum StoreError {
     #[error("stored record of {0} cannot be read: {1}")]
     Corrupt(String, String),
     /// An unindexed filter looked at as many records as it may, and found fewer than were asked for.
-    #[error("looked at {0} records without finding enough; filter by an indexed field")]
+    #[error("looked at more than {0} records without finding enough; filter by an indexed field")]
     TooBroad(u64),
     /// The reader stopped reading.
     #[error("the reader of the list was too slow")]

@@ -11,6 +11,7 @@ use engine::store::{Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
 use lifecycle::{AttachmentId, Mode, SnapshotId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, params_from_iter};
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,11 +25,14 @@ const BATCH: usize = 256;
 const SCAN_MAX: u64 = 100_000;
 /// How many rows are sorted for an order that their index has not: about as long as a page takes in any case.
 const SORTED_MAX: u32 = 1000;
-/// After how many steps of SQLite's machine the budget is looked at, how many steps a list has before its first row, and how many more with
-/// each that it gives: walking a row takes some ten.
+/// After how many steps of SQLite's machine the budget is looked at.
 const STEPS_EACH: u64 = 1000;
+/// How many steps a list has before its first row: passing over a row takes five to thirty, so more than [`SCAN_MAX`] were then looked at.
 const STEPS_MAX: u64 = 3_000_000;
+/// How many more it has with each row that it reads, or passes over as was asked for.
 const STEPS_A_ROW: u64 = 1000;
+/// How many steps counting has: far more than [`SORTED_MAX`] rows of one index take.
+const STEPS_COUNTING: u64 = 50_000;
 /// How long a reader may leave a batch unread before it is cut off, so that it holds no snapshot of the log.
 const READER_MAX: Duration = Duration::from_secs(60);
 /// How often a reader that is not reading is looked at again.
@@ -96,6 +100,17 @@ struct List<'a> {
     budget: &'a AtomicU64,
 }
 
+/// How filters that have an index, and an order, go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// One index has both, or there is no such filter.
+    Together,
+    /// Rows are found by the filter, and sorted.
+    Found,
+    /// The order is walked, and what the filter does not want is passed over.
+    Walked,
+}
+
 /// What of a list SQL does: the conditions with their values, and whether the order is its own.
 struct Plan {
     sql: String,
@@ -106,17 +121,30 @@ struct Plan {
 
 impl List<'_> {
     fn run(&self) -> Result<(), StoreError> {
-        let plan = self.plan()?;
+        let how = self.how()?;
+        let given = Cell::new(0);
+        match self.read(&self.plan(how)?, &given) {
+            // They are far behind in the order: so they are found and sorted.
+            Err(StoreError::TooBroad(_)) if how == How::Walked && given.get() == 0 => {
+                self.budget.store(STEPS_MAX, Ordering::Relaxed);
+                self.read(&self.plan(How::Found)?, &given)
+            }
+            done => done,
+        }
+    }
+
+    fn read(&self, plan: &Plan, given: &Cell<usize>) -> Result<(), StoreError> {
         let mut statement = self.tx.prepare_cached(&plan.sql).map_err(|error| trouble(&error))?;
         let mut rows = statement.query(params_from_iter(plan.values.iter())).map_err(|error| trouble_within(&error))?;
-        let (mut batch, mut looked, mut skipped, mut given) = (Vec::new(), 0, 0, 0);
+        let (mut batch, mut looked, mut skipped) = (Vec::new(), 0, 0);
         let mut unsorted = Vec::new();
-        while given < self.query.limit
+        while given.get() < self.query.limit
             && let Some(row) = rows.next().map_err(|error| trouble_within(&error))?
         {
             // Where SQL has done all of it, what is passed over need not be readable.
             if plan.sorted && plan.scanned.is_empty() && skipped < self.query.offset {
                 skipped += 1;
+                self.budget.fetch_add(STEPS_A_ROW, Ordering::Relaxed);
                 continue;
             }
             // What a row needs besides is no search.
@@ -140,7 +168,7 @@ impl List<'_> {
                 skipped += 1;
                 continue;
             }
-            given += 1;
+            given.set(given.get() + 1);
             batch.push(item);
             if batch.len() == BATCH && !send(self.sender, Ok(std::mem::take(&mut batch)))? {
                 return Ok(());
@@ -170,7 +198,20 @@ impl List<'_> {
         items.into_iter().skip(self.query.offset).take(self.query.limit).collect()
     }
 
-    fn plan(&self) -> Result<Plan, StoreError> {
+    fn how(&self) -> Result<How, StoreError> {
+        let query = self.query;
+        let indexed: Vec<_> = query.filters.iter().filter_map(|filter| indexed(query.kind, filter)).collect();
+        let is_in_order = query.sort == Sort::Id && indexed.iter().all(|(_, wanted)| wanted.len() == 1);
+        if indexed.is_empty() || is_in_order {
+            return Ok(How::Together);
+        }
+        // Where most of them are read in any case, walking can only lose.
+        let is_page = query.offset.saturating_add(query.limit) <= SORTED_MAX as usize;
+        let is_walked = is_page && !matches!(query.sort, Sort::By(_)) && self.are_many()?;
+        Ok(if is_walked { How::Walked } else { How::Found })
+    }
+
+    fn plan(&self, how: How) -> Result<Plan, StoreError> {
         let query = self.query;
         let table = table(query.kind);
         let columns = match query.kind {
@@ -178,28 +219,14 @@ impl List<'_> {
             Kind::Snapshot | Kind::Attachment => "id, volume",
             Kind::Host | Kind::Profile | Kind::Pool => OTHER_COLUMNS,
         };
-        let (mut conditions, mut values, mut scanned) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(tenant) = &query.tenant {
-            conditions.push("tenant = ?".to_owned());
-            values.push(Value::Text(tenant.clone()));
-        }
-        let filtered = conditions.len()..;
-        let mut is_in_order = true;
-        for filter in &query.filters {
-            match indexed(query.kind, filter) {
-                Some((column, wanted)) => {
-                    is_in_order &= wanted.len() == 1 && matches!(query.sort, Sort::Id);
-                    let marks = vec!["?"; wanted.len()].join(", ");
-                    conditions.push(format!("{column} IN ({marks})"));
-                    values.extend(wanted);
-                }
-                None => scanned.push(filter.clone()),
-            }
-        }
-        if !is_in_order && self.are_many(table, &conditions, &values)? {
-            // A `+` keeps SQLite from using the column's index: it walks the one of the order.
-            conditions[filtered].iter_mut().for_each(|condition| condition.insert(0, '+'));
-        }
+        // A `+` keeps SQLite from using an index of a column, for a condition or for an order.
+        let (of_filter, of_order) = match how {
+            How::Together => ("", ""),
+            How::Found => ("", "+"),
+            How::Walked => ("+", ""),
+        };
+        let (mut conditions, mut values) = self.conditions(of_filter);
+        let scanned = query.filters.iter().filter(|filter| indexed(query.kind, filter).is_none()).cloned().collect();
         let with_status = query.filters.iter().any(|filter| filter.field == Field::Status);
         match query.kind {
             Kind::Snapshot if !with_status => conditions.push("status <> 'deleted'".to_owned()),
@@ -217,15 +244,34 @@ impl List<'_> {
         }
         let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         let direction = if query.descending { "DESC" } else { "ASC" };
-        let order = column.map_or_else(|| format!("id {direction}"), |column| format!("{column} {direction}, id {direction}"));
+        let mut order = format!("{of_order}id {direction}");
+        if let Some(column) = column {
+            order.insert_str(0, &format!("{of_order}{column} {direction}, "));
+        }
         Ok(Plan { sql: format!("SELECT {columns} FROM {table}{filter} ORDER BY {order}"), values, scanned, sorted })
     }
 
+    /// The tenant, and the filters that have an index, as conditions with their values.
+    fn conditions(&self, of_filter: &str) -> (Vec<String>, Vec<Value>) {
+        let (mut conditions, mut values) = (Vec::new(), Vec::new());
+        if let Some(tenant) = &self.query.tenant {
+            conditions.push("tenant = ?".to_owned());
+            values.push(Value::Text(tenant.clone()));
+        }
+        for (column, wanted) in self.query.filters.iter().filter_map(|filter| indexed(self.query.kind, filter)) {
+            let marks = vec!["?"; wanted.len()].join(", ");
+            conditions.push(format!("{of_filter}{column} IN ({marks})"));
+            values.extend(wanted);
+        }
+        (conditions, values)
+    }
+
     /// Whether so many rows meet the conditions that walking the order finds some soon; else they are few enough to be sorted.
-    fn are_many(&self, table: &str, conditions: &[String], values: &[Value]) -> Result<bool, StoreError> {
-        let sql =
-            format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {} LIMIT {})", conditions.join(" AND "), SORTED_MAX + 1);
-        let before = self.budget.load(Ordering::Relaxed);
+    fn are_many(&self) -> Result<bool, StoreError> {
+        let (conditions, values) = self.conditions("");
+        let (table, conditions) = (table(self.query.kind), conditions.join(" AND "));
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {conditions} LIMIT {})", SORTED_MAX + 1);
+        let before = self.budget.swap(STEPS_COUNTING, Ordering::Relaxed);
         let counted = self.tx.prepare_cached(&sql).and_then(|mut count| {
             let found = count.query_row(params_from_iter(values.iter()), |row| row.get::<_, u32>(0));
             self.budget.store(before, Ordering::Relaxed);
@@ -481,8 +527,18 @@ mod tests {
                 assert_eq!(names, first, "{sort:?} {statuses:?} {tenant:?}");
                 assert!(steps < 30_000, "{sort:?} {statuses:?} {tenant:?} took {steps} steps");
             }
-            let (names, _) = listed(&mut connection, &query(&["error"], Sort::Name, tenant), 100_000).unwrap();
-            assert_eq!(names, ["v00077", "v05077", "v10077", "v15077"], "few are found by their index, and sorted");
+            for (sort, statuses) in
+                [(Sort::Name, &["error"][..]), (Sort::CreatedAt, &["error"]), (Sort::Id, &["error", "deleting"])]
+            {
+                let (mut names, steps) = listed(&mut connection, &query(statuses, sort, tenant), STEPS_MAX).unwrap();
+                names.sort_unstable();
+                assert_eq!(names, ["v00077", "v05077", "v10077", "v15077"], "few are found by their index, and sorted");
+                assert!(steps < 10_000, "{sort:?} {statuses:?} {tenant:?} took {steps} steps");
+            }
+            let sized = ListQuery { limit: usize::MAX, ..query(&["inUse"], Sort::By(Field::Size), tenant) };
+            let (names, steps) = listed(&mut connection, &sized, STEPS_MAX).unwrap();
+            assert_eq!(names.len(), 2000);
+            assert!(steps < 75_000, "all of them, and no others: {steps} steps");
             let (names, _) = listed(&mut connection, &query(&["inUse"], Sort::Name, tenant), STEPS_MAX).unwrap();
             assert_eq!(names, (18_000..18_050).map(|n| format!("v{n:05}")).collect::<Vec<_>>(), "as far behind as they are");
             let (names, _) = listed(&mut connection, &query(&["error", "inUse"], Sort::Id, tenant), STEPS_MAX).unwrap();
@@ -495,7 +551,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut connection = filled(folder.path());
         let far = query(&["inUse"], Sort::Name, None);
-        assert_eq!(listed(&mut connection, &far, 50_000), Err(StoreError::TooBroad(SCAN_MAX)));
+        assert_eq!(
+            listed(&mut connection, &far, 50_000).unwrap().0.len(),
+            50,
+            "behind all others in the order: sorted once that is seen"
+        );
+        bound(&mut connection, &Arc::new(AtomicU64::new(10_000))).unwrap();
+        let walk = "SELECT count(*) FROM volumes WHERE +name = 'nobody'";
+        let error = connection.query_row(walk, [], |row| row.get::<_, i64>(0)).unwrap_err();
+        assert_eq!(trouble_within(&error), StoreError::TooBroad(SCAN_MAX));
         assert_eq!(listed(&mut connection, &far, STEPS_MAX).unwrap().0.len(), 50);
     }
 }

@@ -63,7 +63,7 @@ impl Server {
         resident(self.pid())
     }
 
-    /// Kills it as a crash does, and leaves its folder and its data plane.
+    /// Kills it as a crash does, and leaves its folder; its data plane is ended too.
     pub(super) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;

@@ -62,25 +62,25 @@ fn crashed(folder: &Path) -> Result<()> {
     let (data, pool) = (folder.join("data"), folder.join("pool"));
     let server = Server::start_so(&data, "", Some(&pool), &["--slow-ms", "60000"])?;
     let collection = format!("/v1beta/{TENANT}/block/volumes");
-    let creating = |server: &Server| -> Result<usize> {
-        let all = get(&server.agent, &server.url(&format!("/block/volumes?status=creating&limit={}", UNDER_WAY * 2)))?;
+    let listed = |server: &Server, status: &str, limit: usize| -> Result<usize> {
+        let all = get(&server.agent, &server.url(&format!("/block/volumes?status={status}&limit={limit}")))?;
         Ok(all.as_array().context("a list")?.len())
     };
-    while creating(&server)? < UNDER_WAY {
+    while listed(&server, "creating", UNDER_WAY * 2)? < UNDER_WAY {
         load(&server, "accept", &collection, 64, 1.0, "--warm 0")?;
     }
-    let under_way = creating(&server)?;
+    let under_way = listed(&server, "creating", UNDER_WAY * 2)?;
     server.kill()?;
     let begun = Instant::now();
     let server = Server::start_with(&data, "", Some(&pool))?;
-    while creating(&server)? > 0 {
+    while listed(&server, "creating", 1)? > 0 {
         ensure!(begun.elapsed() < Duration::from_secs(120), "they are not settled");
         std::thread::sleep(Duration::from_millis(50));
     }
-    println!(
-        "\nkilled with {under_way} volumes being created: all settled {:.1} s after the next exec",
-        begun.elapsed().as_secs_f64()
-    );
+    let took = begun.elapsed().as_secs_f64();
+    let there = listed(&server, "available", UNDER_WAY * 2)?;
+    ensure!(there == under_way, "of {under_way} volumes that were being created {there} are available");
+    println!("\nkilled with {under_way} volumes being created: all available {took:.1} s after the next exec");
     server.stop()
 }
 

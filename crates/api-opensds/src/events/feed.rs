@@ -43,12 +43,15 @@ async fn follow(api: &Api, desk: &Arc<Desk>) {
         desk.opened.notified().await;
         while desk.offered().is_some() {
             let feed = Feed::new(api, desk);
-            if let Err(error) = tokio::spawn(feed.run()).await
-                && error.is_panic()
-            {
-                // Whoever reads goes on with the next one, which begins where this one was.
-                tracing::error!(%error, "who follows the journal failed inside; it begins again");
-                tokio::time::sleep(PAUSE).await;
+            match tokio::spawn(feed.run()).await {
+                Ok(()) => {}
+                // The runtime ends.
+                Err(error) if error.is_cancelled() => return,
+                Err(error) => {
+                    // Whoever reads goes on with the next one, which begins where this one was.
+                    tracing::error!(%error, "who follows the journal failed inside; it begins again");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
