@@ -174,14 +174,14 @@ fn a_clone_whose_end_is_found_by_the_look_after_a_start_lets_go_of_its_source() 
         let world = World::new().await;
         let id = world.create(1).await;
         world.until(id, "available").await;
-        let source = Some(world.snapshot(id).await);
-        while world.engine.volume(&world.caller, id).await.expect("there").record.state.word(Subject::Snapshot(source.unwrap()))
+        let snapshot = world.snapshot(id).await;
+        while world.engine.volume(&world.caller, id).await.expect("there").record.state.word(Subject::Snapshot(snapshot))
             != "available"
         {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         world.driver.freeze();
-        let clone = NewVolume { source, ..new_volume(1) };
+        let clone = NewVolume { source: Some(snapshot), ..new_volume(1) };
         let clone = world.engine.create_volume(&world.caller, clone).await.expect("accepted").record.state.id();
         world.command(clone, Command::Delete { cascade: false }).await.expect("accepted");
         (world, id, clone)
