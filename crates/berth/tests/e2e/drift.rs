@@ -41,7 +41,7 @@ fn what_changes_behind_its_back_is_seen_told_and_mended() {
     fs::rename(file(&data, &gone), &aside).unwrap();
     OpenOptions::new().write(true).open(file(&data, &cut)).unwrap().set_len(4096).unwrap();
     OpenOptions::new().write(true).open(file(&data, &grown)).unwrap().set_len(2 << 30).unwrap();
-    let unknown = "00000000-0000-4000-8000-00000000000a";
+    let unknown = "019a0000-0000-7000-8000-00000000000a";
     fs::create_dir_all(file(&data, unknown).parent().unwrap()).unwrap();
     fs::write(file(&data, unknown), [1; 4096]).unwrap();
     for (volume, status, code) in
