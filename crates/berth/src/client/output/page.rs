@@ -120,11 +120,12 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
-    /// What belongs to it, in short: the name, or the beginning of an id that stands whole in a table above.
+    /// What belongs to it, in short: the name, or the end of an id that stands whole in a table above: ids begin with
+    /// the time, and those of one minute begin alike.
     fn short(&self, id: &Value) -> String {
         let rows = self.all["snapshots"].as_array().into_iter().flatten();
         let name = rows.filter(|row| row["id"] == *id).find_map(|row| row["name"].as_str()).filter(|name| !name.is_empty());
-        name.map_or_else(|| plain(id).split('-').next().unwrap_or_default().to_owned(), clean)
+        name.map_or_else(|| format!("…{}", last_digits(&plain(id))), clean)
     }
 
     fn named(&self, row: &Value) -> Value {
@@ -191,6 +192,11 @@ fn lasting(seconds: u64) -> String {
     words.join(" ")
 }
 
+/// The end of an id, by which it is told from others.
+fn last_digits(id: &str) -> String {
+    id.chars().skip(id.chars().count().saturating_sub(8)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +223,7 @@ mod tests {
             "journal": [
                 {"revision": 1, "at": "t1", "kind": "volume", "id": "v", "from": null, "to": "creating", "cause": "create"},
                 {"revision": 3, "at": "t3", "kind": "snapshot", "id": "5-5", "from": "available", "to": "available", "cause": "create"},
-                {"revision": 4, "at": "t4", "kind": "attachment", "id": "abcd-1234", "from": "attached", "to": "detached", "cause": "detach"},
+                {"revision": 4, "at": "t4", "kind": "attachment", "id": "01a22574-12bc-75dd-995f-1889623ecd63", "from": "attached", "to": "detached", "cause": "detach"},
                 {"revision": 2, "at": "t2", "kind": "attachment", "id": "a", "from": "attaching", "to": "attached", "cause": "export",
                     "ended": {"operation": "attach", "how": "done", "durationMs": 1250}, "reason": {"code": "c", "message": "m"}},
             ],
@@ -237,8 +243,8 @@ mod tests {
             "{got}"
         );
         assert!(line("t1").contains("new -> creating") && line("t2").contains("attach done in 1.2 s"), "{got}");
-        assert!(line("t3").contains("snapshot nightly  stays available"), "{got}");
-        assert!(line("t4").contains("attachment abcd   attached -> detached"), "{got}");
+        assert!(line("t3").contains("snapshot nightly ") && line("t3").contains(" stays available"), "{got}");
+        assert!(line("t4").contains("attachment …623ecd63") && line("t4").contains("attached -> detached"), "{got}");
         assert!(got.contains("and more: berth attachment list"), "{got}");
         assert!(!got.contains('\u{1b}'));
     }
