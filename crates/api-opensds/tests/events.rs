@@ -23,16 +23,7 @@ struct Place {
 }
 
 async fn place(streams: usize) -> Place {
-    let pool = PoolSetup {
-        name: "default".into(),
-        description: String::new(),
-        zone: "default".into(),
-        overcommit: 20.0,
-        retired: false,
-        deadlines: Default::default(),
-        when_down: Default::default(),
-        driver: Arc::new(MemDriver::able()),
-    };
+    let pool = PoolSetup { overcommit: 20.0, ..PoolSetup::new("default", Arc::new(MemDriver::able())) };
     let (store, exporter) = (Arc::new(MemStore::default()), Arc::new(MemExporter::default()));
     let clock = Arc::new(SteppedClock::default());
     let engine = Engine::start(store, exporter, clock, vec![pool], engine::Settings::default()).await.unwrap();

@@ -14,16 +14,7 @@ use tower::ServiceExt;
 const ADMIN: &str = "/v1beta/e93b4c0934da416eb9c8d120c5d04d96";
 
 async fn app(words: AttachmentWords) -> Router {
-    let pool = PoolSetup {
-        name: "default".into(),
-        description: String::new(),
-        zone: "default".into(),
-        overcommit: 20.0,
-        retired: false,
-        deadlines: Default::default(),
-        when_down: Default::default(),
-        driver: Arc::new(MemDriver::able()),
-    };
+    let pool = PoolSetup { overcommit: 20.0, ..PoolSetup::new("default", Arc::new(MemDriver::able())) };
     let (store, exporter, clock) =
         (Arc::new(MemStore::default()), Arc::new(MemExporter::default()), Arc::new(SteppedClock::default()));
     let engine = Engine::start(store, exporter, clock, vec![pool], engine::Settings::default()).await.expect("started");

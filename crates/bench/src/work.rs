@@ -69,16 +69,7 @@ async fn commit(store: SqliteStore) -> Result<()> {
 }
 
 async fn request(store: SqliteStore) -> Result<()> {
-    let pool = PoolSetup {
-        name: "default".into(),
-        description: String::new(),
-        zone: "default".into(),
-        overcommit: 20.0,
-        retired: false,
-        deadlines: Default::default(),
-        when_down: Default::default(),
-        driver: Arc::new(MemDriver::able()),
-    };
+    let pool = PoolSetup { overcommit: 20.0, ..PoolSetup::new("default", Arc::new(MemDriver::able())) };
     let (exporter, clock) = (Arc::new(MemExporter::default()), Arc::new(SteppedClock::default()));
     let engine = Engine::start(Arc::new(store), exporter, clock, vec![pool], Settings::default()).await?;
     let router = api_opensds::router(Arc::new(engine), api_opensds::Settings::default());

@@ -12,9 +12,9 @@
 //!                                               /<object>.trash                        being removed, or a leftover of that
 //! ```
 //!
-//! Beside them `works-probe.tmp`, which is written every few seconds to find out whether the file system works.
+//! (Of an id that does not begin with the time, as UUIDs of version 7 do, it is the first three digits.)
 //!
-//! (Of an id that does not begin with a time, no UUID of version 7, it is the first three digits.)
+//! Beside them `works-probe.tmp`, which is written every few seconds to find out whether the file system works.
 //!
 //! The names alone say what is there: there is no database, and whatever carries no id of ours is left alone.
 //!

@@ -20,7 +20,8 @@ impl Ids {
 }
 
 impl Default for Ids {
-    /// Ids in the order of their making (version 7): what is made one after the other lies side by side in every index of a store.
+    /// Ids in the order of their making (version 7): what is made one after the other lies side by side in every index of a store. The
+    /// time is the system's and no port's, as nothing is decided by it.
     fn default() -> Self {
         Self::new(Uuid::now_v7)
     }

@@ -45,6 +45,23 @@ pub struct PoolSetup {
     pub driver: Arc<dyn Driver>,
 }
 
+impl PoolSetup {
+    /// A pool in the default zone, of which no more is promised than there is, and of which nothing else was said.
+    #[must_use]
+    pub fn new(name: impl Into<String>, driver: Arc<dyn Driver>) -> Self {
+        Self {
+            name: name.into(),
+            description: String::new(),
+            zone: crate::DEFAULT_ZONE.to_owned(),
+            overcommit: 1.0,
+            retired: false,
+            deadlines: Deadlines::default(),
+            when_down: WhenDown::default(),
+            driver,
+        }
+    }
+}
+
 pub(crate) struct Pool {
     pub(crate) id: PoolId,
     pub(crate) created_at: Timestamp,
@@ -325,11 +342,8 @@ mod tests {
     fn a_full_pool_is_told_in_sizes_that_can_be_asked_for() {
         let id = PoolId(uuid::Uuid::nil());
         let full = |limit| refusal(CommitError::Full { key: Key::Pool(id), counted: 37 << 30, by: 1 << 40, limit }).to_string();
-        assert!(
-            full((4787 << 30) + 494_928).contains("37 GiB promised, 1 TiB more asked for, 4787 GiB may be promised"),
-            "{}",
-            full(1)
-        );
+        let told = full((4787 << 30) + 494_928);
+        assert!(told.contains("37 GiB promised, 1 TiB more asked for, 4787 GiB may be promised"), "{told}");
         assert!(full(17).contains("17 B may be promised"));
     }
 }

@@ -26,16 +26,7 @@ impl World {
     async fn with(settings: Settings) -> Self {
         let (driver, exporter) = (Arc::new(MemDriver::able()), Arc::new(MemExporter::default()));
         let clock = Arc::new(SteppedClock::default());
-        let pool = PoolSetup {
-            name: "default".into(),
-            description: String::new(),
-            zone: "default".into(),
-            overcommit: 1.0,
-            retired: false,
-            deadlines: Default::default(),
-            when_down: Default::default(),
-            driver: driver.clone(),
-        };
+        let pool = PoolSetup::new("default", driver.clone());
         clock.step(1000);
         let store = Arc::new(MemStore::default());
         let engine = Engine::start(store, exporter.clone(), clock.clone(), vec![pool], settings).await.expect("started");

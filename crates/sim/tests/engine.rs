@@ -94,16 +94,7 @@ impl World {
 }
 
 async fn start(store: &Arc<MemStore>, driver: &Arc<MemDriver>, exporter: &Arc<MemExporter>, clock: &Arc<SteppedClock>) -> Engine {
-    let pool = PoolSetup {
-        name: "default".into(),
-        description: String::new(),
-        zone: "default".into(),
-        overcommit: 1.0,
-        retired: false,
-        deadlines: Default::default(),
-        when_down: Default::default(),
-        driver: driver.clone(),
-    };
+    let pool = PoolSetup::new("default", driver.clone());
     Engine::start(store.clone(), exporter.clone(), clock.clone(), vec![pool], Settings::default()).await.expect("started")
 }
 
@@ -529,16 +520,7 @@ async fn twenty_creates_cannot_overshoot_the_pool() {
 
 #[tokio::test(start_paused = true)]
 async fn of_two_pools_the_one_with_more_left_is_taken() {
-    let pool = |name: &str, overcommit, driver: &Arc<MemDriver>| PoolSetup {
-        name: name.into(),
-        description: String::new(),
-        zone: "default".into(),
-        overcommit,
-        retired: false,
-        deadlines: Default::default(),
-        when_down: Default::default(),
-        driver: driver.clone(),
-    };
+    let pool = |name, overcommit, driver: &Arc<MemDriver>| PoolSetup { overcommit, ..PoolSetup::new(name, driver.clone()) };
     let (small, large) = (Arc::new(MemDriver::able()), Arc::new(MemDriver::able()));
     let setups = vec![pool("small", 0.5, &small), pool("large", 1.0, &large)];
     let (store, exporter, clock) = (Arc::<MemStore>::default(), Arc::<MemExporter>::default(), Arc::<SteppedClock>::default());

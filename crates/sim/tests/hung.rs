@@ -33,16 +33,8 @@ impl World {
     async fn with(when_down: WhenDown, settings: Settings, before: impl FnOnce(&MemDriver)) -> Self {
         let (hung, other) = (Arc::new(MemDriver::able()), Arc::new(MemDriver::able()));
         before(&hung);
-        let pool = |name: &str, driver: &Arc<MemDriver>| PoolSetup {
-            name: name.into(),
-            description: String::new(),
-            zone: "default".into(),
-            overcommit: 1.0,
-            retired: false,
-            deadlines: Deadlines { extend: Some(Duration::from_secs(7)), ..Deadlines::default() },
-            when_down,
-            driver: driver.clone(),
-        };
+        let deadlines = Deadlines { extend: Some(Duration::from_secs(7)), ..Deadlines::default() };
+        let pool = |name, driver: &Arc<MemDriver>| PoolSetup { deadlines, when_down, ..PoolSetup::new(name, driver.clone()) };
         let (exporter, clock) = (Arc::<MemExporter>::default(), Arc::<SteppedClock>::default());
         let pools = vec![pool("hung", &hung), pool("other", &other)];
         let store = Arc::<MemStore>::default();

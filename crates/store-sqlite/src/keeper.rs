@@ -6,8 +6,8 @@
 //!   asked: SQLite moves nothing that came after a reader;
 //! - the log is not begun anew before the witness has confirmed the sync of the database that its pages were moved to: SQLite begins no
 //!   log anew that the guard reads. (A guard that finds all moved reads the database alone. Then the log may be begun anew, as all of it
-//!   was confirmed, and nothing can be moved before the guard ends.) If the witness does not confirm, the guard stays, and all writing ends: at the next start the log is
-//!   whole, and tells what was committed.
+//!   was confirmed, and nothing can be moved before the guard ends.) If the witness does not confirm, the guard stays, and all writing ends:
+//!   at the next start the log is whole, and tells what was committed.
 
 use crate::points::{CHECKPOINT, injected};
 use crate::read;

@@ -504,8 +504,8 @@ mod tests {
                 other => panic!("{other:?}"),
             }));
         }
-        let left = budget.load(Ordering::Relaxed).min(steps + names.len() as u64 * STEPS_A_ROW);
-        Ok((names.clone(), (steps + names.len() as u64 * STEPS_A_ROW).saturating_sub(left)))
+        let given = steps + names.len() as u64 * STEPS_A_ROW;
+        Ok((names, given.saturating_sub(budget.load(Ordering::Relaxed))))
     }
 
     fn query(statuses: &[&str], sort: Sort, tenant: Option<&str>) -> ListQuery {

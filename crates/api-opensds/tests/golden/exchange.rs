@@ -40,16 +40,7 @@ impl Wire {
     pub(crate) async fn new(name: &str, attachment_words: AttachmentWords) -> Self {
         let (store, driver, exporter) =
             (Arc::new(MemStore::default()), Arc::new(MemDriver::able()), Arc::new(MemExporter::default()));
-        let setup = PoolSetup {
-            name: "default".into(),
-            description: "a pool".into(),
-            zone: "default".into(),
-            overcommit: 20.0,
-            retired: false,
-            deadlines: Default::default(),
-            when_down: Default::default(),
-            driver: driver.clone(),
-        };
+        let setup = PoolSetup { description: "a pool".into(), overcommit: 20.0, ..PoolSetup::new("default", driver.clone()) };
         let clock = Arc::new(SteppedClock::default());
         let settings = engine::Settings::default();
         let engine = Engine::start(store.clone(), exporter.clone(), clock, vec![setup], settings).await.unwrap();

@@ -118,14 +118,10 @@ impl Game {
             pool.is_retired = !self.is_ending && self.world.lock().happens(Fault::Retires);
         }
         let pools = self.pools.iter().enumerate().map(|(at, pool)| PoolSetup {
-            name: format!("pool-{at}"),
-            description: String::new(),
-            zone: engine::DEFAULT_ZONE.to_owned(),
-            overcommit: 1.0,
             retired: pool.is_retired,
             deadlines: pool.deadlines,
             when_down: pool.when_down,
-            driver: Arc::new(SimDriver { world: self.world.clone(), pool: at }),
+            ..PoolSetup::new(format!("pool-{at}"), Arc::new(SimDriver { world: self.world.clone(), pool: at }))
         });
         let exporter = Arc::new(SimExporter(self.world.clone()));
         let clock = Arc::new(SimClock(self.world.clone()));
