@@ -3,7 +3,7 @@
 //! - `schema`: tables, migrations, what refuses to open; `record` and `form`: the stored form of the records;
 //! - `folder`: the lock and the ballast; `apply`: one commit inside a transaction; `writer`: the thread that groups them;
 //! - `keeper`: the thread that moves the log into the database; `witness`: whether a sync can be believed;
-//! - `read` and `list`: reading.
+//! - `read` and `list`: reading; `readers`: the threads that do it for single things.
 //!
 //! Invariants:
 //! - a commit is durable (WAL, synchronous=FULL) before its caller hears of it; many share one sync;
@@ -25,6 +25,7 @@ mod keeper;
 mod list;
 mod points;
 mod read;
+mod readers;
 mod record;
 mod schema;
 mod witness;
@@ -39,13 +40,12 @@ use engine::store::{
     Versioned,
 };
 use lifecycle::VolumeId;
+use readers::Readers;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-/// How many connections read at once.
-const READERS: usize = 4;
 /// How many connections for lists are kept: opening one takes longer than a page of a list does.
 const LISTERS_KEPT: usize = 4;
 /// The size of the ballast: enough log for some thousands of commits of deletes and detaches.
@@ -143,7 +143,9 @@ pub enum OpenError {
 pub struct SqliteStore {
     file: PathBuf,
     writer: writer::Writer,
-    readers: Arc<Readers>,
+    readers: Readers,
+    /// Connections for lists: as many as are wanted at once are opened, and a few are kept.
+    listers: Arc<Mutex<Vec<Connection>>>,
     _lock: folder_lock::Lock,
 }
 
@@ -157,14 +159,6 @@ fn open_writer(file: &Path, ballast: &folder::Ballast, is_full: bool) -> Result<
     let witness = witness::Witness::of(file.parent().unwrap_or(Path::new(".")))?;
     keeper::sync_log(file, &witness).map_err(|error| OpenError::from_io("put on the disk the log of", file, error))?;
     writer::Writer::start(file, ballast.clone(), witness, is_full).map_err(|error| OpenError::from_sqlite(file, error))
-}
-
-/// Connections that read, handed out one at a time each.
-struct Readers {
-    places: Semaphore,
-    idle: Mutex<Vec<Connection>>,
-    /// For lists: as many as are wanted at once are opened, and a few are kept.
-    for_lists: Mutex<Vec<Connection>>,
 }
 
 impl SqliteStore {
@@ -191,9 +185,8 @@ impl SqliteStore {
             tracing::warn!(%error, "there is no ballast: if the disk fills, deletes may not be recorded");
         }
         let sqlite = |error| OpenError::from_sqlite(&file, error);
-        let idle = (0..READERS).map(|_| schema::connect(&file, schema::Role::Reader)).collect::<Result<_, _>>().map_err(sqlite)?;
-        let readers = Arc::new(Readers { places: Semaphore::new(READERS), idle: Mutex::new(idle), for_lists: Mutex::default() });
-        Ok(Self { file, writer, readers, _lock: lock })
+        let readers = Readers::start(&file).map_err(sqlite)?;
+        Ok(Self { file, writer, readers, listers: Arc::default(), _lock: lock })
     }
 
     /// How many transactions were committed: fewer than commits, as they are grouped.
@@ -212,24 +205,13 @@ impl SqliteStore {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let place = self.readers.places.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let readers = self.readers.clone();
-        let file = self.file.clone();
         let state = self.writer.state().clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match idle {
-                Some(connection) => connection,
-                None => schema::connect(&file, schema::Role::Reader).map_err(|error| read::trouble(&error))?,
-            };
-            let answer = read(&connection);
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        let read = move |connection: &Connection| {
+            let answer = read(connection);
             // Asked after it was read: what it read may be what came into doubt meanwhile.
             if let Some(why) = state.doubt() { Err(StoreError::Unavailable(why.to_owned())) } else { answer }
-        })
-        .await;
-        drop(place);
-        done.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("reading it failed inside: {error}"))))
+        };
+        self.readers.read(read).await
     }
 }
 
@@ -255,13 +237,13 @@ impl Store for SqliteStore {
         if let Some(why) = self.writer.state().doubt() {
             return Err(StoreError::Unavailable(why.to_owned()));
         }
-        let (file, readers) = (self.file.clone(), self.readers.clone());
+        let (file, listers) = (self.file.clone(), self.listers.clone());
         let (sender, receiver) = mpsc::channel(2);
         // A list has a connection of its own: a slow reader of a long one must not take a place from single reads.
         std::thread::Builder::new()
             .name("berth-list".into())
             .spawn(move || {
-                let idle = || readers.for_lists.lock().unwrap_or_else(PoisonError::into_inner);
+                let idle = || listers.lock().unwrap_or_else(PoisonError::into_inner);
                 let kept = idle().pop();
                 let used = list::run(&file, kept, &query, &sender);
                 let mut idle = idle();

@@ -1,0 +1,157 @@
+//! The readers: threads that each have a connection and read one thing after the other, for everybody.
+//!
+//! A read takes some ten microseconds, which is less than it takes to wake a thread for it. So whoever has read looks for more before it
+//! sleeps, and nobody is woken for what those who are awake will soon have done. A read that hangs, as the disk under it does, holds up one
+//! reader; when all hang, those who wait for a place wait, and nobody else does.
+
+use crate::schema::{Role, connect};
+use engine::store::StoreError;
+use rusqlite::Connection;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Semaphore, oneshot};
+
+/// How many read at once.
+const READERS: usize = 4;
+/// How many reads may wait; who comes then waits before its turn is counted.
+const WAITING_MAX: usize = 1024;
+
+type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// The threads, for as long as it lives.
+pub(crate) struct Readers {
+    places: Semaphore,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// How many sleep.
+    asleep: usize,
+    is_over: bool,
+}
+
+impl Readers {
+    /// Opens their connections and starts them.
+    pub(crate) fn start(file: &Path) -> rusqlite::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        for _ in 0..READERS {
+            let (shared, connection) = (shared.clone(), connect(file, Role::Reader)?);
+            let named = std::thread::Builder::new().name("berth-reader".into());
+            named.spawn(move || shared.work(&connection)).expect("a thread can be started");
+        }
+        Ok(Self { places: Semaphore::new(WAITING_MAX), shared })
+    }
+
+    /// Has one of them read.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _place = self.places.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let (answer, answered) = oneshot::channel();
+        self.shared.ask(Box::new(move |connection| {
+            let read = catch_unwind(AssertUnwindSafe(|| read(connection)));
+            // Whoever asked may be gone.
+            let _ = answer.send(read.unwrap_or_else(|_| Err(StoreError::Unavailable("reading it failed inside".into()))));
+        }));
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the readers are gone".into())))
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.shared.lock().is_over = true;
+        self.shared.bell.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, job: Job) {
+        let mut queue = self.lock();
+        queue.jobs.push_back(job);
+        let is_anybody_asleep = queue.asleep > 0;
+        drop(queue);
+        if is_anybody_asleep {
+            self.bell.notify_one();
+        }
+    }
+
+    fn work(&self, connection: &Connection) {
+        let mut queue = self.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                drop(queue);
+                job(connection);
+                queue = self.lock();
+            } else if queue.is_over {
+                return;
+            } else {
+                queue.asleep += 1;
+                queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.asleep -= 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    fn readers(folder: &Path) -> Readers {
+        let file = folder.join("readers.db");
+        crate::schema::create(&file, "epoch").unwrap();
+        Readers::start(&file).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_read_that_panics_is_an_error_and_ends_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let readers = readers(folder.path());
+        for _ in 0..2 * READERS {
+            let read = readers.read(|_| -> Result<(), StoreError> { panic!("in the middle") }).await;
+            assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+        }
+        let read = readers.read(|connection| Ok(crate::read::meta(connection, "revision").unwrap())).await;
+        assert_eq!(read, Ok(0), "those who read go on");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn while_some_hang_others_read_and_whoever_gave_up_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let readers = Arc::new(readers(folder.path()));
+        let hang = || {
+            let (go, waits) = mpsc::channel::<()>();
+            let readers = readers.clone();
+            tokio::spawn(async move { readers.read(move |_| Ok(waits.recv().is_ok())).await });
+            go
+        };
+        let go: Vec<_> = (1..READERS).map(|_| hang()).collect();
+        assert_eq!(readers.read(|_| Ok(1)).await, Ok(1), "one of them is free");
+        let (sender, receiver) = mpsc::channel::<()>();
+        let hung = tokio::time::timeout(Duration::from_millis(50), readers.read(move |_| Ok(receiver.recv().is_ok())));
+        assert!(hung.await.is_err(), "now all hang");
+        let late = tokio::spawn({
+            let readers = readers.clone();
+            async move { readers.read(|_| Ok(2)).await }
+        });
+        drop((go, sender));
+        assert_eq!(late.await.unwrap(), Ok(2), "they read again once the disk does");
+    }
+}
