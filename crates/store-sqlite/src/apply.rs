@@ -7,7 +7,7 @@ use crate::read;
 use crate::record::{AttachmentRow, OtherRow, SnapshotRow, VolumeRow};
 use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{Change, Commit, CommitError, Counter, Expected, JournalEntry};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 /// Why one commit of a batch did not happen: refused by itself, or the database failed and all of the batch with it.
@@ -34,9 +34,9 @@ pub(crate) const fn place(key: Key) -> (&'static str, i64, Uuid) {
 
 /// Applies `commit` as revision `revision`.
 pub(crate) fn apply(tx: &Connection, commit: &Commit, revision: u64) -> Result<(), Failure> {
-    check(tx, commit)?;
-    for change in &commit.changes {
-        write(tx, change, revision)?;
+    let held = check(tx, commit)?;
+    for (change, held) in commit.changes.iter().zip(held) {
+        write(tx, change, held, revision)?;
     }
     for counter in &commit.counters {
         count(tx, counter)?;
@@ -52,29 +52,71 @@ pub(crate) fn apply(tx: &Connection, commit: &Commit, revision: u64) -> Result<(
     Ok(())
 }
 
-fn check(tx: &Connection, commit: &Commit) -> Result<(), Failure> {
+/// What a volume's columns hold before a commit.
+struct Held {
+    row: i64,
+    version: i64,
+    tenant: String,
+    name: String,
+    status: String,
+    pool: [u8; 16],
+    profile: [u8; 16],
+    source: Option<[u8; 16]>,
+    owes: bool,
+}
+
+impl Held {
+    const SQL: &str = "SELECT row, version, tenant, name, status, pool, profile, source, owes FROM volumes WHERE id = ?1";
+
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            row: row.get(0)?,
+            version: row.get(1)?,
+            tenant: row.get(2)?,
+            name: row.get(3)?,
+            status: row.get(4)?,
+            pool: row.get(5)?,
+            profile: row.get(6)?,
+            source: row.get(7)?,
+            owes: row.get(8)?,
+        })
+    }
+
+    /// Whether all stays as it is but what the rules change.
+    fn stays(&self, new: &VolumeRow) -> bool {
+        let source = new.source.as_ref().map(Uuid::as_bytes);
+        (self.tenant == new.tenant && self.name == new.name)
+            && (self.pool == *new.pool.as_bytes() && self.profile == *new.profile.as_bytes() && self.source.as_ref() == source)
+    }
+}
+
+/// Checks every precondition. Returns of each change that is of a volume what is there.
+fn check(tx: &Connection, commit: &Commit) -> Result<Vec<Option<Held>>, Failure> {
     if let Some((tenant, key, _)) = &commit.idempotent
         && let Some(used) = read::used(tx, tenant, key)?
     {
         return Err(Failure::Refused(CommitError::Repeated(used)));
     }
-    for change in &commit.changes {
-        check_change(tx, change)?;
-    }
+    let held = commit.changes.iter().map(|change| check_change(tx, change)).collect::<Result<_, _>>()?;
     for at in 0..commit.counters.len() {
         check_counter(tx, at, commit)?;
     }
-    Ok(())
+    Ok(held)
 }
 
-fn check_change(tx: &Connection, change: &Change) -> Result<(), Failure> {
+fn check_change(tx: &Connection, change: &Change) -> Result<Option<Held>, Failure> {
     let (table, _, id) = place(change.key);
-    let sql = format!("SELECT version FROM {table} WHERE id = ?1");
-    let found: Option<u64> =
-        tx.prepare_cached(&sql)?.query_row([id.as_bytes()], |row| row.get::<_, i64>(0)).optional()?.map(i64::cast_unsigned);
+    let (held, found): (_, Option<i64>) = if matches!(change.key, Key::Volume(_)) {
+        let held = tx.prepare_cached(Held::SQL)?.query_row([id.as_bytes()], Held::of).optional()?;
+        let version = held.as_ref().map(|held| held.version);
+        (held, version)
+    } else {
+        let sql = format!("SELECT version FROM {table} WHERE id = ?1");
+        (None, tx.prepare_cached(&sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
+    };
     let expected = match change.expected {
         Expected::Absent => None,
-        Expected::Version(version) => Some(version),
+        Expected::Version(version) => Some(version.cast_signed()),
     };
     if found != expected {
         return Err(Failure::Refused(CommitError::Stale(change.key)));
@@ -85,7 +127,8 @@ fn check_change(tx: &Connection, change: &Change) -> Result<(), Failure> {
             return Err(Failure::Refused(CommitError::InUse { key: change.key, counted }));
         }
     }
-    check_name(tx, change)
+    check_name(tx, change)?;
+    Ok(held)
 }
 
 fn check_name(tx: &Connection, change: &Change) -> Result<(), Failure> {
@@ -138,10 +181,10 @@ fn count(tx: &Connection, counter: &Counter) -> rusqlite::Result<()> {
     tx.prepare_cached(sql)?.execute(params![kind, id.as_bytes(), counter.by]).map(drop)
 }
 
-fn write(tx: &Connection, change: &Change, revision: u64) -> rusqlite::Result<()> {
+fn write(tx: &Connection, change: &Change, held: Option<Held>, revision: u64) -> rusqlite::Result<()> {
     match &change.record {
         None => remove(tx, change.key),
-        Some(Record::Volume(record)) => write_volume(tx, change, record, revision),
+        Some(Record::Volume(record)) => write_volume(tx, change, held.as_ref(), record, revision),
         Some(Record::Host(host)) => write_other(tx, "hosts", &OtherRow::encode_host(host), revision),
         Some(Record::Profile(profile)) => write_other(tx, "profiles", &OtherRow::encode_profile(profile), revision),
         Some(Record::Pool(pool)) => write_other(tx, "pools", &OtherRow::encode_pool(pool), revision),
@@ -168,29 +211,34 @@ fn write_other(tx: &Connection, table: &str, row: &OtherRow, revision: u64) -> r
     tx.prepare_cached(&sql)?.execute(values).map(drop)
 }
 
-fn write_volume(tx: &Connection, change: &Change, record: &VolumeRecord, revision: u64) -> rusqlite::Result<()> {
-    let id = record.state.id().0;
-    let fresh = change.expected == Expected::Absent;
-    if fresh || change.touched.volume {
-        write_volume_row(tx, &VolumeRow::encode(record), revision)?;
-    } else {
-        let sql = "UPDATE volumes SET version = ?2, owes = ?3 WHERE id = ?1";
-        tx.prepare_cached(sql)?.execute(params![id.as_bytes(), revision.cast_signed(), record.state.owes_work()])?;
+fn write_volume(
+    tx: &Connection,
+    change: &Change,
+    held: Option<&Held>,
+    record: &VolumeRecord,
+    revision: u64,
+) -> rusqlite::Result<()> {
+    let touched = &change.touched;
+    match held {
+        None => insert_volume(tx, &VolumeRow::encode(record), revision)?,
+        Some(held) if touched.volume => update_volume(tx, held, &VolumeRow::encode(record), revision)?,
+        Some(held) => {
+            let sql = "UPDATE volumes SET version = ?2, owes = ?3 WHERE row = ?1";
+            tx.prepare_cached(sql)?.execute(params![held.row, revision.cast_signed(), record.state.owes_work()])?;
+        }
     }
-    for row in change.touched.snapshots.iter().filter_map(|id| SnapshotRow::encode(record, *id)) {
+    for row in touched.snapshots.iter().filter_map(|id| SnapshotRow::encode(record, *id)) {
         write_snapshot(tx, &row, revision)?;
     }
-    for row in change.touched.attachments.iter().filter_map(|id| AttachmentRow::encode(record, *id)) {
+    for row in touched.attachments.iter().filter_map(|id| AttachmentRow::encode(record, *id)) {
         write_attachment(tx, &row, revision)?;
     }
-    if fresh { Ok(()) } else { drop_missing(tx, record) }
+    if held.is_none() { Ok(()) } else { drop_missing(tx, record) }
 }
 
-fn write_volume_row(tx: &Connection, row: &VolumeRow, revision: u64) -> rusqlite::Result<()> {
+fn insert_volume(tx: &Connection, row: &VolumeRow, revision: u64) -> rusqlite::Result<()> {
     let sql = "INSERT INTO volumes(id, tenant, name, status, pool, profile, source, created, owes, version, revision, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)
-         ON CONFLICT(id) DO UPDATE SET tenant = ?2, name = ?3, status = ?4, pool = ?5, profile = ?6, source = ?7, owes = ?9,
-             version = ?10, revision = ?10, body = ?11";
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)";
     let (id, pool, profile) = (row.id.as_bytes(), row.pool.as_bytes(), row.profile.as_bytes());
     let source = row.source.as_ref().map(Uuid::as_bytes);
     let values = params![
@@ -209,21 +257,49 @@ fn write_volume_row(tx: &Connection, row: &VolumeRow, revision: u64) -> rusqlite
     tx.prepare_cached(sql)?.execute(values).map(drop)
 }
 
+/// Names only the columns that change: each that is named costs the indices that it is in, whether or not its value is another.
+fn update_volume(tx: &Connection, held: &Held, row: &VolumeRow, revision: u64) -> rusqlite::Result<()> {
+    let revision = revision.cast_signed();
+    if held.stays(row) {
+        let status = if held.status == row.status { "" } else { "status = ?3, " };
+        let owes = if held.owes == row.owes { "" } else { "owes = ?4, " };
+        let sql = format!("UPDATE volumes SET {status}{owes}version = ?2, revision = ?2, body = ?5 WHERE row = ?1");
+        let values = params![held.row, revision, row.status, row.owes, row.body];
+        return tx.prepare_cached(&sql)?.execute(values).map(drop);
+    }
+    let sql = "UPDATE volumes SET tenant = ?2, name = ?3, status = ?4, pool = ?5, profile = ?6, source = ?7, owes = ?8,
+             version = ?9, revision = ?9, body = ?10 WHERE row = ?1";
+    let (pool, profile, source) = (row.pool.as_bytes(), row.profile.as_bytes(), row.source.as_ref().map(Uuid::as_bytes));
+    let values = params![held.row, row.tenant, row.name, row.status, pool, profile, source, row.owes, revision, row.body];
+    tx.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+/// As [`update_volume`]: what changes often is tried first.
 fn write_snapshot(tx: &Connection, row: &SnapshotRow, revision: u64) -> rusqlite::Result<()> {
+    let (id, volume, profile) = (row.id.as_bytes(), row.volume.as_bytes(), row.profile.as_bytes());
+    let revision = revision.cast_signed();
+    let sql = "UPDATE snapshots SET status = ?4, revision = ?5, body = ?6 WHERE id = ?1 AND name = ?2 AND profile = ?3";
+    if tx.prepare_cached(sql)?.execute(params![id, row.name, profile, row.status, revision, row.body])? > 0 {
+        return Ok(());
+    }
     let sql = "INSERT INTO snapshots(id, volume, tenant, name, status, profile, created, revision, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT(id) DO UPDATE SET name = ?4, status = ?5, profile = ?6, revision = ?8, body = ?9";
-    let (id, volume, profile) = (row.id.as_bytes(), row.volume.as_bytes(), row.profile.as_bytes());
-    let values = params![id, volume, row.tenant, row.name, row.status, profile, row.created, revision.cast_signed(), row.body];
+    let values = params![id, volume, row.tenant, row.name, row.status, profile, row.created, revision, row.body];
     tx.prepare_cached(sql)?.execute(values).map(drop)
 }
 
 fn write_attachment(tx: &Connection, row: &AttachmentRow, revision: u64) -> rusqlite::Result<()> {
+    let (id, volume, host) = (row.id.as_bytes(), row.volume.as_bytes(), row.host.as_bytes());
+    let revision = revision.cast_signed();
+    let sql = "UPDATE attachments SET status = ?3, revision = ?4, body = ?5 WHERE id = ?1 AND host = ?2";
+    if tx.prepare_cached(sql)?.execute(params![id, host, row.status, revision, row.body])? > 0 {
+        return Ok(());
+    }
     let sql =
         "INSERT INTO attachments(id, volume, tenant, status, host, created, revision, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT(id) DO UPDATE SET status = ?4, host = ?5, revision = ?7, body = ?8";
-    let (id, volume, host) = (row.id.as_bytes(), row.volume.as_bytes(), row.host.as_bytes());
-    let values = params![id, volume, row.tenant, row.status, host, row.created, revision.cast_signed(), row.body];
+    let values = params![id, volume, row.tenant, row.status, host, row.created, revision, row.body];
     tx.prepare_cached(sql)?.execute(values).map(drop)
 }
 
