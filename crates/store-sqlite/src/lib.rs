@@ -3,7 +3,7 @@
 //! - `schema`: tables, migrations, what refuses to open; `record` and `form`: the stored form of the records;
 //! - `folder`: the lock and the ballast; `apply`: one commit inside a transaction; `writer`: the thread that groups them;
 //! - `keeper`: the thread that moves the log into the database; `witness`: whether a sync can be believed;
-//! - `read` and `list`: reading; `readers`: the threads that do it for single things.
+//! - `read` and `list`: reading; `readers`: the threads that do it for single things; `recent`: the volumes committed last.
 //!
 //! Invariants:
 //! - a commit is durable (WAL, synchronous=FULL) before its caller hears of it; many share one sync;
@@ -26,6 +26,7 @@ mod list;
 mod points;
 mod read;
 mod readers;
+mod recent;
 mod record;
 mod schema;
 mod witness;
@@ -205,13 +206,16 @@ impl SqliteStore {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let state = self.writer.state().clone();
-        let read = move |connection: &Connection| {
-            let answer = read(connection);
-            // Asked after it was read: what it read may be what came into doubt meanwhile.
-            if let Some(why) = state.doubt() { Err(StoreError::Unavailable(why.to_owned())) } else { answer }
-        };
-        self.readers.read(read).await
+        let answer = self.readers.read(read).await;
+        // Asked after it was read: what it read may be what came into doubt meanwhile.
+        self.believed()?;
+        answer
+    }
+
+    /// # Errors
+    /// What was committed last may be lost, and can be read.
+    fn believed(&self) -> Result<(), StoreError> {
+        self.writer.state().doubt().map_or(Ok(()), |why| Err(StoreError::Unavailable(why.to_owned())))
     }
 }
 
@@ -222,7 +226,11 @@ impl Store for SqliteStore {
     }
 
     async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
-        self.read_with(move |connection| read::record(connection, key)).await
+        let Some(kept) = self.writer.state().recent().read(key) else {
+            return self.read_with(move |connection| read::record(connection, key)).await;
+        };
+        self.believed()?;
+        Ok(Some(kept))
     }
 
     async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
@@ -234,9 +242,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
-        if let Some(why) = self.writer.state().doubt() {
-            return Err(StoreError::Unavailable(why.to_owned()));
-        }
+        self.believed()?;
         let (file, listers) = (self.file.clone(), self.listers.clone());
         let (sender, receiver) = mpsc::channel(2);
         // A list has a connection of its own: a slow reader of a long one must not take a place from single reads.

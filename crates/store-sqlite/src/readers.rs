@@ -11,12 +11,15 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 /// How many read at once.
 const READERS: usize = 4;
 /// How many reads may wait; who comes then waits before its turn is counted.
 const WAITING_MAX: usize = 1024;
+/// How long the end of them is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -30,6 +33,8 @@ pub(crate) struct Readers {
 struct Shared {
     queue: Mutex<Queue>,
     bell: Condvar,
+    /// Rung by each that ends.
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -37,6 +42,8 @@ struct Queue {
     jobs: VecDeque<Job>,
     /// How many sleep.
     asleep: usize,
+    /// How many have not ended.
+    alive: usize,
     is_over: bool,
 }
 
@@ -47,7 +54,8 @@ impl Readers {
         for _ in 0..READERS {
             let (shared, connection) = (shared.clone(), connect(file, Role::Reader)?);
             let named = std::thread::Builder::new().name("berth-reader".into());
-            named.spawn(move || shared.work(&connection)).expect("a thread can be started");
+            shared.lock().alive += 1;
+            named.spawn(move || shared.work(connection)).expect("a thread can be started");
         }
         Ok(Self { places: Semaphore::new(WAITING_MAX), shared })
     }
@@ -69,9 +77,13 @@ impl Readers {
 }
 
 impl Drop for Readers {
+    /// Waits for them, so that the database is closed; not for long, as one may hang with its disk.
     fn drop(&mut self) {
-        self.shared.lock().is_over = true;
+        let mut queue = self.shared.lock();
+        queue.is_over = true;
         self.shared.bell.notify_all();
+        let ended = self.shared.ended.wait_timeout_while(queue, PATIENCE, |queue| queue.alive > 0);
+        drop(ended);
     }
 }
 
@@ -90,7 +102,14 @@ impl Shared {
         }
     }
 
-    fn work(&self, connection: &Connection) {
+    fn work(&self, connection: Connection) {
+        self.read(&connection);
+        drop(connection);
+        self.lock().alive -= 1;
+        self.ended.notify_all();
+    }
+
+    fn read(&self, connection: &Connection) {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
@@ -112,7 +131,6 @@ impl Shared {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     fn readers(folder: &Path) -> Readers {
         let file = folder.join("readers.db");

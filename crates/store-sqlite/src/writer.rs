@@ -11,8 +11,10 @@ use crate::folder::Ballast;
 use crate::keeper::{self, Keeper};
 use crate::points::{ANSWER, BEGIN, COMMIT, INCARNATION, injected};
 use crate::read;
+use crate::recent::Recent;
 use crate::schema::{Role, connect};
 use crate::witness::Witness;
+use engine::records::Key;
 use engine::store::{Commit, CommitError, Committed, Expected};
 use rusqlite::{Connection, ErrorCode};
 use std::fs::OpenOptions;
@@ -67,6 +69,7 @@ pub(crate) struct State {
     confirmed: AtomicU64,
     /// Whether what was written last can be read and may not be on the disk.
     is_in_doubt: AtomicBool,
+    recent: Recent,
 }
 
 impl State {
@@ -76,6 +79,10 @@ impl State {
 
     pub(crate) fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) const fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     pub(crate) fn confirmed(&self) -> u64 {
@@ -260,7 +267,19 @@ impl Thread {
             Ok(answers) => {
                 self.state.transactions.fetch_add(1, Ordering::Relaxed);
                 ANSWER.before.pass();
-                for ((_, waiting), answer) in group.into_iter().zip(answers) {
+                let (commits, waiting): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+                let mut kept = Vec::new();
+                // All of it before anybody is answered, so that whoever is reads what was committed.
+                for (commit, answer) in commits.into_iter().zip(&answers) {
+                    if let Ok(Committed { revision }) = answer {
+                        if cfg!(debug_assertions) {
+                            kept.extend(commit.changes.iter().map(|change| change.key));
+                        }
+                        self.state.recent.keep(*commit, *revision);
+                    }
+                }
+                debug_assert!(kept.into_iter().all(|key| self.is_kept_as_stored(key)), "what is kept in memory is what is stored");
+                for (waiting, answer) in waiting.into_iter().zip(answers) {
                     // A caller that gave up reads what became of it.
                     let _ = waiting.send(answer);
                 }
@@ -277,6 +296,12 @@ impl Thread {
                 None
             }
         }
+    }
+
+    /// Whether what is kept of a record is what the database has of it, as far as that can be read.
+    fn is_kept_as_stored(&self, key: Key) -> bool {
+        let Some(kept) = self.state.recent.read(key) else { return true };
+        read::record(&self.connection, key).map_or(true, |stored| stored.is_some_and(|stored| stored == kept))
     }
 
     fn write(&mut self, group: &[Waiting]) -> Result<Vec<Result<Committed, CommitError>>, (rusqlite::Error, Stage)> {
@@ -298,6 +323,7 @@ impl Thread {
         }
         let sql = "UPDATE meta SET value = ?1 WHERE key = 'revision'";
         self.connection.prepare_cached(sql).and_then(|mut set| set.execute([self.revision.cast_signed()])).map_err(early)?;
+        self.state.recent.forget(group.iter().map(|(commit, _)| &**commit));
         COMMIT.before.try_pass().map_err(|error| (injected(&error), Stage::Commit))?;
         self.connection.execute_batch("COMMIT").map_err(|error| (error, Stage::Commit))?;
         COMMIT.after.try_pass().map_err(|error| (injected(&error), Stage::After))?;

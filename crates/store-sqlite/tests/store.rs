@@ -314,6 +314,9 @@ async fn a_broken_disk_stops_the_writer() {
     let Some(ground) = ground::Ground::new(ground::Kind::Xfs, 320) else { return };
     let store = open(ground.root());
     store.commit(one(put(volume(1, "v"), Expected::Absent))).await.unwrap();
+    drop(store);
+    // Nothing of it is in memory.
+    let store = open(ground.root());
     ground.breaker()();
     let failed = store.commit(one(put(volume(2, "v"), Expected::Absent))).await;
     let Err(CommitError::Unknown(why) | CommitError::Unavailable(why)) = failed else { panic!("{failed:?}") };
