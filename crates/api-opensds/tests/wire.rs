@@ -277,6 +277,26 @@ async fn pools_profiles_zones_and_what_is_always_empty() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_asks_for_no_profile_gets_the_one_that_has_the_name_now() {
+    let app = app(AttachmentWords::Seed).await;
+    let (_, profiles) = get(&app, "/profiles").await;
+    let first = profiles[0]["id"].as_str().expect("an id").to_owned();
+    let create = async || post(&app, "/block/volumes", &json!({"name": "v", "size": 1})).await;
+    for _ in 0..2 {
+        assert_eq!(create().await.1["profileId"], first.as_str());
+    }
+    let rename = json!({"name": "former"}).to_string();
+    assert_eq!(send(&app, "PUT", &format!("{ADMIN}/profiles/{first}"), &[], &rename).await.0, 200);
+    let (code, refused) = create().await;
+    assert_eq!(code, 400, "{refused}");
+    assert!(refused["message"].as_str().is_some_and(|told| told.contains("default_block")), "{refused}");
+    let (_, second) = post(&app, "/profiles", &json!({"name": "default_block", "storageType": "block"})).await;
+    for _ in 0..2 {
+        assert_eq!(create().await.1["profileId"], second["id"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_described_operation_is_answered_by_a_route() {
     let app = app(AttachmentWords::Seed).await;
     let nobody = "00000000-0000-4000-8000-000000000000";

@@ -185,6 +185,20 @@ impl Engine {
         Ok(named)
     }
 
+    /// The profile of a volume that asks for none.
+    pub(crate) async fn default_profile(&self) -> Result<ProfileId, Refusal> {
+        let memo = &self.shared.default_profile;
+        if let Some(known) = memo.get() {
+            return Ok(known);
+        }
+        let since = memo.reading();
+        let found = self.profile_named(DEFAULT_PROFILE).await?;
+        let found = found
+            .ok_or_else(|| Refusal::BadReference(format!("there is no profile named {DEFAULT_PROFILE}; name one by its id")))?;
+        memo.keep(&since, found);
+        Ok(found)
+    }
+
     pub(crate) async fn ensure_default_profile(&self) -> Result<(), Refusal> {
         if self.profile_named(DEFAULT_PROFILE).await?.is_some() {
             return Ok(());
@@ -209,7 +223,14 @@ impl Engine {
         if caller.dry_run {
             return rehearse(&*self.shared.store, &commit).await.map(|()| 0);
         }
+        let is_profile = matches!(key, Key::Profile(_));
+        if is_profile {
+            self.shared.default_profile.changing();
+        }
         let committed = self.shared.store.commit(commit).await;
+        if is_profile && !matches!(committed, Err(CommitError::Unknown(_))) {
+            self.shared.default_profile.changed();
+        }
         if matches!(key, Key::Host(_)) && matches!(committed, Ok(_) | Err(CommitError::Unknown(_))) {
             self.shared.news.hosts_changed();
         }

@@ -6,6 +6,7 @@
 use crate::change::{Cause, Step};
 use crate::exporters::Exporters;
 use crate::ids::Ids;
+use crate::memo::Memo;
 use crate::news::News;
 use crate::places::Places;
 use crate::ports::{Client, Clock};
@@ -107,6 +108,7 @@ impl Engine {
             live: Mutex::default(),
             watchers: Mutex::new(HashMap::new()),
             news: News::default(),
+            default_profile: Memo::default(),
             recovering: AtomicBool::new(false),
             compared: watch::Sender::new(false),
             strays: Mutex::default(),
@@ -380,9 +382,7 @@ impl Engine {
 
     async fn profile_for(&self, asked: Option<ProfileId>) -> Result<ProfileId, Refusal> {
         let Some(id) = asked else {
-            let found = self.profile_named(DEFAULT_PROFILE).await?;
-            return found
-                .ok_or_else(|| Refusal::BadReference(format!("there is no profile named {DEFAULT_PROFILE}; name one by its id")));
+            return self.default_profile().await;
         };
         match self.shared.store.read(Key::Profile(id)).await.map_err(unavailable)? {
             Some(_) => Ok(id),

@@ -22,6 +22,7 @@ mod drift;
 mod engine;
 mod exporters;
 mod ids;
+mod memo;
 mod news;
 mod patience;
 mod places;

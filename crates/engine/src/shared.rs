@@ -6,6 +6,7 @@ use crate::admission::WhenDown;
 use crate::change::{Cause, Difference, Step};
 use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
+use crate::memo::Memo;
 use crate::news::News;
 use crate::patience::within;
 use crate::places::Places;
@@ -17,7 +18,7 @@ use crate::requests::{Live, Refusal, VolumeNow};
 use crate::settings::Settings;
 use crate::store::{Change, Commit, CommitError, Store, StoreError, Touched, Versioned};
 use crate::survey::Survey;
-use lifecycle::{AttachmentId, Capabilities, Context, Input, PoolId, Subject, Timestamp, Token, VolumeId, Work};
+use lifecycle::{AttachmentId, Capabilities, Context, Input, PoolId, ProfileId, Subject, Timestamp, Token, VolumeId, Work};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<BTreeMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
     pub(crate) news: News,
+    /// The profile of volumes that ask for none.
+    pub(crate) default_profile: Memo<ProfileId>,
     pub(crate) recovering: AtomicBool,
     /// When the engine started.
     pub(crate) begun: Timestamp,
