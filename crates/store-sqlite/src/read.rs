@@ -77,8 +77,9 @@ pub(crate) fn other_row(row: &Row<'_>) -> rusqlite::Result<OtherRow> {
 pub(crate) fn record(connection: &Connection, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
     let (table, _, wanted) = place(key);
     if let Key::Volume(id) = key {
-        let tx = connection.unchecked_transaction().map_err(|error| trouble(&error))?;
-        return Ok(volume(&tx, id.0)?.map(|(record, version)| Versioned { record: Record::Volume(Box::new(record)), version }));
+        return Ok(
+            volume(connection, id.0)?.map(|(record, version)| Versioned { record: Record::Volume(Box::new(record)), version })
+        );
     }
     let sql = format!("SELECT {OTHER_COLUMNS} FROM {table} WHERE id = ?1");
     let mut statement = connection.prepare_cached(&sql).map_err(|error| trouble(&error))?;
@@ -98,15 +99,18 @@ pub(crate) fn other(table: &str, row: OtherRow) -> Result<Record, StoreError> {
     }
 }
 
-/// A volume's aggregate with its version. The connection is in a transaction, so that the parts fit together.
-pub(crate) fn volume(tx: &Connection, wanted: Uuid) -> Result<Option<(VolumeRecord, u64)>, StoreError> {
+/// A volume's aggregate with its version. Its row's statement is not done until its parts are read too, and until then a connection
+/// sees one moment: so they fit together without the statements that begin and end a transaction, which take as long as the reading.
+pub(crate) fn volume(connection: &Connection, wanted: Uuid) -> Result<Option<(VolumeRecord, u64)>, StoreError> {
     let sql = format!("SELECT {VOLUME_COLUMNS} FROM volumes WHERE id = ?1");
-    let mut statement = tx.prepare_cached(&sql).map_err(|error| trouble(&error))?;
-    let row = statement.query_row([wanted.as_bytes()], volume_row).optional().map_err(|error| trouble(&error))?;
-    row.map(|row| complete(tx, row)).transpose()
+    let mut statement = connection.prepare_cached(&sql).map_err(|error| trouble(&error))?;
+    let mut rows = statement.query([wanted.as_bytes()]).map_err(|error| trouble(&error))?;
+    let Some(row) = rows.next().map_err(|error| trouble(&error))? else { return Ok(None) };
+    let row = volume_row(row).map_err(|error| trouble(&error))?;
+    complete(connection, row).map(Some)
 }
 
-/// Adds a volume's parts to its row.
+/// Adds a volume's parts to its row. The connection is in a transaction, or in the middle of a statement.
 pub(crate) fn complete(tx: &Connection, row: VolumeRow) -> Result<(VolumeRecord, u64), StoreError> {
     let (id, version) = (row.id, row.version);
     let (snapshots, attachments) = (snapshots(tx, id)?, attachments(tx, id)?);

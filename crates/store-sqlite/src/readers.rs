@@ -1,8 +1,9 @@
 //! The readers: threads that each have a connection and read one thing after the other, for everybody.
 //!
 //! A read takes some ten microseconds, which is less than it takes to wake a thread for it. So whoever has read looks for more before it
-//! sleeps, and nobody is woken for what those who are awake will soon have done. A read that hangs, as the disk under it does, holds up one
-//! reader; when all hang, those who wait for a place wait, and nobody else does.
+//! sleeps, and nobody is woken for what those who are awake will soon have done. That they do it is not relied on: whoever waits longer
+//! than [`PATIENCE`] has another woken. So a read that hangs, as the disk under it does, holds up one reader; when all hang, those who
+//! wait for a place wait, and nobody else does.
 
 use crate::schema::{Role, connect};
 use engine::store::StoreError;
@@ -18,8 +19,12 @@ use tokio::sync::{Semaphore, oneshot};
 const READERS: usize = 4;
 /// How many reads may wait; who comes then waits before its turn is counted.
 const WAITING_MAX: usize = 1024;
+/// How many may wait for each that is awake before another is woken: those who are awake wait for the disk.
+const BACKLOG: usize = 8;
+/// How long those who are awake are relied on.
+const PATIENCE: Duration = Duration::from_millis(2);
 /// How long the end of them is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -40,8 +45,10 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// How many sleep.
+    /// How many sleep and were not woken.
     asleep: usize,
+    /// How many were woken and have not noticed yet.
+    woken: usize,
     /// How many have not ended.
     alive: usize,
     is_over: bool,
@@ -66,13 +73,21 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let _place = self.places.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
         self.shared.ask(Box::new(move |connection| {
             let read = catch_unwind(AssertUnwindSafe(|| read(connection)));
             // Whoever asked may be gone.
             let _ = answer.send(read.unwrap_or_else(|_| Err(StoreError::Unavailable("reading it failed inside".into()))));
         }));
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the readers are gone".into())))
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answered => {
+                    return answer.unwrap_or_else(|_| Err(StoreError::Unavailable("the readers are gone".into())));
+                }
+                () = tokio::time::sleep(PATIENCE) => self.shared.wake_another(),
+            }
+        }
     }
 }
 
@@ -82,7 +97,7 @@ impl Drop for Readers {
         let mut queue = self.shared.lock();
         queue.is_over = true;
         self.shared.bell.notify_all();
-        let ended = self.shared.ended.wait_timeout_while(queue, PATIENCE, |queue| queue.alive > 0);
+        let ended = self.shared.ended.wait_timeout_while(queue, FAREWELL, |queue| queue.alive > 0);
         drop(ended);
     }
 }
@@ -95,9 +110,25 @@ impl Shared {
     fn ask(&self, job: Job) {
         let mut queue = self.lock();
         queue.jobs.push_back(job);
-        let is_anybody_asleep = queue.asleep > 0;
-        drop(queue);
-        if is_anybody_asleep {
+        let awake = queue.alive.saturating_sub(queue.asleep);
+        if queue.jobs.len() > awake * BACKLOG {
+            self.wake(queue);
+        }
+    }
+
+    /// Somebody has waited for long: those who are awake may hang.
+    fn wake_another(&self) {
+        let queue = self.lock();
+        if !queue.jobs.is_empty() {
+            self.wake(queue);
+        }
+    }
+
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        if queue.asleep > 0 {
+            queue.asleep -= 1;
+            queue.woken += 1;
+            drop(queue);
             self.bell.notify_one();
         }
     }
@@ -120,8 +151,9 @@ impl Shared {
                 return;
             } else {
                 queue.asleep += 1;
-                queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                queue.asleep -= 1;
+                let sleeps = |queue: &mut Queue| queue.woken == 0 && !queue.is_over;
+                queue = self.bell.wait_while(queue, sleeps).unwrap_or_else(PoisonError::into_inner);
+                queue.woken = queue.woken.saturating_sub(1);
             }
         }
     }

@@ -141,25 +141,33 @@ async fn a_store_that_was_cut_says_which_file_it_is_wherever_that_shows() {
     store.commit(one(put(volume(10, "v"), Expected::Absent))).await.unwrap();
     drop(store);
     let file = folder.path().join("berth.db");
-    // What is in the log alone would hide the cut.
-    rusqlite::Connection::open(&file).unwrap().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    // What is in the log alone would hide the cut, and threads that have not ended keep it.
+    ground::wait_until("the threads of the store have ended", || {
+        let connection = rusqlite::Connection::open(&file).unwrap();
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).unwrap() == 0
+    });
     let whole = std::fs::read(&file).unwrap();
-    let mut read = 0;
+    let (mut opened, mut read) = (0, 0);
     for length in (4096..whole.len()).step_by(4096) {
-        std::fs::write(&file, &whole[..length]).unwrap();
-        let told = match SqliteStore::open(folder.path(), Options { ballast: 1 << 20 }) {
-            Err(error) => error.to_string(),
-            Ok(store) => match listed(&store).await {
-                Ok(()) => continue,
-                Err(error) => {
-                    read += 1;
-                    error.to_string()
-                }
-            },
+        // Each in a folder of its own: the threads of a store that is dropped end by themselves.
+        let [before, after] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let write = |folder: &Path, length: usize| std::fs::write(folder.join("berth.db"), &whole[..length]).unwrap();
+        write(before.path(), length);
+        let cut_before = match SqliteStore::open(before.path(), Options { ballast: 1 << 20 }) {
+            Err(error) => Some(error.to_string()),
+            Ok(store) => listed(&store).await.err().map(|error| error.to_string()),
         };
-        assert!(told.contains("berth.db"), "cut to {length}: {told}");
+        write(after.path(), whole.len());
+        let store = open(after.path());
+        write(after.path(), length);
+        let cut_after = listed(&store).await.err().map(|error| error.to_string());
+        for told in [&cut_before, &cut_after].into_iter().flatten() {
+            assert!(told.contains("berth.db"), "cut to {length}: {told}");
+        }
+        opened += u32::from(cut_before.is_some());
+        read += u32::from(cut_after.is_some());
     }
-    assert!(read > 0, "each cut showed when it was opened");
+    assert!(opened > 0 && read > 0, "a cut was told by {opened} that opened it, and {read} that read it");
 }
 
 /// Reads all there is.
