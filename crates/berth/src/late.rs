@@ -8,7 +8,7 @@
 use anyhow::Result;
 use async_trait::async_trait;
 use driver_file::{FileDriver, OpenError};
-use engine::ports::{Backing, Call, Capacity, Driver, Listed, Unanswered};
+use engine::ports::{Backing, Batches, Call, Capacity, Driver, Unanswered};
 use lifecycle::{Bytes, Capabilities, Look, Outcome, SnapshotId, Source, Token, VolumeId};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -170,8 +170,8 @@ impl Driver for LateDriver {
         self.driver()?.inspect(volume, fence).await
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
-        self.driver()?.list().await
+    async fn list(&self, batches: Batches) -> Result<(), Unanswered> {
+        self.driver()?.list(batches).await
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {

@@ -14,11 +14,11 @@ use crate::space::Space;
 use crate::steps::{Files, Plan};
 use crate::stop::Stop;
 use async_trait::async_trait;
-use engine::ports::{Backing, Call, Capacity, Driver, Listed, Unanswered};
+use engine::ports::{Backing, Batches, Call, Capacity, Driver, Unanswered};
 use lifecycle::{Bytes, Capabilities, Facts, Look, Outcome, Seen, SnapshotId, Source, Token, VolumeId};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// How many creates and snapshots work at once, those abandoned on a hanging disk included: twice what an engine asks for.
 const MAKES_MAX: usize = 64;
@@ -189,9 +189,21 @@ impl Driver for FileDriver {
         looked.map_err(|stop| Unanswered(stop.into_text(&format!("inspect volume {volume}"))))
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
-        let list = |files: &Files| files.list().map_err(|error| Stop::Failed(format!("reading the folder failed: {error}")));
-        self.ask("list the pool", list).await
+    async fn list(&self, batches: Batches) -> Result<(), Unanswered> {
+        // The thread tells this future, not whoever hears: it never waits longer than somebody waits for it.
+        let (told, mut read) = mpsc::channel(1);
+        let list = move |files: &Files| {
+            let listed = files.list(|batch| told.blocking_send(batch).is_ok());
+            listed.map_err(|error| Stop::Failed(format!("reading the folder failed: {error}")))
+        };
+        let pass_on = async move {
+            while let Some(batch) = read.recv().await {
+                if batches.send(batch).await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::join!(self.ask("list the pool", list), pass_on).0
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {

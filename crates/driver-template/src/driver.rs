@@ -12,7 +12,7 @@ use crate::appliance::{Appliance, Error, Label, Lun};
 use crate::lanes::{Lanes, Superseded, Turn};
 use crate::name::{Name, OURS};
 use async_trait::async_trait;
-use engine::ports::{Backing, Call, Capacity, Driver, Listed, Unanswered};
+use engine::ports::{Backing, Batches, Call, Capacity, Driver, Listed, Unanswered};
 use lifecycle::{Bytes, Capabilities, Content, Facts, Look, Outcome, Seen, SnapshotId, Source, Token, VolumeId};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -270,13 +270,15 @@ impl Driver for TemplateDriver {
         Ok(look)
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
+    async fn list(&self, batches: Batches) -> Result<(), Unanswered> {
         let all = self.appliance.luns(OURS).map_err(unanswered)?;
         let listed = |(text, lun): (&String, &Lun)| {
             // An appliance that knows its initiators says here who has the LUN, and in `inspect` by what name.
             Name::parse(text).map(|Name { volume, snapshot }| Listed { volume, snapshot, seen: seen(*lun), is_used: false })
         };
-        Ok(all.iter().filter_map(listed).collect())
+        // An appliance that answers page by page is told on page by page: see `Driver::list`. Nobody hears any more? Then nobody misses it.
+        let _ = batches.send(all.iter().filter_map(listed).collect()).await;
+        Ok(())
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {

@@ -17,7 +17,7 @@ use lifecycle::{
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// A question to a driver or an exporter that could not be answered now.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -108,8 +108,17 @@ pub trait Driver: Send + Sync {
     /// from now on: only then may the answer "absent" be believed for good.
     async fn inspect(&self, volume: VolumeId, fence: Option<Token>) -> Result<Look, Unanswered>;
 
-    /// Everything the backend has that carries ids of ours: volumes, snapshots, and leftovers of either (as partial).
-    async fn list(&self) -> Result<Vec<Listed>, Unanswered>;
+    /// Tells everything the backend has that carries ids of ours: volumes, snapshots, and leftovers of either (as partial). Each is told
+    /// once; what is worked on meanwhile may be told as it was before or after, twice, or not at all.
+    ///
+    /// It is told in batches, in any order, so that millions are never in memory at once: a batch is what is read at once (a page of an
+    /// answer, a directory), or everything, for a driver that has it all anyway. `batches` is bounded; whoever finds it full waits. Each
+    /// batch, an empty one too, renews the deadline of this call.
+    ///
+    /// Done: everything was sent before this returned. Unanswered: what was sent is no list, and is thrown away.
+    /// Once nobody hears any more (`batches` is closed), or the future was dropped, it ends at the next batch, as whatever, and leaves
+    /// nothing that waits: no thread, no place, no lock.
+    async fn list(&self, batches: Batches) -> Result<(), Unanswered>;
 
     /// How full the backend is.
     async fn capacity(&self) -> Result<Capacity, Unanswered>;
@@ -121,6 +130,9 @@ pub trait Driver: Send + Sync {
         self.capacity().await.map(drop)
     }
 }
+
+/// Where [`Driver::list`] tells what there is. Sending fails once nobody hears any more.
+pub type Batches = mpsc::Sender<Vec<Listed>>;
 
 /// One object of a backend, from [`Driver::list`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

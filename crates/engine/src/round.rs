@@ -10,7 +10,9 @@
 use crate::change::Cause;
 use crate::drift::{Pace, asked_within};
 use crate::exporters::Served;
+use crate::listing::hear;
 use crate::patience::{Unheard, within};
+use crate::ports::Listed;
 use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::recovery::{export_again, note};
@@ -47,11 +49,14 @@ pub(crate) async fn see(shared: Arc<Shared>, id: PoolId, mut pace: Pace) -> (Res
 
 async fn look(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Shown, String> {
     answers(pool)?;
-    let listing = within(shared.settings.shape_deadline, pool.setup.driver.list());
+    let (mut objects, mut used) = (BTreeMap::new(), BTreeSet::new());
+    let add = |of: Listed| {
+        objects.insert((of.volume, of.snapshot), of.seen);
+        used.extend((of.is_used && of.snapshot.is_none()).then_some(of.volume));
+    };
+    let listing = hear(shared.settings.shape_deadline, |batches| pool.setup.driver.list(batches), add);
     let (listed, served) = tokio::join!(listing, shared.exporters.served(EXPORTERS_PATIENCE));
-    let listed = listed.map_err(|unheard| format!("listing what the backend has {unheard}"))?.map_err(|error| error.to_string())?;
-    let used = listed.iter().filter(|of| of.is_used && of.snapshot.is_none()).map(|of| of.volume).collect();
-    let objects = listed.iter().map(|of| ((of.volume, of.snapshot), of.seen)).collect();
+    listed?;
     let mut round = Round { shared, pool, served, objects, used, silence: 0, shown: Shown::default() };
     round.walk(pace).await?;
     round.unknown_objects().await?;

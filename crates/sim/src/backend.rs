@@ -1,7 +1,7 @@
 //! A driver and an exporter in memory, with faults on demand.
 
 use async_trait::async_trait;
-use engine::ports::{Backing, Call, Capacity, Client, Driver, ExportSpec, Exporter, Listed, Unanswered};
+use engine::ports::{Backing, Batches, Call, Capacity, Client, Driver, ExportSpec, Exporter, Listed, Unanswered};
 use lifecycle::{
     AttachmentId, Bytes, Capabilities, Connection, Content, ExportSeen, Facts, Look, Outcome, Seen, SnapshotId, Source, Token,
     VolumeId,
@@ -32,8 +32,8 @@ pub enum Fault {
 pub struct Script(Mutex<BTreeMap<&'static str, VecDeque<Fault>>>, Mutex<BTreeMap<&'static str, usize>>);
 
 impl Script {
-    /// The next call named `call` (`create`, `delete`, `extend`, `snapshot`, `delete_snapshot`, `inspect`, `list`, `probe`, `export`,
-    /// `unexport`) that is not spoken for yet misbehaves so.
+    /// The next call named `call` (`create`, `delete`, `extend`, `snapshot`, `delete_snapshot`, `inspect`, `list`, `batch` (of a
+    /// list), `probe`, `export`, `unexport`) that is not spoken for yet misbehaves so.
     pub fn next(&self, call: &'static str, fault: Fault) {
         lock(&self.0).entry(call).or_default().push_back(fault);
     }
@@ -90,6 +90,8 @@ pub struct MemDriver {
 
 /// How many bytes are kept together: as a disk's blocks, few enough to copy and many enough to find.
 const PAGE: u64 = 4096;
+/// How many objects are listed together: few, so that a few objects are several batches.
+const BATCH: usize = 2;
 
 /// What a backend holds.
 #[derive(Debug, Default)]
@@ -329,14 +331,23 @@ impl Driver for MemDriver {
         Ok(look)
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
+    async fn list(&self, batches: Batches) -> Result<(), Unanswered> {
         if let Some(fault) = self.script.meet("list").await {
             return Err(Unanswered(format!("scripted: {fault:?}")));
         }
         self.thawed().await;
         let listed =
             |(&(volume, snapshot), object): (&Name, &Object)| Listed { volume, snapshot, seen: object.seen(), is_used: false };
-        Ok(lock(&self.held).objects.iter().map(listed).collect())
+        let all: Vec<_> = lock(&self.held).objects.iter().map(listed).collect();
+        for batch in all.chunks(BATCH) {
+            if let Some(fault) = self.script.meet("batch").await {
+                return Err(Unanswered(format!("scripted: {fault:?}")));
+            }
+            if batches.send(batch.to_vec()).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {

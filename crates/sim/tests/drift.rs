@@ -230,6 +230,26 @@ async fn what_no_record_names_is_told_and_removed_on_demand_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_ends_in_the_middle_is_no_look() {
+    let world = World::with(Settings { look_interval: Duration::from_secs(3600), ..Settings::default() }).await;
+    for _ in 0..3 {
+        world.volume().await;
+    }
+    let volume = world.volume().await;
+    assert!(world.diagnosis().await.findings.is_empty());
+    for fault in [Fault::Hang, Fault::Fail, Fault::Panic] {
+        // What it would have told next is not missing for that.
+        let begun = tokio::time::Instant::now();
+        world.driver.script.next("batch", fault.clone());
+        let told = world.diagnosis().await;
+        assert_eq!(told.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [FindingKind::PoolUnseen], "{fault:?}");
+        assert_eq!(world.word(volume, Subject::Volume(volume)).await, "available");
+        assert!(begun.elapsed() < Settings::default().shape_deadline * 2);
+        assert!(world.diagnosis().await.findings.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_look_that_is_asked_for_waits_for_no_slow_one() {
     // At this rate a slow round pauses for some minutes after its first page.
     let world = World::with(Settings { look_rate: 1, look_interval: Duration::from_secs(600), ..Settings::default() }).await;

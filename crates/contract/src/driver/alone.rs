@@ -8,6 +8,8 @@ use engine::ports::{Call, Progress};
 use lifecycle::{Facts, Look, Outcome, Seen, SnapshotId, Source, VolumeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// After a lost answer the engine asks again: done twice must be done once.
@@ -155,6 +157,47 @@ pub(super) async fn ids_of_nobody_are_told_as_absent_and_refused(subject: &dyn S
     assert_eq!(bench.look(one).await, look, "a snapshot may have the id of a volume, and the other way round");
     bench.refused(Act::Delete(one)).await;
     assert_eq!(bench.look(one).await, look, "a volume with snapshots stays with all of them");
+}
+
+/// How many lists are given up: more than a driver has places for.
+const GIVEN_UP: usize = 200;
+/// How long a list of a few objects may take to notice that nobody hears it: a thousand times what that takes.
+const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A look that is given up, as its deadline passed, leaves nothing that waits for it: there is another one half a minute later.
+pub(super) async fn a_list_that_nobody_hears_ends(subject: &dyn Subject) {
+    let bench = Bench::open(subject).await;
+    for number in 0..6 {
+        bench.done(Act::Create(volume(number), MIB), whole(MIB)).await;
+    }
+    let truth = bench.listed().await;
+    for heard in 0..3 {
+        let (teller, mut batches) = mpsc::channel(1);
+        let hear = async move {
+            for _ in 0..heard {
+                batches.recv().await;
+            }
+        };
+        let both = async { tokio::join!(bench.driver.list(teller), hear) };
+        // As whatever, but it ends.
+        let _ = tokio::time::timeout(NOTICED_WITHIN, both).await.expect("a list that nobody hears ends");
+    }
+    let mut unheard = Vec::new();
+    for _ in 0..GIVEN_UP {
+        let (teller, batches) = mpsc::channel(1);
+        let told = async {
+            while batches.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = bench.driver.list(teller) => {}
+            () = told => {}
+        }
+        unheard.push(batches);
+    }
+    assert_eq!(bench.listed().await, truth);
+    bench.done(Act::Delete(volume(1)), Seen::Absent).await;
 }
 
 /// What a list forgets is missing, and what it makes up is an orphan.

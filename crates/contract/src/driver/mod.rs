@@ -17,6 +17,7 @@ use content::*;
 use fencing::*;
 use interrupted::*;
 use room::*;
+pub use running::list;
 use together::*;
 
 use crate::{Cuts, Trial, skipped};
@@ -87,6 +88,7 @@ macro_rules! driver_promises {
             a_size_beyond_all_bounds_is_refused
             ids_of_nobody_are_told_as_absent_and_refused
             a_list_is_complete
+            a_list_that_nobody_hears_ends
             everything_is_there_when_opened_again
             what_it_can_do_and_whether_it_works_is_told
             progress_only_grows

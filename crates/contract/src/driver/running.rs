@@ -1,14 +1,14 @@
-//! A call under way, which may hang, crash or be forgotten.
+//! Calls under way: one that may hang, crash or be forgotten, and a list while it is told.
 
 use super::acts::Act;
-use engine::ports::Driver;
+use engine::ports::{Driver, Listed, Unanswered};
 use lifecycle::{Outcome, Token};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// A call that is under way, on a thread of its own: it may hang there and keep nobody.
@@ -50,5 +50,27 @@ impl Running {
         // Nobody listens any more if the call is over.
         let _ = self.forget.send(());
         self.call
+    }
+}
+
+/// Everything that a driver lists: what it has told by the time its answer comes.
+///
+/// # Errors
+/// The driver's own; what was told before is no list then.
+pub async fn list(driver: &dyn Driver) -> Result<Vec<Listed>, Unanswered> {
+    let (teller, mut batches) = mpsc::channel(1);
+    let mut answer = pin!(driver.list(teller));
+    let mut all = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(batch) = batches.recv() => all.extend(batch),
+            answer = answer.as_mut() => {
+                while let Ok(batch) = batches.try_recv() {
+                    all.extend(batch);
+                }
+                return answer.map(|()| all);
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use contract::Cuts;
 use contract::driver::{Room, Subject};
-use engine::ports::{Backing, Call, Capacity, Driver, Listed, Unanswered};
+use engine::ports::{Backing, Batches, Call, Capacity, Driver, Unanswered};
 use lifecycle::{Bytes, Capabilities, Content, Facts, Look, Outcome, Seen, SnapshotId, Source, Token, VolumeId};
 use sim::{Fault, MemDriver};
 use std::sync::Arc;
@@ -28,11 +28,12 @@ pub(crate) enum Flaw {
     LeavesHalfWhenFull,
     CallsFullBroken,
     LeavesItsProbe,
+    WaitsToBeHeard,
 }
 
 impl Flaw {
     /// Every flaw.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::IgnoresTokens,
         Self::IgnoresFences,
         Self::ForgetsSnapshots,
@@ -49,6 +50,7 @@ impl Flaw {
         Self::LeavesHalfWhenFull,
         Self::CallsFullBroken,
         Self::LeavesItsProbe,
+        Self::WaitsToBeHeard,
     ];
 }
 
@@ -247,12 +249,21 @@ impl Driver for Flawed {
         Ok(look)
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
-        let mut listed = self.inner.list().await?;
+    async fn list(&self, batches: Batches) -> Result<(), Unanswered> {
+        let mut listed = contract::driver::list(&*self.inner).await?;
         listed.retain(|listed| listed.snapshot.is_none() || !self.has(Flaw::ListsNoSnapshots));
         listed.iter_mut().for_each(|listed| listed.seen = self.see(listed.seen));
         listed.retain(|listed| listed.seen.whole().is_some() || !self.has(Flaw::ListsNoLeftovers));
-        Ok(listed)
+        for listed in listed {
+            if batches.send(vec![listed]).await.is_ok() {
+                continue;
+            }
+            if self.has(Flaw::WaitsToBeHeard) {
+                std::future::pending::<()>().await;
+            }
+            break;
+        }
+        Ok(())
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {

@@ -28,6 +28,7 @@ fn each_flaw_of_a_driver_is_noticed() {
         (Flaw::LeavesHalfWhenFull, "a_full_backend_does_it_or_leaves_nothing"),
         (Flaw::CallsFullBroken, "a_full_backend_still_works_and_deletes"),
         (Flaw::LeavesItsProbe, "what_it_can_do_and_whether_it_works_is_told"),
+        (Flaw::WaitsToBeHeard, "a_list_that_nobody_hears_ends"),
     ];
     let tried: Vec<_> = rows.iter().map(|(flaw, _)| *flaw).collect();
     assert_eq!(tried, Flaw::ALL);

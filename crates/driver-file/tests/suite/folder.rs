@@ -3,11 +3,13 @@
 
 use crate::pools::{MIB, Pool, Pools, assert_done, assert_refused, files, on_both, snap, volume, whole};
 use driver_file::{FileDriver, OpenError, Options};
-use engine::ports::{Backing, Call, Driver, Progress};
-use lifecycle::{Outcome, Seen};
+use engine::ports::{Backing, Call, Driver, Listed, Progress};
+use lifecycle::{Outcome, Seen, VolumeId};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+use uuid::Uuid;
 
 #[test]
 fn who_may_write_to_a_file_is_told_and_bars_its_deletion() {
@@ -96,6 +98,36 @@ fn what_carries_no_id_of_ours_is_ignored_and_left_alone() {
         assert_eq!(pool.look(misplaced.trim_end_matches(".raw").parse().unwrap()).await.volume, Seen::Absent);
         assert_done(pool.delete(volume(1)).await, Seen::Absent);
         assert_eq!(files(&ground.folder()).len(), 8);
+    });
+}
+
+#[test]
+fn a_list_is_told_a_directory_at_a_time() {
+    on_both(async |ground| {
+        let pool = ground.pool();
+        // The first digits of these ids name the directory.
+        let id = |directory: u128, number: u128| VolumeId(Uuid::from_u128(directory << 116 | number));
+        let all: Vec<_> = (0..5).flat_map(|directory| (1..=3).map(move |number| id(directory, number))).collect();
+        for volume in &all {
+            assert_done(pool.create(*volume, MIB).await, whole(MIB));
+        }
+        for number in 1..=3 {
+            assert_done(pool.delete(id(4, number)).await, Seen::Absent);
+        }
+        let (teller, mut batches) = mpsc::channel::<Vec<Listed>>(1);
+        let hear = async {
+            let mut heard = Vec::new();
+            while let Some(batch) = batches.recv().await {
+                heard.push(batch.into_iter().map(|listed| listed.volume).collect::<Vec<_>>());
+            }
+            heard.sort();
+            heard
+        };
+        let (told, heard) = tokio::join!(pool.driver.list(teller), hear);
+        assert_eq!(told, Ok(()));
+        // The empty directory is a sign of life.
+        let wanted: Vec<_> = std::iter::once(&[][..]).chain(all[..12].chunks(3)).collect();
+        assert_eq!(heard, wanted);
     });
 }
 

@@ -103,7 +103,7 @@ impl Pool {
     }
 
     pub(crate) async fn list(&self) -> Vec<Listed> {
-        self.driver.list().await.unwrap()
+        contract::driver::list(&self.driver).await.unwrap()
     }
 
     /// The volume's file, as an exporter would open it.

@@ -48,7 +48,7 @@ fn after_a_sync_failed_no_other_is_believed_until_a_restart() {
             assert!(text.contains("check the disk, then restart"), "{text}");
         }
         assert!(pool.driver.inspect(volume(1), None).await.is_err());
-        assert!(pool.driver.list().await.is_err() && pool.driver.capacity().await.is_err());
+        assert!(contract::driver::list(&pool.driver).await.is_err() && pool.driver.capacity().await.is_err());
     });
 }
 

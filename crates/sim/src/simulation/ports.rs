@@ -5,12 +5,13 @@ use super::faults::{Fault, Place};
 use super::truth::Deed;
 use super::world::{State, World};
 use async_trait::async_trait;
-use engine::ports::{Backing, Call, Capacity, Client, Clock, Driver, ExportSpec, Exporter, Listed, Progress, Unanswered};
+use engine::ports::{Backing, Batches, Call, Capacity, Client, Clock, Driver, ExportSpec, Exporter, Listed, Progress, Unanswered};
 use lifecycle::{
     AttachmentId, Bytes, Capabilities, Connection, Content, ExportSeen, Look, Outcome, Seen, SnapshotId, Source, Timestamp, Token,
     VolumeId,
 };
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,6 +37,8 @@ impl Clock for SimClock {
 
 /// What a pool could hold: little enough that it is full now and then.
 const TOTAL: Bytes = Bytes(24 * Bytes::GIB);
+/// How many objects are listed at a time: half of what there is mostly.
+const LISTED_PAGE: usize = 8;
 
 type Answer<T> = Result<T, Unanswered>;
 
@@ -125,18 +128,27 @@ impl Driver for SimDriver {
         ask(&self.world, Place::Look, Some(self.pool), look).await
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Unanswered> {
-        let list = |state: &mut State, is_odd: bool| {
-            state.note("list", 0, self.pool as u64);
-            let own = state.truth.objects.iter().filter(|(_, object)| object.pool == self.pool);
-            let listed = own.map(|((volume, snapshot), object)| {
-                let seen = if is_odd { unsure(object.seen()) } else { object.seen() };
-                let is_used = state.truth.strangers.contains_key(volume);
-                Listed { volume: *volume, snapshot: *snapshot, seen, is_used }
-            });
-            Ok(listed.collect())
-        };
-        ask(&self.world, Place::Look, Some(self.pool), list).await
+    async fn list(&self, batches: Batches) -> Result<(), Unanswered> {
+        let mut behind = Bound::Unbounded;
+        loop {
+            // The backend may change, or go, between two pages.
+            let page = |state: &mut State, is_odd: bool| {
+                state.note("list", 0, self.pool as u64);
+                let own = state.truth.objects.range((behind, Bound::Unbounded)).filter(|(_, object)| object.pool == self.pool);
+                let listed = own.take(LISTED_PAGE).map(|((volume, snapshot), object)| {
+                    let seen = if is_odd { unsure(object.seen()) } else { object.seen() };
+                    let is_used = state.truth.strangers.contains_key(volume);
+                    Listed { volume: *volume, snapshot: *snapshot, seen, is_used }
+                });
+                Ok(listed.collect::<Vec<_>>())
+            };
+            let page = ask(&self.world, Place::Look, Some(self.pool), page).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            behind = Bound::Excluded((last.volume, last.snapshot));
+            if batches.send(page).await.is_err() {
+                return Ok(());
+            }
+        }
     }
 
     async fn capacity(&self) -> Result<Capacity, Unanswered> {
