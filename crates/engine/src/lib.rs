@@ -22,6 +22,7 @@ mod drift;
 mod engine;
 mod exporters;
 mod ids;
+mod inventory;
 mod listing;
 mod memo;
 mod news;

@@ -1,15 +1,26 @@
 //! One round of the slow look over one pool: what the backend has, and what is exported, against the records.
 //!
-//! - It lists what the backend has once, and goes through the pool's records, a page at a time. A record that cannot be read is told by
+//! - It lists what the backend has, and goes through the pool's records, a page at a time. A record that cannot be read is told by
 //!   itself and hides no other.
 //! - A list alone proves nothing, as it ages while it is compared. What it seems to show is looked at once more, and committed
 //!   only if the record is still the one that was looked at: then nobody was at work who knows better.
 //! - What could not be seen, or was seen and could not be noted, is told as not looked at: no time of a look vouches for it.
 //! - What a look means is decided by the rules; nothing on a backend is ever removed here.
+//!
+//! Of the list only fingerprints of names are kept (`inventory`), as there may be millions. So the names that no record has claimed, and that
+//! are not known from the last round, are heard from a second list, which is asked for if there are any. Nothing that comes between can
+//! make this commit or tell what is not so:
+//! - an object that is made between the lists is not in the first, and one that is removed is not in the second: neither is told of. One
+//!   that is removed and whose record went with it before this came by is unclaimed, and asks for a second list in vain;
+//! - what is in both is told only if a look confirms it and there is no record then;
+//! - names that meet in one fingerprint can hide something (an object that is gone behind one that is there, one that is nobody's behind one
+//!   that is somebody's), or seem to differ. What seems to differ is looked at; what is hidden is seen in the next round, under other
+//!   keys. The same holds for what is listed twice.
 
 use crate::change::Cause;
 use crate::drift::{Pace, asked_within};
 use crate::exporters::Served;
+use crate::inventory::{Gathered, Inventory};
 use crate::listing::hear;
 use crate::patience::{Unheard, within};
 use crate::ports::Listed;
@@ -21,7 +32,6 @@ use crate::store::{CommitError, Field, Filter, Item, Kind, ListQuery, StoreError
 use crate::survey::{KEPT_MAX, Name, Shown};
 use crate::worker;
 use lifecycle::{Content, Input, Look, PoolId, ReasonCode, Seen, SnapshotId, SnapshotPhase, Subject, VolumeId, Work};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -32,6 +42,9 @@ const PAGE: usize = 200;
 const STORE_TRIES: u32 = 3;
 /// How many looks in a row may stay unanswered: then the backend hangs, and asking for all others would take days.
 const SILENCE_MAX: u32 = 3;
+/// How many objects without a record are looked at in one round; those beyond are counted. More than are kept by name, as a look may find
+/// that one is gone, or not be answered.
+const ASKED_MAX: usize = 10 * KEPT_MAX;
 /// How long exporters may take to tell what they serve. No answer is no news, and keeps nobody from looking at the backend.
 const EXPORTERS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,22 +62,24 @@ pub(crate) async fn see(shared: Arc<Shared>, id: PoolId, mut pace: Pace) -> (Res
 
 async fn look(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Shown, String> {
     answers(pool)?;
-    let (mut objects, mut used) = (BTreeMap::new(), BTreeSet::new());
-    let add = |of: Listed| {
-        objects.insert((of.volume, of.snapshot), of.seen);
-        used.extend((of.is_used && of.snapshot.is_none()).then_some(of.volume));
-    };
-    let listing = hear(shared.settings.shape_deadline, |batches| pool.setup.driver.list(batches), add);
+    let mut gathered = Gathered::new();
+    let listing = list(shared, pool, |listed| gathered.add(&listed));
     let (listed, served) = tokio::join!(listing, shared.exporters.served(EXPORTERS_PATIENCE));
     listed?;
-    let mut round = Round { shared, pool, served, objects, used, silence: 0, shown: Shown::default() };
-    round.walk(pace).await?;
-    round.unknown_objects().await?;
+    let mut objects = gathered.sort().await;
+    let mut round = Round { shared, pool, served, silence: 0, shown: Shown::default() };
+    round.walk(&mut objects, pace).await?;
+    round.unknown_objects(objects).await?;
     // More silence than can be kept by name is no look at the pool.
     if round.shown.silent.len() >= KEPT_MAX {
         return Err("the backend does not tell of many of its volumes".into());
     }
     Ok(round.shown)
+}
+
+/// Has the backend list what it has. It may take long, as long as it goes on.
+async fn list(shared: &Shared, pool: &Pool, each: impl FnMut(Listed)) -> Result<(), String> {
+    hear(shared.settings.shape_deadline, |batches| pool.setup.driver.list(batches), each).await
 }
 
 /// # Errors
@@ -80,10 +95,6 @@ struct Round<'a> {
     shared: &'a Arc<Shared>,
     pool: &'a Pool,
     served: Served,
-    /// What the backend listed and no record has claimed yet.
-    objects: BTreeMap<Name, Seen>,
-    /// The volumes that somebody seems to use.
-    used: BTreeSet<VolumeId>,
     /// How many looks in a row were not answered.
     silence: u32,
     shown: Shown,
@@ -99,7 +110,7 @@ struct Cursor {
 
 impl Round<'_> {
     /// Goes through the pool's records in the order of their ids; as fast as it can from when somebody asks for a look.
-    async fn walk(&mut self, pace: &mut Pace) -> Result<(), String> {
+    async fn walk(&mut self, objects: &mut Inventory, pace: &mut Pace) -> Result<(), String> {
         let mut cursor = Cursor { after: None, passed: 0, limit: PAGE };
         loop {
             let page = self.next(&mut cursor).await?;
@@ -107,7 +118,7 @@ impl Round<'_> {
                 return Ok(());
             }
             for record in &page {
-                self.compare(record).await;
+                self.compare(record, take(objects, record)).await;
                 self.goes_on()?;
             }
             self.shown.volumes += page.len() as u64;
@@ -180,10 +191,11 @@ impl Round<'_> {
         Ok(page)
     }
 
-    async fn compare(&mut self, record: &VolumeRecord) {
+    /// Compares a record with what the list says of it.
+    async fn compare(&mut self, record: &VolumeRecord, look: Look) {
         let (id, state) = (record.state.id(), &record.state);
         let context = self.shared.context(record.pool);
-        let look = self.take(record);
+        let is_used = look.stranger.is_some();
         let means = |input: &Input| state.decide(input, &context).is_ok_and(|transitions| !transitions.is_empty());
         if is_untold(&look) || means(&Input::Drift(look)) {
             self.look_at(id).await;
@@ -196,7 +208,7 @@ impl Round<'_> {
             }
         }
         // As of the look just taken, which may be the first to see somebody.
-        let now = if self.used.contains(&id) { self.shared.read_volume(id).await.ok().flatten() } else { None };
+        let now = if is_used { self.shared.read_volume(id).await.ok().flatten() } else { None };
         let state = now.as_ref().map_or(state, |now| &now.record.state);
         let is_strayed = state.reason(Subject::Volume(id)).is_some_and(|reason| reason.code == ReasonCode::StrayClient);
         if is_strayed && self.shown.strangers.len() < KEPT_MAX {
@@ -209,26 +221,6 @@ impl Round<'_> {
     /// How long one look may take.
     fn patience(&self) -> Duration {
         self.shared.deadline(self.pool.id, Work::Look)
-    }
-
-    /// What the list says of a volume. Snapshots that its record does not have are left in the list.
-    fn take(&mut self, record: &VolumeRecord) -> Look {
-        let id = record.state.id();
-        let own = self.objects.remove(&(id, None)).unwrap_or(Seen::Absent);
-        let all = (id, Some(SnapshotId(Uuid::nil())))..=(id, Some(SnapshotId(Uuid::max())));
-        let listed: Vec<(Name, Seen)> = self.objects.range(all).map(|(name, seen)| (*name, *seen)).collect();
-        // Who it is, a look tells.
-        let stranger = self.used.contains(&id).then(String::new);
-        let mut look = Look { volume: own, stranger, ..Look::default() };
-        for ((_, snapshot), seen) in listed {
-            let Some(snapshot) = snapshot else { continue };
-            let held = record.state.snapshots().get(&snapshot);
-            if held.is_some_and(|held| held.phase != SnapshotPhase::Deleted) {
-                self.objects.remove(&(id, Some(snapshot)));
-                look.snapshots.insert(snapshot, seen);
-            }
-        }
-        look
     }
 
     /// Looks at one volume and commits what that shows; anew if it was changed meanwhile.
@@ -276,8 +268,22 @@ impl Round<'_> {
     }
 
     /// What no record has claimed, as far as a look confirms it: what was listed may be gone by now, and its record with it.
-    async fn unknown_objects(&mut self) -> Result<(), String> {
-        for name in std::mem::take(&mut self.objects).into_keys() {
+    async fn unknown_objects(&mut self, mut objects: Inventory) -> Result<(), String> {
+        let is_unclaimed = |objects: &mut Inventory, name| objects.claim(name).is_some_and(|claimed| claimed.is_first);
+        let mut names = self.pool.survey.orphans();
+        names.retain(|name| is_unclaimed(&mut objects, *name));
+        if objects.unclaimed() > 0 {
+            let add = |listed: Listed| match (listed.volume, listed.snapshot) {
+                name if !is_unclaimed(&mut objects, name) => {}
+                name if names.len() < ASKED_MAX => names.push(name),
+                _ => self.shown.more_orphans += 1,
+            };
+            list(self.shared, self.pool, add).await?;
+        }
+        // It may be large, and is not needed any more.
+        drop(objects);
+        names.sort_unstable();
+        for name in names {
             if self.shown.orphans.len() >= KEPT_MAX {
                 self.shown.more_orphans += 1;
                 continue;
@@ -301,6 +307,19 @@ impl Round<'_> {
         let record = self.shared.read_volume(volume).await.ok()?;
         let is_nobodys = seen != Seen::Absent && !names(record.as_ref().map(|now| &now.record), self.pool.id, snapshot);
         is_nobodys.then_some(seen)
+    }
+}
+
+/// What the list says of a volume. Snapshots that its record does not have are left unclaimed.
+fn take(objects: &mut Inventory, record: &VolumeRecord) -> Look {
+    let id = record.state.id();
+    let own = objects.claim((id, None));
+    let held = record.state.snapshots().iter().filter(|(_, held)| held.phase != SnapshotPhase::Deleted);
+    Look {
+        volume: own.map_or(Seen::Absent, |own| own.seen),
+        snapshots: held.filter_map(|(held, _)| Some((*held, objects.claim((id, Some(*held)))?.seen))).collect(),
+        // Who it is, a look tells.
+        stranger: own.filter(|own| own.is_used).map(|_| String::new()),
     }
 }
 

@@ -146,6 +146,11 @@ impl Survey {
         lock(&self.held).orphans.contains_key(&name)
     }
 
+    /// The objects that are known to be nobody's.
+    pub(crate) fn orphans(&self) -> Vec<Name> {
+        lock(&self.held).orphans.keys().copied().collect()
+    }
+
     /// Everything that is held.
     pub(crate) fn held(&self) -> Held {
         lock(&self.held).clone()

@@ -230,6 +230,27 @@ async fn what_no_record_names_is_told_and_removed_on_demand_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backend_is_listed_again_only_for_unknown_names() {
+    let world = World::with(Settings { look_interval: Duration::from_secs(3600), ..Settings::default() }).await;
+    let [volume, other] = [world.volume().await, world.volume().await];
+    world.snapshot(volume).await;
+    let lists = async |looks: Option<FindingKind>| {
+        let before = world.driver.script.count("list");
+        let found = world.diagnosis().await.findings;
+        assert_eq!(found.iter().map(|finding| finding.kind).collect::<Vec<_>>(), Vec::from_iter(looks));
+        world.driver.script.count("list") - before
+    };
+    assert_eq!(lists(None).await, 1);
+    let orphan = VolumeId(Uuid::from_u128(1));
+    world.meddle(orphan, 1, true);
+    assert_eq!(lists(Some(FindingKind::UnknownObject)).await, 2);
+    assert_eq!(lists(Some(FindingKind::UnknownObject)).await, 1, "its name is known from then on");
+    world.driver.meddle((orphan, None), None);
+    assert_eq!(lists(None).await, 1);
+    assert_eq!(world.word(other, Subject::Volume(other)).await, "available");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_ends_in_the_middle_is_no_look() {
     let world = World::with(Settings { look_interval: Duration::from_secs(3600), ..Settings::default() }).await;
     for _ in 0..3 {
@@ -247,6 +268,20 @@ async fn a_list_that_ends_in_the_middle_is_no_look() {
         assert!(begun.elapsed() < Settings::default().shape_deadline * 2);
         assert!(world.diagnosis().await.findings.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_unknown_objects_than_are_kept_are_counted() {
+    let world = World::with(Settings { look_interval: Duration::from_secs(36000), ..Settings::default() }).await;
+    // As many as are kept, as are looked at, and more.
+    for (many, more) in [(1000, 0), (1500, 500), (10_500, 9500)] {
+        (1..=many).for_each(|number| world.meddle(VolumeId(Uuid::from_u128(number)), 1, true));
+        let told = world.diagnosis().await;
+        let unknown = told.findings.iter().filter(|finding| finding.kind == FindingKind::UnknownObject).count();
+        assert_eq!((unknown + told.more, told.more >= more), (many as usize, true));
+    }
+    (1..=10_500).for_each(|number| world.driver.meddle((VolumeId(Uuid::from_u128(number)), None), None));
+    assert!(world.diagnosis().await.findings.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use sim::simulation::{Flaws, KEPT, Plan, Tally, Walked, run};
 /// How many seeds are played here: with the whole number every edge but the rarest and every kind of fault is reached.
 const SEEDS: u64 = if IS_OPTIMISED { 200 } else { 8 };
 /// Within so many seeds a flaw of the ports must be noticed.
-const NOTICED_WITHIN: u64 = if IS_OPTIMISED { 60 } else { 20 };
+const NOTICED_WITHIN: u64 = if IS_OPTIMISED { 60 } else { 40 };
 /// Edges that need three rare things at once: a thousand seeds and more reach them (`cargo xtask sim` prints how many), these few need not.
 const RARE: &[Walked] = &[
     // A volume is forgotten while it is being created, or while a snapshot of it is stuck in its deletion.
