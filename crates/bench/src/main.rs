@@ -44,10 +44,6 @@ enum Measure {
     Fill(fill::Options),
 }
 
-/// As the controller has, so that what is measured beside it has no other.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> Result<()> {
     match Measure::parse() {
         Measure::Load(options) => load::run(&options),

@@ -20,11 +20,6 @@ use clap::Parser;
 use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 
-/// Requests are made of many small things that come and go on several threads. The system's own allocator takes twice as much time for
-/// them, and a read of a volume a third more in all (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let cli = cli::Cli::parse();
     let code = match cli.command {
