@@ -3,6 +3,7 @@
 //! Absolute figures of shared machines mean little; the ratios between figures of one run are what is compared.
 
 mod chart;
+mod compare;
 pub(crate) mod controller;
 mod events;
 mod nbd;
@@ -29,6 +30,9 @@ pub(crate) struct Options {
     /// Measure only the rows of `nbd` whose name contains this; several are separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Measure `rest` beside the controller of this commit, in turns; its build is kept in `compare` of the build folder.
+    #[arg(long, value_name = "REV")]
+    compare: Option<String>,
     /// Where the temporary folder is made; the system's place for such by default.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -62,12 +66,18 @@ impl Effort {
 
 /// Runs it all and prints tables.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(options.compare.is_none() || options.part == Some(Part::Rest), "only `rest` is compared: bench rest --compare REV");
+    let other = options.compare.as_deref().map(compare::Other::find).transpose()?;
     let built =
         Command::new("cargo").args(["build", "--release", "-p", "berth", "-p", "bench"]).status().context("cannot run cargo")?;
     ensure!(built.success(), "the release build failed");
     let folder = options.folder.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(folder).context("cannot make a temporary folder")?;
     let wants = |part| options.part.is_none_or(|only| only == part);
+    if let Some(other) = other {
+        other.build()?;
+        return compare::run(&folder.path().join("compare"), &Effort::new(options.quick), &other);
+    }
     if wants(Part::Rest) {
         rest::run(&folder.path().join("rest"), &Effort::new(options.quick))?;
     }

@@ -12,6 +12,7 @@ pub(crate) const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
 
 /// A controller of its own.
 pub(crate) struct Server {
+    binary: PathBuf,
     child: Child,
     data: PathBuf,
     base: String,
@@ -30,12 +31,17 @@ impl Server {
 
     /// The same with more on its command line.
     pub(super) fn start_so(data: &Path, more: &str, pool: Option<&Path>, flags: &[&str]) -> Result<Self> {
+        Self::start_of(&binary(), data, more, pool, flags)
+    }
+
+    /// The same of another build.
+    pub(super) fn start_of(binary: &Path, data: &Path, more: &str, pool: Option<&Path>, flags: &[&str]) -> Result<Self> {
         // Thousands of volumes are made: more than would be promised on a small disk.
         let config = data.with_extension("toml");
         let folder = pool.map(|pool| format!("folder = {pool:?}\n")).unwrap_or_default();
         let pool = format!("[[pool]]\nname = \"default\"\novercommit = 1000000.0\n{folder}");
         std::fs::write(&config, format!("{more}{pool}")).context("cannot write")?;
-        let mut child = Command::new(binary())
+        let mut child = Command::new(binary)
             .arg("serve")
             .arg("--config")
             .arg(&config)
@@ -50,7 +56,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         let base = line.trim().strip_prefix("listening on ").context("the controller did not start")?.to_owned();
-        Ok(Self { child, data: data.to_owned(), base, agent: agent() })
+        Ok(Self { binary: binary.to_owned(), child, data: data.to_owned(), base, agent: agent() })
     }
 
     /// Its process.
@@ -123,7 +129,7 @@ impl Server {
 
     /// The process that serves NBD.
     pub(super) fn data_plane(&self) -> Result<u32> {
-        let told = Command::new(binary()).args(["data", "status", "--output", "json", "--data"]).arg(&self.data).output()?;
+        let told = Command::new(&self.binary).args(["data", "status", "--output", "json", "--data"]).arg(&self.data).output()?;
         let status: Value = serde_json::from_slice(&told.stdout).context("the data plane did not answer")?;
         Ok(u32::try_from(status["pid"].as_u64().context("its pid")?)?)
     }
@@ -140,7 +146,7 @@ impl Drop for Server {
         // It serves a temporary folder: there is nothing to lose. Its data plane would outlive it.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = Command::new(binary()).args(["data", "stop", "--force", "--data"]).arg(&self.data).output();
+        let _ = Command::new(&self.binary).args(["data", "stop", "--force", "--data"]).arg(&self.data).output();
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// How many clients at once.
-const CLIENTS: [usize; 3] = [1, 32, 256];
+pub(super) const CLIENTS: [usize; 3] = [1, 32, 256];
 /// About as many bytes as one commit of a creation writes: a volume's row with its 12 entries in indices, and an entry of the journal.
 const BYTES: usize = 1500;
 

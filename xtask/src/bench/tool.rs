@@ -73,9 +73,33 @@ impl Spread {
         Self { median: at(all.len() / 2), least: at(0), most: at(all.len().saturating_sub(1)) }
     }
 
+    /// Of one field of what was measured, as a part of what was measured beside it: the ratio of the medians, with the least and the most of the
+    /// ratios of the rounds, of which each pair met the same noise.
+    pub(super) fn ratio(of: &[Value], beside: &[Value], field: &str) -> Self {
+        let median = Self::of(of, field).median / Self::of(beside, field).median;
+        let figure = |value: &Value| value[field].as_f64().unwrap_or(f64::NAN);
+        let pairs = of.iter().zip(beside).map(|(of, beside)| figure(of) / figure(beside));
+        let (least, most) = pairs.fold((f64::NAN, f64::NAN), |(least, most), ratio| (ratio.min(least), ratio.max(most)));
+        Self { median, least, most }
+    }
+
     /// As `median (least to most)`, with so many digits behind the point, `scale` times as large.
     pub(super) fn tell(&self, scale: f64, digits: usize) -> String {
         let [median, least, most] = [self.median, self.least, self.most].map(|figure| figure * scale);
         format!("{median:.digits$} ({least:.digits$} to {most:.digits$})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_ratio_is_of_the_medians_and_its_ends_are_of_the_rounds() {
+        let told = |rates: [f64; 3]| rates.map(|rate| json!({ "rate": rate }));
+        let ratio = Spread::ratio(&told([100.0, 300.0, 200.0]), &told([50.0, 100.0, 400.0]), "rate");
+        assert_eq!((ratio.median, ratio.least, ratio.most), (2.0, 0.5, 3.0));
+        assert_eq!(ratio.tell(1.0, 2), "2.00 (0.50 to 3.00)");
     }
 }
