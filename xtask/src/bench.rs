@@ -7,13 +7,15 @@ mod compare;
 pub(crate) mod controller;
 mod events;
 mod nbd;
+mod report;
 mod rest;
 mod scale;
 mod start;
 mod tool;
 
 use anyhow::{Context, Result, ensure};
-use std::path::PathBuf;
+use report::Report;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What to measure, and how long.
@@ -33,6 +35,9 @@ pub(crate) struct Options {
     /// Measure `rest` beside the controller of this commit, in turns; its build is kept in `compare` of the build folder.
     #[arg(long, value_name = "REV")]
     compare: Option<String>,
+    /// Write what was measured into this file as JSON too: on what machine, of which commit, and each round's figures.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Where the temporary folder is made; the system's place for such by default.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -73,25 +78,35 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(built.success(), "the release build failed");
     let folder = options.folder.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(folder).context("cannot make a temporary folder")?;
+    let mut report = Report::new(options.json.as_deref(), folder.path())?;
+    let measured = match other {
+        Some(other) => other.build().and_then(|()| {
+            let effort = Effort::new(options.quick);
+            compare::run(&folder.path().join("compare"), &effort, &other, &mut report)
+        }),
+        None => measure(options, folder.path(), &mut report),
+    };
+    // What was measured before something failed is worth keeping.
+    report.write(measured.is_ok())?;
+    measured
+}
+
+fn measure(options: &Options, folder: &Path, report: &mut Report) -> Result<()> {
     let wants = |part| options.part.is_none_or(|only| only == part);
-    if let Some(other) = other {
-        other.build()?;
-        return compare::run(&folder.path().join("compare"), &Effort::new(options.quick), &other);
-    }
     if wants(Part::Rest) {
-        rest::run(&folder.path().join("rest"), &Effort::new(options.quick))?;
+        rest::run(&folder.join("rest"), &Effort::new(options.quick), report)?;
     }
     if wants(Part::Events) {
-        events::run(&folder.path().join("events"))?;
+        events::run(&folder.join("events"), report)?;
     }
     if wants(Part::Start) {
-        start::run(&folder.path().join("start"))?;
+        start::run(&folder.join("start"), report)?;
     }
     if options.part == Some(Part::Scale) {
-        scale::run(&folder.path().join("scale"), &Effort::new(options.quick))?;
+        scale::run(&folder.join("scale"), &Effort::new(options.quick), report)?;
     }
     if wants(Part::Nbd) {
-        nbd::run(&folder.path().join("nbd"), &nbd::Effort::new(options.seconds, options.quick, &options.only))?;
+        nbd::run(&folder.join("nbd"), &nbd::Effort::new(options.seconds, options.quick, &options.only), report)?;
     }
     Ok(())
 }

@@ -5,10 +5,11 @@
 
 use super::Effort;
 use super::controller::{Server, TENANT, binary, target};
+use super::report::Report;
 use super::rest::CLIENTS;
 use super::tool::{Spread, load};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -84,16 +85,17 @@ fn remove(tree: &Path) {
     let _ = Command::new("git").args(["worktree", "prune"]).output();
 }
 
-fn git(args: &[&str]) -> Result<String> {
+/// What git tells.
+pub(super) fn git(args: &[&str]) -> Result<String> {
     let output = Command::new("git").args(args).output().context("cannot run git")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "git {} failed: {}", args[0], said.trim());
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// What is measured here, by name.
-fn this_tree() -> Result<&'static str> {
-    Ok(if git(&["status", "--porcelain"])?.is_empty() { "this tree" } else { "this tree (with changes)" })
+/// Whether this tree is not what is committed.
+pub(super) fn is_changed() -> Result<bool> {
+    Ok(!git(&["status", "--porcelain"])?.is_empty())
 }
 
 /// A controller that is measured.
@@ -121,9 +123,10 @@ impl Side {
 }
 
 /// Measures in `folder` and prints a table.
-pub(super) fn run(folder: &Path, effort: &Effort, other: &Other) -> Result<()> {
+pub(super) fn run(folder: &Path, effort: &Effort, other: &Other, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
-    let (here, there) = (this_tree()?, &other.id);
+    let here = if is_changed()? { "this tree (with changes)" } else { "this tree" };
+    let there = &other.id;
     let ours = Side::start(&binary(), &folder.join("ours"))?;
     let theirs = Side::start(&other.binary()?, &folder.join("theirs"))
         .with_context(|| format!("the controller of {there} ({}) cannot be measured", other.subject))?;
@@ -134,13 +137,15 @@ pub(super) fn run(folder: &Path, effort: &Effort, other: &Other) -> Result<()> {
     println!("|---|---|{}", "---|".repeat(10));
     for (what, ask) in [("GET a volume", "get"), ("create until available", "create")] {
         for clients in CLIENTS {
-            let (mut here, mut there) = (Vec::new(), Vec::new());
+            let (mut told, mut beside) = (Vec::new(), Vec::new());
             for _ in 0..effort.rounds {
-                here.push(ours.measure(ask, clients, effort.seconds)?);
-                there.push(theirs.measure(ask, clients, effort.seconds)?);
+                told.push(ours.measure(ask, clients, effort.seconds)?);
+                beside.push(theirs.measure(ask, clients, effort.seconds)?);
             }
-            let [rate, busy] = ["rate", "busy"].map(|field| Spread::ratio(&here, &there, field).tell(1.0, 2));
-            println!("| {what} | {clients} | {} | {} | **{rate}** | {busy} |", cells(&here), cells(&there));
+            let [rate, busy] = ["rate", "busy"].map(|field| Spread::ratio(&told, &beside, field).tell(1.0, 2));
+            println!("| {what} | {clients} | {} | {} | **{rate}** | {busy} |", cells(&told), cells(&beside));
+            report.note("compare", what, &json!({ "clients": clients, "of": here }), &told);
+            report.note("compare", what, &json!({ "clients": clients, "of": there }), &beside);
         }
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! What the stream of events costs: from the commit to every watcher's socket, processor time a delivery, memory a watcher.
 
 use super::controller::{Server, TENANT};
+use super::report::Report;
 use super::tool::{measure, words};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
@@ -15,7 +16,7 @@ const COMMITS: usize = 100;
 const IDLE: usize = 10_000;
 
 /// Measures in `folder` and prints tables.
-pub(super) fn run(folder: &Path) -> Result<()> {
+pub(super) fn run(folder: &Path, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     // Ten thousand connections are ten thousand files.
     let limit = Command::new("prlimit").args(["--nofile=20000:20000", "--pid"]).arg(std::process::id().to_string()).status();
@@ -28,6 +29,12 @@ pub(super) fn run(folder: &Path) -> Result<()> {
     println!("|---|---|---|---|---|---|---|---|");
     for (watchers, pause) in CROWDS {
         let told = watched(&server, "watch", watchers, &format!("--commits {COMMITS} --pause-ms {pause}"))?;
+        report.note(
+            "events",
+            "watchers of everything",
+            &json!({ "watchers": watchers, "pauseMs": pause }),
+            std::slice::from_ref(&told),
+        );
         let number = |pointer: &str| told.pointer(pointer).and_then(Value::as_f64).unwrap_or(f64::NAN);
         println!(
             "| {watchers} | {:.0} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} |",
@@ -41,6 +48,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
         );
     }
     let told = watched(&server, "idle", IDLE, "")?;
+    report.note("events", "idle watchers of one volume", &json!({ "watchers": IDLE }), std::slice::from_ref(&told));
     let more = told["more"].as_u64().unwrap_or_default() >> 20;
     println!("\n{IDLE} idle watchers: {more} MiB more resident memory of the server, {} bytes each", told["each"]);
     Ok(())

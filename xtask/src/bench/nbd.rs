@@ -11,8 +11,10 @@ mod load;
 mod memory;
 mod servers;
 
+use super::report::Report;
 use anyhow::Result;
 use load::{Case, Figure};
+use serde_json::json;
 use servers::Served;
 use std::path::Path;
 use std::time::Duration;
@@ -39,19 +41,19 @@ impl Effort {
 }
 
 /// Measures in `folder` and prints tables.
-pub(super) fn run(folder: &Path, effort: &Effort) -> Result<()> {
+pub(super) fn run(folder: &Path, effort: &Effort, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     let cases: Vec<Case> = load::cases().into_iter().filter(|case| effort.wants(&case.name())).collect();
     if !cases.is_empty() {
-        compare(folder, &cases, effort)?;
+        compare(folder, &cases, effort, report)?;
     }
     if effort.wants("memory") {
-        memory::run(&folder.join("memory"))?;
+        memory::run(&folder.join("memory"), report)?;
     }
     Ok(())
 }
 
-fn compare(folder: &Path, cases: &[Case], effort: &Effort) -> Result<()> {
+fn compare(folder: &Path, cases: &[Case], effort: &Effort, report: &mut Report) -> Result<()> {
     let source = servers::source(folder)?;
     let servers = servers::start(folder, &source)?;
     let names: Vec<_> = servers.iter().map(|server| server.name).collect();
@@ -62,12 +64,12 @@ fn compare(folder: &Path, cases: &[Case], effort: &Effort) -> Result<()> {
     println!("\n| case | clients | {} | ratio | µs of processor |", names.join(" | "));
     println!("|---|---|{}---|---|", "---|".repeat(names.len()));
     for case in cases {
-        row(case, &servers, &source, effort)?;
+        row(case, &servers, &source, effort, report)?;
     }
     Ok(())
 }
 
-fn row(case: &Case, servers: &[Served], source: &str, effort: &Effort) -> Result<()> {
+fn row(case: &Case, servers: &[Served], source: &str, effort: &Effort, report: &mut Report) -> Result<()> {
     let mut figures: Vec<Vec<Figure>> = servers.iter().map(|_| Vec::new()).collect();
     for _ in 0..effort.rounds {
         for (server, figures) in servers.iter().zip(&mut figures) {
@@ -80,6 +82,10 @@ fn row(case: &Case, servers: &[Served], source: &str, effort: &Effort) -> Result
     let shown: Vec<String> = rates.iter().map(|rate| format!("{:.0} ({:.0}–{:.0})", rate.median, rate.least, rate.most)).collect();
     let costs: Vec<String> = costs.iter().map(|cost| format!("{:.1}", cost.median)).collect();
     let (name, unit) = (case.name(), case.unit());
+    for (server, figures) in servers.iter().zip(&figures) {
+        let told: Vec<_> = figures.iter().map(|figure| json!({ "rate": figure.rate, "busy": figure.cost })).collect();
+        report.note("nbd", &name, &json!({ "clients": case.clients, "unit": unit, "of": server.name }), &told);
+    }
     let ratio = rates[0].median / best;
     println!("| {name}, {unit}/s | {} | {} | **{ratio:.2}** | {} |", case.clients, shown.join(" | "), costs.join(" / "));
     Ok(())

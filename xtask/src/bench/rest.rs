@@ -8,9 +8,10 @@
 
 use super::Effort;
 use super::controller::{Server, TENANT};
+use super::report::Report;
 use super::tool::{Spread, Trivial, load, measure, words};
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// How many clients at once.
@@ -19,7 +20,7 @@ pub(super) const CLIENTS: [usize; 3] = [1, 32, 256];
 const BYTES: usize = 1500;
 
 /// Measures in `folder` and prints a table.
-pub(super) fn run(folder: &Path, effort: &Effort) -> Result<()> {
+pub(super) fn run(folder: &Path, effort: &Effort, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
     let server = Server::start_with(&folder.join("data"), "", Some(pool.path()))?;
@@ -34,16 +35,16 @@ pub(super) fn run(folder: &Path, effort: &Effort) -> Result<()> {
             bare.push(trivial.load(clients, effort.seconds)?);
             got.push(load(&server, "get", &path, clients, effort.seconds, "")?);
         }
-        row("trivial handler, same body", clients, &bare, "");
-        row("GET a volume", clients, &got, &format!("**{:.2}** of the trivial handler", ratio(&got, &bare)));
+        row(report, "trivial handler, same body", clients, &bare, "");
+        row(report, "GET a volume", clients, &got, &format!("**{:.2}** of the trivial handler", ratio(&got, &bare)));
     }
     for clients in CLIENTS {
-        creations(folder, &server, clients, effort)?;
+        creations(folder, &server, clients, effort, report)?;
     }
     Ok(())
 }
 
-fn creations(folder: &Path, server: &Server, clients: usize, effort: &Effort) -> Result<()> {
+fn creations(folder: &Path, server: &Server, clients: usize, effort: &Effort, report: &mut Report) -> Result<()> {
     let (mut log, mut store, mut made) = (Vec::new(), Vec::new(), Vec::new());
     let (folder, seconds) = (folder.display(), effort.seconds);
     let collection = format!("/v1beta/{TENANT}/block/volumes");
@@ -54,9 +55,9 @@ fn creations(folder: &Path, server: &Server, clients: usize, effort: &Effort) ->
         store.push(measure(&words(&format!("store --folder {folder}/store --clients {clients} --seconds {seconds}")))?);
         made.push(load(server, "create", &collection, clients, seconds, "")?);
     }
-    row("plain log: two appends of 1,500 bytes", clients, &log, "");
-    row("the store alone: two commits", clients, &store, &format!("**{:.2}** of the plain log", ratio(&store, &log)));
-    row("create until available", clients, &made, &format!("**{:.2}** of the store alone", ratio(&made, &store)));
+    row(report, "plain log: two appends of 1,500 bytes", clients, &log, "");
+    row(report, "the store alone: two commits", clients, &store, &format!("**{:.2}** of the plain log", ratio(&store, &log)));
+    row(report, "create until available", clients, &made, &format!("**{:.2}** of the store alone", ratio(&made, &store)));
     Ok(())
 }
 
@@ -64,7 +65,9 @@ fn ratio(of: &[Value], beside: &[Value]) -> f64 {
     Spread::of(of, "rate").median / Spread::of(beside, "rate").median
 }
 
-fn row(what: &str, clients: usize, told: &[Value], beside: &str) {
+/// Notes and prints a row.
+fn row(report: &mut Report, what: &str, clients: usize, told: &[Value], beside: &str) {
+    report.note("rest", what, &json!({ "clients": clients }), told);
     let [rate, p50, p99, busy] = ["rate", "p50", "p99", "busy"].map(|field| Spread::of(told, field));
     let busy = if busy.median.is_nan() { String::new() } else { format!("{:.0}", busy.median) };
     let (p50, p99) = (p50.median / 1e3, p99.median / 1e3);

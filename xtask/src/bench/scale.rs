@@ -4,10 +4,11 @@
 //! backend runs meanwhile, as it always does. The pool's files lie beside the records, on the same disk.
 
 use super::controller::{Server, TENANT, get};
+use super::report::Report;
 use super::tool::{load, measure, words};
 use super::{Effort, chart};
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -43,13 +44,35 @@ struct Grown {
     pages: Vec<Value>,
 }
 
+impl Grown {
+    fn note(&self, report: &mut Report) {
+        let about = json!({ "volumes": self.volumes });
+        let rest = json!({
+            "startMs": self.ready.as_secs_f64() * 1e3, "residentIdle": self.idle, "residentLoaded": self.loaded,
+            "bytesEach": self.each, "log": self.log,
+        });
+        report.note("scale", "the start, and what is kept, in bytes", &about, &[rest]);
+        let about = json!({ "volumes": self.volumes, "clients": CLIENTS });
+        for (what, told) in
+            [("GET one at random", &self.got), ("GET one that is missing", &self.missed), ("a new name", &self.named)]
+        {
+            report.note("scale", what, &about, std::slice::from_ref(told));
+        }
+        let about = json!({ "volumes": self.volumes, "clients": 1 });
+        for ((what, _), told) in PAGES.iter().zip(&self.pages) {
+            report.note("scale", &format!("a page of 50 {what}"), &about, std::slice::from_ref(told));
+        }
+    }
+}
+
 /// Measures in `folder`, prints tables, and draws the chart.
-pub(super) fn run(folder: &Path, effort: &Effort) -> Result<()> {
+pub(super) fn run(folder: &Path, effort: &Effort, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let sizes = if effort.rounds == 1 { &SIZES[..2] } else { &SIZES[..] };
     let mut all = Vec::new();
     for volumes in sizes {
         all.push(grown(&folder.join(volumes.to_string()), *volumes, effort)?);
+        all.last().into_iter().for_each(|grown| grown.note(report));
         // Millions of files would be left to be removed at the end.
         let _ = std::fs::remove_dir_all(folder.join(volumes.to_string()));
     }

@@ -1,9 +1,10 @@
 //! A fresh start, a start after a crash, and fairness among tenants.
 
 use super::controller::{Server, TENANT, binary, get};
+use super::report::Report;
 use super::tool::load;
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,14 +17,14 @@ const UNDER_WAY: usize = 10_000;
 const SECONDS: f64 = 8.0;
 
 /// Measures in `folder` and prints tables.
-pub(super) fn run(folder: &Path) -> Result<()> {
+pub(super) fn run(folder: &Path, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
-    fresh(folder)?;
-    crashed(&folder.join("crashed"))?;
-    fair(&folder.join("fair"))
+    fresh(folder, report)?;
+    crashed(&folder.join("crashed"), report)?;
+    fair(&folder.join("fair"), report)
 }
 
-fn fresh(folder: &Path) -> Result<()> {
+fn fresh(folder: &Path, report: &mut Report) -> Result<()> {
     let mut took = Vec::new();
     let (mut controller, mut plane) = (0, 0);
     for turn in 0..STARTS {
@@ -36,6 +37,9 @@ fn fresh(folder: &Path) -> Result<()> {
         plane = plane.max(super::controller::resident(server.data_plane()?)?);
         server.stop()?;
     }
+    let each: Vec<_> = took.iter().map(|took| json!({ "ms": took.as_secs_f64() * 1e3 })).collect();
+    report.note("start", "an empty folder, from exec to the first answer", &json!({}), &each);
+    report.note("start", "resident after it, bytes", &json!({}), &[json!({ "controller": controller, "dataPlane": plane })]);
     took.sort_unstable();
     let ms = |at: usize| took[at].as_secs_f64() * 1e3;
     println!(
@@ -47,7 +51,9 @@ fn fresh(folder: &Path) -> Result<()> {
     let stripped = folder.join("stripped");
     let done = Command::new("strip").arg("-o").arg(&stripped).arg(binary()).status().context("cannot run strip")?;
     ensure!(done.success(), "the binary cannot be stripped");
-    println!("the stripped binary: {:.1} MiB", mib(std::fs::metadata(stripped)?.len()));
+    let bytes = std::fs::metadata(stripped)?.len();
+    println!("the stripped binary: {:.1} MiB", mib(bytes));
+    report.note("start", "the stripped binary", &json!({}), &[json!({ "bytes": bytes })]);
     Ok(())
 }
 
@@ -57,7 +63,7 @@ fn mib(bytes: u64) -> f64 {
 }
 
 /// Accepts thousands of volumes before a slow driver makes one, kills the controller, and times how long the next one takes.
-fn crashed(folder: &Path) -> Result<()> {
+fn crashed(folder: &Path, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let (data, pool) = (folder.join("data"), folder.join("pool"));
     let server = Server::start_so(&data, "", Some(&pool), &["--slow-ms", "60000"])?;
@@ -80,12 +86,14 @@ fn crashed(folder: &Path) -> Result<()> {
     let took = begun.elapsed().as_secs_f64();
     let there = listed(&server, "available", UNDER_WAY * 2)?;
     ensure!(there == under_way, "of {under_way} volumes that were being created {there} are available");
+    let about = json!({ "volumes": under_way });
+    report.note("start", "killed with volumes being created, until all are available", &about, &[json!({ "seconds": took })]);
     println!("\nkilled with {under_way} volumes being created: all available {took:.1} s after the next exec");
     server.stop()
 }
 
 /// What a quiet tenant waits for, alone and beside one at full load.
-fn fair(folder: &Path) -> Result<()> {
+fn fair(folder: &Path, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
     let server = Server::start_with(&folder.join("data"), "", Some(pool.path()))?;
@@ -111,6 +119,8 @@ fn fair(folder: &Path) -> Result<()> {
     {
         let ms = |told: &Value, field: &str| told[field].as_f64().unwrap_or(f64::NAN) / 1e3;
         let cell = |told: &Value| format!("{:.1}, {:.1}", ms(told, "p50"), ms(told, "p99"));
+        report.note("start", what, &json!({ "beside": "nobody" }), std::slice::from_ref(alone));
+        report.note("start", what, &json!({ "beside": "256 clients that create" }), std::slice::from_ref(beside));
         println!("| {what} | {} | {} | **{:.1}** |", cell(alone), cell(beside), ms(beside, "p99") / ms(alone, "p99"));
     }
     server.stop()

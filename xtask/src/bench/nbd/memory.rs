@@ -4,7 +4,9 @@
 //! The clients are made here: a handshake, and requests one at a time, so that a hundred of them cost no process each.
 
 use crate::bench::controller::Server;
+use crate::bench::report::Report;
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -22,33 +24,40 @@ const TURNS: u64 = 8;
 const QUIET: Duration = Duration::from_secs(8);
 
 /// Measures in `folder` and prints a table.
-pub(super) fn run(folder: &Path) -> Result<()> {
+pub(super) fn run(folder: &Path, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     let server = Server::start(&folder.join("data"))?;
     let host = server.host("bench")?;
     println!("\n| the process that serves NBD | RSS KiB | PSS KiB |");
     println!("|---|---|---|");
-    print("at rest", &server)?;
+    print("at rest", &server, report)?;
     let mut uris = Vec::new();
     for turn in 0..EXPORTS {
         let data = server.attach(&server.create(&server.agent, turn)?, &host)?;
         uris.push(data["uri"].as_str().context("no uri")?.to_owned());
     }
-    print(&format!("{EXPORTS} idle exports"), &server)?;
+    print(&format!("{EXPORTS} idle exports"), &server, report)?;
     let mut clients = uris[..CLIENTS].iter().map(|uri| Client::connect(uri)).collect::<Result<Vec<_>>>()?;
-    print(&format!("and {CLIENTS} clients"), &server)?;
+    print(&format!("and {CLIENTS} clients"), &server, report)?;
     for client in &mut clients {
         client.be_busy()?;
     }
-    print("which each wrote and read 8 MiB just now", &server)?;
+    print("which each wrote and read 8 MiB just now", &server, report)?;
     std::thread::sleep(QUIET);
-    print("and have been quiet since", &server)
+    print("and have been quiet since", &server, report)
 }
 
-fn print(what: &str, server: &Server) -> Result<()> {
+fn print(what: &str, server: &Server, report: &mut Report) -> Result<()> {
     let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", server.data_plane()?)).context("cannot read its memory")?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")).unwrap_or("?");
-    println!("| {what} | {} | {} |", field("Rss:"), field("Pss:"));
+    let [rss, pss] = [field("Rss:"), field("Pss:")];
+    println!("| {what} | {rss} | {pss} |");
+    report.note(
+        "nbd",
+        &format!("memory {what}"),
+        &json!({}),
+        &[json!({ "rssKib": rss.parse::<u64>()?, "pssKib": pss.parse::<u64>()? })],
+    );
     Ok(())
 }
 
