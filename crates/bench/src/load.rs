@@ -1,7 +1,8 @@
 //! Clients of an HTTP server that cost little: one connection each, requests written as they are sent, answers read as far as needed.
 //!
 //! *Closed loop*: each client sends when it has its answer. *Open loop*: requests are due at fixed moments, whether or not the server is
-//! ready for them, and each is timed from when it was due: what a queue costs is then seen (no coordinated omission).
+//! ready for them, and each is timed from when it was due: what a queue costs is then seen (no coordinated omission). A thread of its own
+//! tells when, as the runtime's timers would be late by up to two milliseconds, and in bursts.
 
 use crate::figures::{Figures, busy};
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// What is asked of whom.
 #[derive(clap::Args)]
@@ -71,6 +73,8 @@ struct Load {
     salt: u64,
     begun: Instant,
     turn: AtomicU64,
+    /// In the open loop: as many as are due and were not taken.
+    due: Semaphore,
 }
 
 /// Runs it and prints the figures, with `busy`: microseconds of the server's processor a request.
@@ -82,11 +86,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // One thread: the other processor is the server's.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let warm = options.again(options.warm);
-    runtime.block_on(drive(Load::new(warm, ids.clone(), WARM)))?;
+    runtime.block_on(drive(warm, ids.clone(), WARM))?;
     let before = options.pid.map(busy).transpose()?;
-    let begun = Instant::now();
-    let figures = runtime.block_on(drive(Load::new(options.again(options.seconds), ids, 0)))?;
-    let mut told = figures.tell(begun.elapsed());
+    let (figures, took) = runtime.block_on(drive(options.again(options.seconds), ids, 0))?;
+    let mut told = figures.tell(took);
     if let (Some(pid), Some(before)) = (options.pid, before) {
         let used = busy(pid)?.saturating_sub(before).as_secs_f64() * 1e6;
         told["busy"] = json!(used / told["count"].as_f64().unwrap_or(1.0).max(1.0));
@@ -105,7 +108,7 @@ impl Options {
 impl Load {
     fn new(options: Options, ids: Vec<String>, salt: u64) -> Arc<Self> {
         let salt = salt ^ (options.ask as u64) << 40;
-        Arc::new(Self { options, ids, salt, begun: Instant::now(), turn: AtomicU64::new(0) })
+        Arc::new(Self { options, ids, salt, begun: Instant::now(), turn: AtomicU64::new(0), due: Semaphore::new(0) })
     }
 
     /// The next id: as if at random, and the same in every run.
@@ -152,34 +155,64 @@ impl Load {
     }
 
     /// When the request of this turn is due.
-    fn due(&self, turn: u64) -> Option<Instant> {
+    fn due(&self, turn: u64, rate: f64) -> Instant {
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-        self.options.rate.map(|rate| self.begun + Duration::from_secs_f64(turn as f64 / rate))
+        let behind = turn as f64 / rate;
+        self.begun + Duration::from_secs_f64(behind)
+    }
+
+    fn until(&self) -> Instant {
+        self.begun + Duration::from_secs_f64(self.options.seconds)
+    }
+
+    /// Lets clients take each turn at its time, and at the end one more each, by which they see that it is over.
+    fn pace(&self, rate: f64) {
+        let mut turn = 0;
+        loop {
+            let due = self.due(turn, rate);
+            if due >= self.until() {
+                return self.due.add_permits(self.options.clients);
+            }
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            self.due.add_permits(1);
+            turn += 1;
+        }
+    }
+
+    /// The next turn, and the moment that it is timed from: in the open loop when it is due, once it is.
+    async fn next(&self) -> Result<(u64, Instant)> {
+        let Some(rate) = self.options.rate else { return Ok((self.turn.fetch_add(1, Ordering::Relaxed), Instant::now())) };
+        self.due.acquire().await?.forget();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        Ok((turn, self.due(turn, rate)))
     }
 }
 
-async fn drive(load: Arc<Load>) -> Result<Figures> {
-    let clients: Vec<_> = (0..load.options.clients).map(|_| tokio::spawn(client(load.clone()))).collect();
+/// What was measured, and for how long.
+async fn drive(options: Options, ids: Vec<String>, salt: u64) -> Result<(Figures, Duration)> {
+    let mut connections = Vec::new();
+    for _ in 0..options.clients {
+        connections.push(Connection::open(options.to).await?);
+    }
+    // The clock begins when all are connected: what is due at once does not wait for that.
+    let load = Load::new(options, ids, salt);
+    let clients: Vec<_> = connections.into_iter().map(|connection| tokio::spawn(client(load.clone(), connection))).collect();
+    if let Some(rate) = load.options.rate {
+        let load = load.clone();
+        std::thread::spawn(move || load.pace(rate));
+    }
     let mut all = Figures::default();
     for client in clients {
         all.join(client.await.context("a client panicked")??);
     }
-    Ok(all)
+    Ok((all, load.begun.elapsed()))
 }
 
-async fn client(load: Arc<Load>) -> Result<Figures> {
-    let mut connection = Connection::open(load.options.to).await?;
+async fn client(load: Arc<Load>, mut connection: Connection) -> Result<Figures> {
     let mut figures = Figures::default();
-    let until = load.begun + Duration::from_secs_f64(load.options.seconds);
+    let until = load.until();
     loop {
-        let turn = load.turn.fetch_add(1, Ordering::Relaxed);
-        let from = match load.due(turn) {
-            Some(due) => {
-                tokio::time::sleep_until(due.into()).await;
-                due
-            }
-            None => Instant::now(),
-        };
+        let (turn, from) = load.next().await?;
         if from >= until {
             return Ok(figures);
         }
@@ -260,4 +293,38 @@ impl Length {
 
 fn find(all: &[u8], part: &[u8]) -> Option<usize> {
     all.windows(part.len()).position(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::RwLock;
+
+    /// A server that answers nobody for so long, from this moment on.
+    async fn stalling(after: Duration, length: Duration) -> SocketAddr {
+        let gate = Arc::new(RwLock::new(()));
+        let closed = gate.clone();
+        let router = axum::Router::new().fallback(move || async move { drop(gate.read().await) });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _closed = closed.write().await;
+            tokio::time::sleep(length).await;
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn the_open_loop_charges_a_stall_to_all_that_were_due_in_it() {
+        let to = stalling(Duration::from_millis(300), Duration::from_millis(400)).await;
+        let (pid, ask, path, ids) = (None, Ask::Get, "/".into(), None);
+        let options = Options { to, pid, ask, path, ids, clients: 1, rate: Some(200.0), seconds: 1.0, warm: 0.0 };
+        let (figures, took) = drive(options, Vec::new(), 0).await.unwrap();
+        let told = figures.tell(took);
+        assert_eq!(told["count"], 200, "what was due in the stall is asked all the same");
+        // Eighty of them: with the one client's own clock a single one would have been slow.
+        assert!(told["p90"].as_f64().unwrap() > 100_000.0, "{told}");
+    }
 }

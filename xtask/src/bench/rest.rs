@@ -18,58 +18,122 @@ use std::path::Path;
 pub(super) const CLIENTS: [usize; 3] = [1, 32, 256];
 /// About as many bytes as one commit of a creation writes: a volume's row with its 12 entries in indices, and an entry of the journal.
 const BYTES: usize = 1500;
+/// At how many clients of the closed loop the rate is taken of which the open loop asks for a part.
+const BUSY: usize = 32;
+/// Which part: enough to be work, and little enough that a server which keeps up builds no queue.
+const PART: f64 = 0.5;
+/// How many clients the open loop has: so many requests may be under way before one that is due waits for a client.
+const OPEN: usize = 256;
+/// How many times as long a round is where one in a thousand counts.
+const LONGER: f64 = 4.0;
 
-/// Measures in `folder` and prints a table.
+/// What is measured, and with what.
+struct Rest<'a> {
+    folder: &'a Path,
+    effort: &'a Effort,
+    server: Server,
+    trivial: Trivial,
+    /// The paths of a volume, and of all of them.
+    volume: String,
+    collection: String,
+    report: &'a mut Report,
+}
+
+/// Measures in `folder` and prints tables.
 pub(super) fn run(folder: &Path, effort: &Effort, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
     let server = Server::start_with(&folder.join("data"), "", Some(pool.path()))?;
     let sample = server.sample()?;
     let trivial = Trivial::start(&sample.to_string())?;
+    let collection = format!("/v1beta/{TENANT}/block/volumes");
+    let volume = format!("{collection}/{}", sample["id"].as_str().context("an id")?);
+    let mut rest = Rest { folder, effort, server, trivial, volume, collection, report };
     println!("| what | clients | a second | p50 ms | p99 ms | µs of its processor | beside |");
     println!("|---|---|---|---|---|---|---|");
-    let path = format!("/v1beta/{TENANT}/block/volumes/{}", sample["id"].as_str().context("an id")?);
+    let mut rates = [0.0; 2];
     for clients in CLIENTS {
-        let (mut bare, mut got) = (Vec::new(), Vec::new());
-        for _ in 0..effort.rounds {
-            bare.push(trivial.load(clients, effort.seconds)?);
-            got.push(load(&server, "get", &path, clients, effort.seconds, "")?);
-        }
-        row(report, "trivial handler, same body", clients, &bare, "");
-        row(report, "GET a volume", clients, &got, &format!("**{:.2}** of the trivial handler", ratio(&got, &bare)));
+        let rate = rest.reads(clients)?;
+        rates[0] = if clients == BUSY { rate } else { rates[0] };
     }
     for clients in CLIENTS {
-        creations(folder, &server, clients, effort, report)?;
+        let rate = rest.creations(clients)?;
+        rates[1] = if clients == BUSY { rate } else { rates[1] };
     }
-    Ok(())
+    rest.open(rates)
 }
 
-fn creations(folder: &Path, server: &Server, clients: usize, effort: &Effort, report: &mut Report) -> Result<()> {
-    let (mut log, mut store, mut made) = (Vec::new(), Vec::new(), Vec::new());
-    let (folder, seconds) = (folder.display(), effort.seconds);
-    let collection = format!("/v1beta/{TENANT}/block/volumes");
-    for _ in 0..effort.rounds {
-        log.push(measure(&words(&format!(
-            "log --file {folder}/log --bytes {BYTES} --each 2 --clients {clients} --seconds {seconds}"
-        )))?);
-        store.push(measure(&words(&format!("store --folder {folder}/store --clients {clients} --seconds {seconds}")))?);
-        made.push(load(server, "create", &collection, clients, seconds, "")?);
+impl Rest<'_> {
+    /// Gives the rate of the server.
+    fn reads(&mut self, clients: usize) -> Result<f64> {
+        let seconds = self.effort.seconds;
+        let (mut bare, mut got) = (Vec::new(), Vec::new());
+        for _ in 0..self.effort.rounds {
+            bare.push(self.trivial.load(clients, seconds, "")?);
+            got.push(load(&self.server, "get", &self.volume, clients, seconds, "")?);
+        }
+        self.row("trivial handler, same body", clients, &bare, "");
+        self.row("GET a volume", clients, &got, &format!("**{:.2}** of the trivial handler", ratio(&got, &bare)));
+        Ok(Spread::of(&got, "rate").median)
     }
-    row(report, "plain log: two appends of 1,500 bytes", clients, &log, "");
-    row(report, "the store alone: two commits", clients, &store, &format!("**{:.2}** of the plain log", ratio(&store, &log)));
-    row(report, "create until available", clients, &made, &format!("**{:.2}** of the store alone", ratio(&made, &store)));
-    Ok(())
+
+    /// Gives the rate of the server.
+    fn creations(&mut self, clients: usize) -> Result<f64> {
+        let (mut log, mut store, mut made) = (Vec::new(), Vec::new(), Vec::new());
+        let (folder, seconds) = (self.folder.display(), self.effort.seconds);
+        for _ in 0..self.effort.rounds {
+            log.push(measure(&words(&format!(
+                "log --file {folder}/log --bytes {BYTES} --each 2 --clients {clients} --seconds {seconds}"
+            )))?);
+            store.push(measure(&words(&format!("store --folder {folder}/store --clients {clients} --seconds {seconds}")))?);
+            made.push(load(&self.server, "create", &self.collection, clients, seconds, "")?);
+        }
+        self.row("plain log: two appends of 1,500 bytes", clients, &log, "");
+        self.row("the store alone: two commits", clients, &store, &format!("**{:.2}** of the plain log", ratio(&store, &log)));
+        self.row("create until available", clients, &made, &format!("**{:.2}** of the store alone", ratio(&made, &store)));
+        Ok(Spread::of(&made, "rate").median)
+    }
+
+    /// Notes and prints a row.
+    fn row(&mut self, what: &str, clients: usize, told: &[Value], beside: &str) {
+        self.report.note("rest", what, &json!({ "clients": clients }), told);
+        let [rate, p50, p99, busy] = ["rate", "p50", "p99", "busy"].map(|field| Spread::of(told, field));
+        let busy = if busy.median.is_nan() { String::new() } else { format!("{:.0}", busy.median) };
+        let (p50, p99) = (p50.median / 1e3, p99.median / 1e3);
+        println!("| {what} | {clients} | {} | {p50:.2} | {p99:.2} | {busy} | {beside} |", rate.tell(1.0, 0));
+    }
+
+    /// The open loop, at a part of these rates of GET and create: what those wait who do not wait for one another.
+    fn open(&mut self, rates: [f64; 2]) -> Result<()> {
+        println!(
+            "\n| open loop, {OPEN} clients | due a second | done a second | p50 ms | p99 ms | p99.9 ms | µs of its processor |"
+        );
+        println!("|---|---|---|---|---|---|---|");
+        let seconds = self.effort.seconds * LONGER;
+        let asked = [("GET a volume", "get", self.volume.clone()), ("create until available", "create", self.collection.clone())];
+        for ((what, ask, path), rate) in asked.into_iter().zip(rates) {
+            let due = (rate * PART).ceil();
+            let paced = format!("--rate {due}");
+            let (mut bare, mut told) = (Vec::new(), Vec::new());
+            for _ in 0..self.effort.rounds {
+                bare.push(self.trivial.load(OPEN, seconds, &paced)?);
+                told.push(load(&self.server, ask, &path, OPEN, seconds, &paced)?);
+            }
+            self.open_row("trivial handler, same body", due, &bare);
+            self.open_row(what, due, &told);
+        }
+        Ok(())
+    }
+
+    /// Notes and prints a row of the open loop.
+    fn open_row(&mut self, what: &str, due: f64, told: &[Value]) {
+        self.report.note("rest", &format!("open loop: {what}"), &json!({ "clients": OPEN, "due": due }), told);
+        let [rate, busy] = ["rate", "busy"].map(|field| Spread::of(told, field).median);
+        let [p50, p99, p999] = ["p50", "p99", "p999"].map(|field| Spread::of(told, field).tell(1e-3, 2));
+        println!("| {what} | {due:.0} | {rate:.0} | {p50} | {p99} | {p999} | {busy:.0} |");
+    }
 }
 
 fn ratio(of: &[Value], beside: &[Value]) -> f64 {
     Spread::of(of, "rate").median / Spread::of(beside, "rate").median
-}
-
-/// Notes and prints a row.
-fn row(report: &mut Report, what: &str, clients: usize, told: &[Value], beside: &str) {
-    report.note("rest", what, &json!({ "clients": clients }), told);
-    let [rate, p50, p99, busy] = ["rate", "p50", "p99", "busy"].map(|field| Spread::of(told, field));
-    let busy = if busy.median.is_nan() { String::new() } else { format!("{:.0}", busy.median) };
-    let (p50, p99) = (p50.median / 1e3, p99.median / 1e3);
-    println!("| {what} | {clients} | {} | {p50:.2} | {p99:.2} | {busy} | {beside} |", rate.tell(1.0, 0));
 }

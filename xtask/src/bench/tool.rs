@@ -44,9 +44,9 @@ impl Trivial {
         Ok(Self { child, address: address.trim().to_owned() })
     }
 
-    pub(super) fn load(&self, clients: usize, seconds: f64) -> Result<Value> {
+    pub(super) fn load(&self, clients: usize, seconds: f64, more: &str) -> Result<Value> {
         let (to, pid) = (&self.address, self.child.id());
-        measure(&words(&format!("load --to {to} --pid {pid} --ask get --path / --clients {clients} --seconds {seconds}")))
+        measure(&words(&format!("load --to {to} --pid {pid} --ask get --path / --clients {clients} --seconds {seconds} {more}")))
     }
 }
 
