@@ -60,7 +60,8 @@ pub(super) fn run(folder: &Path, effort: &Effort, report: &mut Report) -> Result
         let rate = rest.creations(clients)?;
         rates[1] = if clients == BUSY { rate } else { rates[1] };
     }
-    rest.open(rates)
+    rest.open(rates)?;
+    rest.stalls()
 }
 
 impl Rest<'_> {
@@ -131,6 +132,35 @@ impl Rest<'_> {
         let [rate, busy] = ["rate", "busy"].map(|field| Spread::of(told, field).median);
         let [p50, p99, p999] = ["p50", "p99", "p999"].map(|field| Spread::of(told, field).tell(1e-3, 2));
         println!("| {what} | {due:.0} | {rate:.0} | {p50} | {p99} | {p999} | {busy:.0} |");
+    }
+
+    /// What commits wait while the store moves its log into the database, and how large the log grows.
+    fn stalls(&mut self) -> Result<()> {
+        let (folder, seconds) = (self.folder.display(), self.effort.seconds * LONGER);
+        let (mut log, mut store) = (Vec::new(), Vec::new());
+        for _ in 0..self.effort.rounds {
+            log.push(measure(&words(&format!("log --file {folder}/log --bytes {BYTES} --clients {BUSY} --seconds {seconds}")))?);
+            store.push(measure(&words(&format!("store --folder {folder}/store --clients {BUSY} --seconds {seconds}")))?);
+        }
+        let commits: Vec<Value> = store.iter().map(|told| told["commit"].clone()).collect();
+        let kept: Vec<Value> = store.iter().map(|told| told["log"].clone()).collect();
+        println!("\n| beside checkpoints, {BUSY} clients | a second | p50 ms | p99 ms | p99.9 ms | longest ms | beside |");
+        println!("|---|---|---|---|---|---|---|");
+        let ratio = Spread::ratio(&commits, &log, "p999").tell(1.0, 2);
+        self.stalls_row("plain log: one append of 1,500 bytes", &log, "");
+        self.stalls_row("the store alone: one commit", &commits, &format!("p99.9 **{ratio}** of the plain log"));
+        self.report.note("rest", "the store's log, bytes", &json!({ "clients": BUSY }), &kept);
+        let (most, begun) = (Spread::of(&kept, "most").tell(1.0 / f64::from(1 << 20), 0), Spread::of(&kept, "begun").tell(1.0, 0));
+        println!("\nthe store's log: at most {most} MiB, begun anew {begun} times in {seconds} s");
+        Ok(())
+    }
+
+    /// Notes and prints a row of stalls.
+    fn stalls_row(&mut self, what: &str, told: &[Value], beside: &str) {
+        self.report.note("rest", &format!("beside checkpoints: {what}"), &json!({ "clients": BUSY }), told);
+        let rate = Spread::of(told, "rate").tell(1.0, 0);
+        let [p50, p99, p999, max] = ["p50", "p99", "p999", "max"].map(|field| Spread::of(told, field).median / 1e3);
+        println!("| {what} | {rate} | {p50:.2} | {p99:.2} | {p999:.2} | {max:.2} | {beside} |");
     }
 }
 
