@@ -1,5 +1,9 @@
-//! The commits that creating a volume makes, for whatever measures them: the process `bench`, and the benches under criterion.
+//! What is measured by more than one: by the process `bench`, the benches under criterion, and the tests that count.
+//!
+//! - `records`: the commits that creating a volume makes;
+//! - `readers`: readers of the stream of events, thousands in one process.
 
+pub mod readers;
 pub mod records;
 
 /// The default tenant, who is the administrator. Source: OpenSDS' default.

@@ -1,0 +1,28 @@
+//! What an event costs that one reader is interested in, when as many read: a new name of a volume, from its request to that reader.
+//!
+//! Readers that name ids cost nothing while they are not interested. Readers that name a host are asked one by one: a known gap.
+
+use bench::readers::{By, Readers};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+
+/// How many read; fewer where each is opened by a build that is not optimised, to prove that it runs.
+const CROWDS: &[usize] = if cfg!(debug_assertions) { &[1, 100] } else { &[1, 1_000, 100_000] };
+
+fn readers(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut group = criterion.benchmark_group("an event of one of as many volumes");
+    group.sample_size(20);
+    for by in [By::Id, By::Host] {
+        for many in CROWDS {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut readers = runtime.block_on(Readers::open(folder.path(), *many, by)).expect("they read");
+            group.bench_function(BenchmarkId::new(format!("readers by {by:?}"), many), |bencher| {
+                bencher.iter(|| runtime.block_on(readers.tell()).expect("it is told"));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, readers);
+criterion_main!(benches);
