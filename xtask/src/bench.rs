@@ -73,9 +73,11 @@ impl Effort {
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.compare.is_none() || options.part == Some(Part::Rest), "only `rest` is compared: bench rest --compare REV");
     let other = options.compare.as_deref().map(compare::Other::find).transpose()?;
-    let built =
-        Command::new("cargo").args(["build", "--release", "-p", "berth", "-p", "bench"]).status().context("cannot run cargo")?;
-    ensure!(built.success(), "the release build failed");
+    // Each by itself, as it is shipped: together they would share the features of their dependencies, and some of those are for tests.
+    for package in ["berth", "bench"] {
+        let built = cargo().args(["build", "--release", "-p", package]).status().context("cannot run cargo")?;
+        ensure!(built.success(), "the release build of {package} failed");
+    }
     let folder = options.folder.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(folder).context("cannot make a temporary folder")?;
     let mut report = Report::new(options.json.as_deref(), folder.path())?;
@@ -89,6 +91,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // What was measured before something failed is worth keeping.
     report.write(measured.is_ok())?;
     measured
+}
+
+/// Cargo as if called by hand: what it tells this command of its own package would have dependencies be built anew that look at it (ring does).
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    let told = std::env::vars_os().map(|(name, _)| name);
+    let own =
+        told.filter(|name| name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")));
+    own.for_each(|name| _ = cargo.env_remove(name));
+    cargo
 }
 
 fn measure(options: &Options, folder: &Path, report: &mut Report) -> Result<()> {

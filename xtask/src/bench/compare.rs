@@ -3,11 +3,11 @@
 //!
 //! The other is built from a work tree of its own, which is removed again; its build is kept, by the commit's id.
 
-use super::Effort;
 use super::controller::{Server, TENANT, binary, target};
 use super::report::Report;
 use super::rest::CLIENTS;
 use super::tool::{Spread, load};
+use super::{Effort, cargo};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(super) struct Other {
 impl Other {
     /// Looks the commit up.
     pub(super) fn find(revision: &str) -> Result<Self> {
-        let id = git(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")])
+        let id = git(&["rev-parse", "--verify", &format!("{revision}^{{commit}}")])
             .with_context(|| format!("there is no commit {revision:?} here to compare with"))?;
         let subject = git(&["log", "-1", "--format=%s", &id])?;
         Ok(Self { id: id[..DIGITS].to_owned(), subject })
@@ -47,7 +47,7 @@ impl Other {
             return Ok(());
         }
         let tree = Tree::of(&self.id, self.folder()?.with_extension("tree"))?;
-        let built = Command::new("cargo")
+        let built = cargo()
             .args(["build", "--release", "--locked", "-p", "berth"])
             .current_dir(&tree.0)
             .env("CARGO_TARGET_DIR", self.folder()?)
