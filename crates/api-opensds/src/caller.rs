@@ -29,7 +29,7 @@ struct RequestId(String);
 #[derive(Clone)]
 struct FullPath(String);
 
-/// Names the request, writes the bodies of errors, and refuses absurd addresses.
+/// Names the request, writes the bodies of errors, and refuses absurd addresses and other sites' pages.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -39,8 +39,11 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let mut response = if too_long {
         let message = format!("the path and the query string are longer than {URI_MAX} bytes together");
         axum::response::IntoResponse::into_response(ApiError::new(StatusCode::URI_TOO_LONG, "uri-too-long", message))
+    } else if !request.method().is_safe() && is_foreign(request.headers()) {
+        let message = "a page of another site may not change anything here; use the page at / or a client that is no browser";
+        axum::response::IntoResponse::into_response(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message))
     } else {
-        next.run(request).await
+        crate::finish(request, next).await
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response)) {
         let json = HeaderValue::from_static("application/json; charset=utf-8");
@@ -54,19 +57,12 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Refuses what a browser sends on behalf of another site's page, unless it only reads: `POST` without a body (`retry`, `recover`) is a
-/// request that any page may send to any address, without being asked first. What is no browser says neither of the two headers.
+/// Whether a browser sends it on behalf of another site's page. Unless it only reads that is refused: `POST` without a body (`retry`,
+/// `recover`) is a request that any page may send to any address, without being asked first. What is no browser says neither of the two
+/// headers.
 ///
 /// A browser says of a request where it comes from in `Sec-Fetch-Site`, on plain HTTP to loopback addresses only; in `Origin` always,
 /// where it changes something.
-pub(crate) async fn same_site(request: Request, next: Next) -> Response {
-    if !request.method().is_safe() && is_foreign(request.headers()) {
-        let message = "a page of another site may not change anything here; use the page at / or a client that is no browser";
-        return axum::response::IntoResponse::into_response(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
-    }
-    next.run(request).await
-}
-
 fn is_foreign(headers: &HeaderMap) -> bool {
     if let Some(from) = headers.get("sec-fetch-site") {
         return !matches!(from.as_bytes(), b"same-origin" | b"none");

@@ -111,15 +111,14 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .fallback(system::unknown_route)
         .method_not_allowed_fallback(system::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(axum::middleware::from_fn(finish))
-        .layer(axum::middleware::from_fn(caller::same_site))
+        // One for all of it: each layer boxes its future and clones what is below it, for every request.
         .layer(axum::middleware::from_fn(caller::identify))
         .with_state(Api { engine, settings, hub })
 }
 
 /// Does to its end what a request asks to be changed, whether or not its client is still there: what was committed is then worked on,
 /// and not left until somebody comes by. What only reads ends with its client.
-async fn finish(request: Request, next: Next) -> Response {
+pub(crate) async fn finish(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }

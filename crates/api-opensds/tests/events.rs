@@ -260,8 +260,9 @@ async fn work(place: Arc<Place>) {
 /// What a reader knows, who begins while it is worked, once it has heard of the volume that ends it.
 async fn known(mut stream: Stream) -> BTreeMap<String, Value> {
     let mut known = BTreeMap::new();
-    let mut is_whole = false;
-    loop {
+    let (mut is_whole, mut has_last) = (false, false);
+    // Who begins late has the last one among what is there already.
+    while !(is_whole && has_last) {
         let event = stream.next().await.expect("it goes on");
         is_whole |= event.is("synced");
         if !event.is("snapshot") && !event.is("change") || event.data["kind"] != "volume" {
@@ -270,15 +271,13 @@ async fn known(mut stream: Stream) -> BTreeMap<String, Value> {
         let id = event.data["id"].as_str().unwrap().to_owned();
         let before = known.get(&id).and_then(|object: &Value| object["revision"].as_u64());
         assert!(before < event.data["revision"].as_u64(), "{event:?} after {before:?}");
-        let is_last = event.data["object"]["name"] == "the last" && event.data["object"]["status"] == "available";
+        has_last |= event.data["object"]["name"] == "the last" && event.data["object"]["status"] == "available";
         match event.data["deleted"] == true {
             true => drop(known.remove(&id)),
             false => drop(known.insert(id, event.data["object"].clone())),
         }
-        if is_last && is_whole {
-            return known;
-        }
     }
+    known
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

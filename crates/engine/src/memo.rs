@@ -19,7 +19,7 @@ struct State<T> {
     ended: u64,
 }
 
-/// What was known of changes when reading began.
+/// How many changes had ended when reading began: if none runs, all that had begun.
 pub(crate) struct Since(u64);
 
 impl<T> Default for Memo<T> {
@@ -36,13 +36,13 @@ impl<T: Clone> Memo<T> {
 
     /// Call it before reading what is to be kept.
     pub(crate) fn reading(&self) -> Since {
-        Since(lock(&self.0).begun)
+        Since(lock(&self.0).ended)
     }
 
     /// Keeps what was read, unless it may have changed since.
     pub(crate) fn keep(&self, since: &Since, value: T) {
         let mut state = lock(&self.0);
-        if state.begun == since.0 && state.ended == state.begun {
+        if state.begun == since.0 {
             state.value = Some(value);
         }
     }
@@ -78,7 +78,8 @@ mod tests {
         let meanwhile = memo.reading();
         memo.changed();
         memo.keep(&before, 1);
-        assert_eq!(memo.get(), None);
+        memo.keep(&meanwhile, 1);
+        assert_eq!(memo.get(), None, "what was read meanwhile may be from before");
         memo.keep(&memo.reading(), 2);
         assert_eq!(memo.get(), Some(2));
         memo.changing();

@@ -223,8 +223,9 @@ fn write_volume(
         None => insert_volume(tx, &VolumeRow::encode(record), revision)?,
         Some(held) if touched.volume => update_volume(tx, held, &VolumeRow::encode(record), revision)?,
         Some(held) => {
-            let sql = "UPDATE volumes SET version = ?2, owes = ?3 WHERE row = ?1";
-            tx.prepare_cached(sql)?.execute(params![held.row, revision.cast_signed(), record.state.owes_work()])?;
+            let owes = if held.owes == record.state.owes_work() { "" } else { ", owes = NOT owes" };
+            let sql = format!("UPDATE volumes SET version = ?2{owes} WHERE row = ?1");
+            tx.prepare_cached(&sql)?.execute(params![held.row, revision.cast_signed()])?;
         }
     }
     for row in touched.snapshots.iter().filter_map(|id| SnapshotRow::encode(record, *id)) {

@@ -30,7 +30,7 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The threads, for as long as it lives.
 pub(crate) struct Readers {
-    places: Semaphore,
+    places: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
@@ -57,14 +57,15 @@ struct Queue {
 impl Readers {
     /// Opens their connections and starts them.
     pub(crate) fn start(file: &Path) -> rusqlite::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        // If one cannot be had, dropping this ends the others.
+        let readers = Self { places: Arc::new(Semaphore::new(WAITING_MAX)), shared: Arc::default() };
         for _ in 0..READERS {
-            let (shared, connection) = (shared.clone(), connect(file, Role::Reader)?);
+            let (shared, connection) = (readers.shared.clone(), connect(file, Role::Reader)?);
             let named = std::thread::Builder::new().name("berth-reader".into());
             shared.lock().alive += 1;
             named.spawn(move || shared.work(connection)).expect("a thread can be started");
         }
-        Ok(Self { places: Semaphore::new(WAITING_MAX), shared })
+        Ok(readers)
     }
 
     /// Has one of them read.
@@ -72,27 +73,35 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _place = self.places.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let place = self.places.clone().acquire_owned().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let (answer, mut answered) = oneshot::channel();
         self.shared.ask(Box::new(move |connection| {
+            // The place is the queue's: who gave up does not make room for others in a queue that nobody works off.
+            let _place = place;
+            if answer.is_closed() {
+                return;
+            }
             let read = catch_unwind(AssertUnwindSafe(|| read(connection)));
-            // Whoever asked may be gone.
             let _ = answer.send(read.unwrap_or_else(|_| Err(StoreError::Unavailable("reading it failed inside".into()))));
         }));
-        loop {
+        // Nobody goes to sleep while this waits: so often, and all are awake.
+        for _ in 0..READERS {
             tokio::select! {
                 biased;
-                answer = &mut answered => {
-                    return answer.unwrap_or_else(|_| Err(StoreError::Unavailable("the readers are gone".into())));
-                }
+                answer = &mut answered => return told(answer),
                 () = tokio::time::sleep(PATIENCE) => self.shared.wake_another(),
             }
         }
+        told(answered.await)
     }
 }
 
+fn told<T>(answer: Result<Result<T, StoreError>, oneshot::error::RecvError>) -> Result<T, StoreError> {
+    answer.unwrap_or_else(|_| Err(StoreError::Unavailable("the readers are gone".into())))
+}
+
 impl Drop for Readers {
-    /// Waits for them, so that the database is closed; not for long, as one may hang with its disk.
+    /// Waits for them, so that their connections are closed; not for long, as one may hang with its disk.
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
         queue.is_over = true;
@@ -182,26 +191,44 @@ mod tests {
         assert_eq!(read, Ok(0), "those who read go on");
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn while_some_hang_others_read_and_whoever_gave_up_is_not_waited_for() {
+    /// Has one of them hang until what is returned is dropped; it hangs when this returns.
+    async fn hang(readers: &Arc<Readers>) -> mpsc::Sender<()> {
+        let (go, waits) = mpsc::channel::<()>();
+        let (begun, begins) = oneshot::channel();
+        let readers = readers.clone();
+        tokio::spawn(async move {
+            let wait = move |_: &Connection| {
+                begun.send(()).expect("somebody waits");
+                Ok(waits.recv().is_ok())
+            };
+            readers.read(wait).await
+        });
+        soon(begins).await.expect("it is read");
+        go
+    }
+
+    async fn soon<T>(what: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(20), what).await.expect("it does not hang")
+    }
+
+    #[tokio::test]
+    async fn while_some_hang_others_read_and_once_they_go_on_all_is_read_but_for_whom_nobody_waits() {
         let folder = tempfile::tempdir().unwrap();
         let readers = Arc::new(readers(folder.path()));
-        let hang = || {
-            let (go, waits) = mpsc::channel::<()>();
-            let readers = readers.clone();
-            tokio::spawn(async move { readers.read(move |_| Ok(waits.recv().is_ok())).await });
-            go
-        };
-        let go: Vec<_> = (1..READERS).map(|_| hang()).collect();
-        assert_eq!(readers.read(|_| Ok(1)).await, Ok(1), "one of them is free");
-        let (sender, receiver) = mpsc::channel::<()>();
-        let hung = tokio::time::timeout(Duration::from_millis(50), readers.read(move |_| Ok(receiver.recv().is_ok())));
-        assert!(hung.await.is_err(), "now all hang");
-        let late = tokio::spawn({
-            let readers = readers.clone();
-            async move { readers.read(|_| Ok(2)).await }
-        });
-        drop((go, sender));
-        assert_eq!(late.await.unwrap(), Ok(2), "they read again once the disk does");
+        let mut go = Vec::new();
+        for _ in 1..READERS {
+            go.push(hang(&readers).await);
+            assert_eq!(soon(readers.read(|_| Ok(1))).await, Ok(1), "another is free");
+        }
+        go.push(hang(&readers).await);
+        let (told, was_read) = mpsc::channel();
+        let given_up = readers.read(move |_| Ok(told.send(()).is_ok()));
+        assert!(tokio::time::timeout(10 * PATIENCE, given_up).await.is_err(), "all hang");
+        assert_eq!(readers.places.available_permits(), WAITING_MAX - READERS - 1, "what waits has its place, whoever waits for it");
+        let mut late = std::pin::pin!(readers.read(|_| Ok(2)));
+        assert!(tokio::time::timeout(10 * PATIENCE, &mut late).await.is_err());
+        drop(go);
+        assert_eq!(soon(late).await, Ok(2));
+        assert!(was_read.try_recv().is_err(), "nothing is read for nobody");
     }
 }

@@ -5,16 +5,18 @@
 //! and keeps the new form once it is confirmed: in between it is read from the database, as lists are, so that nobody sees a volume go
 //! back to what it was. What is not here is read from there too.
 
-use engine::records::{Key, Record, VolumeRecord};
+use engine::records::{About, Key, Record, VolumeRecord};
 use engine::store::{Change, Commit, Versioned};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
-/// How much is kept: volumes, with a snapshot or an attachment counted as much as a volume. About 4 MB.
-const KEPT_MAX: usize = 4096;
-/// The largest volume that is kept, counted so: one with thousands of snapshots would push out all others.
-const PARTS_MAX: usize = 64;
+/// How much is kept, as [`weight`] counts: some 4,000 common volumes.
+const KEPT_MAX: usize = 4 << 20;
+/// The largest volume that is kept: one with thousands of snapshots would push out all others.
+const ONE_MAX: usize = 64 << 10;
+/// What a volume, a snapshot or an attachment takes beside its words, in bytes, about.
+const PART_BYTES: usize = 768;
 
 /// See the module.
 #[derive(Default)]
@@ -39,18 +41,22 @@ impl Recent {
 
     /// Lets go of what these commits write: they are about to be committed.
     pub(crate) fn forget<'a>(&self, commits: impl Iterator<Item = &'a Commit>) {
-        let mut inner = self.lock();
-        for Change { key, .. } in commits.flat_map(|commit| &commit.changes) {
-            if let Key::Volume(id) = key {
-                inner.volumes.remove(&id.0);
-            }
+        commits.flat_map(|commit| &commit.changes).for_each(|change| self.forget_one(change.key));
+    }
+
+    fn forget_one(&self, key: Key) {
+        if let Key::Volume(id) = key {
+            self.lock().volumes.remove(&id.0);
         }
     }
 
     /// Keeps what this commit has written: it is on the disk, under this revision.
     pub(crate) fn keep(&self, commit: Commit, revision: u64) {
-        for Change { record, touched, .. } in commit.changes {
-            let Some(Record::Volume(mut record)) = record else { continue };
+        for Change { key, record, touched, .. } in commit.changes {
+            let Some(Record::Volume(mut record)) = record else {
+                self.forget_one(key);
+                continue;
+            };
             touched.stamp(&mut record, revision);
             self.lock().keep(Versioned { record: *record, version: revision });
         }
@@ -63,11 +69,12 @@ impl Recent {
 
 impl Inner {
     fn keep(&mut self, volume: Versioned<VolumeRecord>) {
-        let weight = 1 + volume.record.snapshots.len() + volume.record.attachments.len();
-        if weight > PARTS_MAX {
+        let (id, version) = (volume.record.state.id().0, volume.version);
+        let weight = weight(&volume.record);
+        if weight > ONE_MAX {
+            self.volumes.remove(&id);
             return;
         }
-        let (id, version) = (volume.record.state.id().0, volume.version);
         self.volumes.insert(id, Arc::new(volume));
         self.order.push_back((id, version, weight));
         self.weight += weight;
@@ -80,6 +87,17 @@ impl Inner {
             }
         }
     }
+}
+
+/// About how much memory a volume takes, in bytes. Tenants choose how long their words are.
+fn weight(record: &VolumeRecord) -> usize {
+    let words = |about: &About| {
+        let metadata = about.metadata.iter().map(|(key, word)| key.len() + word.len() + size_of::<(String, String)>());
+        PART_BYTES + about.name.len() + about.description.len() + metadata.sum::<usize>()
+    };
+    let snapshots = record.snapshots.values().map(|snapshot| words(&snapshot.about));
+    let attachments = record.attachments.values().map(|attachment| words(&attachment.about));
+    words(&record.about) + snapshots.chain(attachments).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -135,15 +153,29 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_may_be_and_the_newest_of_it() {
         let recent = Recent::default();
-        let many = KEPT_MAX as u64 * 3;
+        let many = (KEPT_MAX / PART_BYTES) as u64 * 3;
         for turn in 0..many {
             // One is committed again and again: its older forms are no reason to let go of the newest.
             recent.keep(commit(0, "hot"), turn * 2);
             recent.keep(commit(u128::from(turn) + 1, "v"), turn * 2 + 1);
         }
         let inner = recent.lock();
-        assert!(inner.volumes.len() <= KEPT_MAX && inner.order.len() <= KEPT_MAX && inner.weight <= KEPT_MAX);
+        let held: usize = inner.volumes.values().map(|held| weight(&held.record)).sum();
+        assert!(held <= inner.weight && inner.weight <= KEPT_MAX, "{held} of {}", inner.weight);
         drop(inner);
         assert!(name(&recent, u128::from(many)).is_some() && name(&recent, 0).is_some() && name(&recent, 1).is_none());
+    }
+
+    #[test]
+    fn long_words_count_and_what_is_huge_is_not_kept_in_an_older_form() {
+        let recent = Recent::default();
+        let long = "x".repeat(ONE_MAX / 2);
+        (0..200).for_each(|id| recent.keep(commit(id, &long), 1));
+        let inner = recent.lock();
+        assert!((100..=KEPT_MAX / (ONE_MAX / 2)).contains(&inner.volumes.len()), "{}", inner.volumes.len());
+        drop(inner);
+        assert!(name(&recent, 199).is_some());
+        recent.keep(commit(199, &"x".repeat(ONE_MAX)), 2);
+        assert_eq!(name(&recent, 199), None);
     }
 }

@@ -2,7 +2,7 @@
 //! store promises is in `contract.rs`.
 
 use engine::records::{About, Key, PoolRecord, Record, VolumeRecord};
-use engine::store::{Change, Commit, CommitError, Counter, Expected, Kind, ListQuery, Store, StoreError, Touched};
+use engine::store::{Change, Commit, CommitError, Counter, Expected, Item, Kind, ListQuery, Store, StoreError, Touched};
 use lifecycle::{Bytes, PoolId, ProfileId, Timestamp, Volume, VolumeId};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -168,6 +168,43 @@ async fn a_store_that_was_cut_says_which_file_it_is_wherever_that_shows() {
         read += u32::from(cut_after.is_some());
     }
     assert!(opened > 0 && read > 0, "a cut was told by {opened} that opened it, and {read} that read it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_reads_and_lists_in_turn_never_sees_a_volume_go_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(folder.path()));
+    store.commit(one(pool())).await.unwrap();
+    let mut version = store.commit(one(put(volume(10, "0"), Expected::Absent))).await.unwrap().revision;
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let (mut newest, mut seen) = (0, 0);
+                while newest < 300 {
+                    let read = store.read(Key::Volume(VolumeId(Uuid::from_u128(10)))).await.unwrap().expect("it is there");
+                    let Record::Volume(read) = read.record else { panic!("{read:?}") };
+                    let mut batches = store.list(ListQuery::all(Kind::Volume)).await.unwrap();
+                    let Some(Ok(batch)) = batches.recv().await else { panic!("it is listed") };
+                    let [Item::Volume(listed)] = &batch[..] else { panic!("{batch:?}") };
+                    for record in [&read, listed] {
+                        let number: u32 = record.about.name.parse().unwrap();
+                        assert!(number >= newest, "{number} after {newest}");
+                        seen += u32::from(number > newest);
+                        newest = number;
+                    }
+                }
+                seen
+            })
+        })
+        .collect();
+    for number in 1..=300 {
+        let next = put(volume(10, &number.to_string()), Expected::Version(version));
+        version = store.commit(one(next)).await.unwrap().revision;
+    }
+    for reader in readers {
+        assert!(reader.await.unwrap() > 10, "it read while it was committed");
+    }
 }
 
 /// Reads all there is.
