@@ -11,7 +11,7 @@
 
 use crate::points::{CHECKPOINT, injected};
 use crate::read;
-use crate::schema::{Role, connect};
+use crate::schema::{BUSY_TIMEOUT, Role, connect};
 use crate::witness::Witness;
 use crate::writer::{Job, State, not_confirmed};
 use rusqlite::Connection;
@@ -24,8 +24,14 @@ use tokio::sync::mpsc;
 
 /// How often the log is moved into the database. Source: reliability page, "The embedded store".
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
-/// Above this size of the log the writer pauses, so that it begins anew.
-const LOG_MAX: u64 = 64 << 20;
+/// When this much is in the log the writer pauses, so that it begins anew. A fast disk takes half as much again until this is seen.
+const LOG_MAX: u64 = 40 << 20;
+/// What a page takes in the log: itself, and 24 bytes. Source: SQLite file format, "WAL frames".
+const FRAME_BYTES: u64 = 4096 + 24;
+/// How often what came meanwhile is moved before the writer pauses: each time it is less, and the pause is as long as what is left takes.
+const ROUNDS_BEFORE_PAUSE: u32 = 3;
+/// How long the writer waits for those who read the log: whoever reads a long list slowly must not hold up commits.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How often a full disk is looked at for room: whoever frees some waits for this.
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
 /// How often old keys and journal entries are swept.
@@ -38,29 +44,25 @@ pub(crate) struct Keeper {
     guard: Connection,
     witness: Arc<Witness>,
     state: Arc<State>,
-    log: PathBuf,
 }
 
 impl Keeper {
     pub(crate) fn new(file: &Path, witness: Arc<Witness>, state: Arc<State>) -> rusqlite::Result<Self> {
         let (connection, guard) = (connect(file, Role::Keeper)?, connect(file, Role::Reader)?);
-        Ok(Self { connection, guard, witness, state, log: log_of(file) })
+        Ok(Self { connection, guard, witness, state })
     }
 
     /// Works until the writer is gone.
     pub(crate) fn run(self, jobs: &mpsc::WeakSender<Job>) {
         let (mut swept, mut looked) = (Instant::now(), Instant::now());
-        let (mut seen, mut is_stuck) = ((0, 0), false);
+        let (mut seen, mut is_stuck) = (0, false);
         loop {
             std::thread::sleep(CHECKPOINT_EVERY);
             let Some(jobs) = jobs.upgrade() else { return };
             if self.state.stopped().is_some() {
                 continue;
             }
-            let size = std::fs::metadata(&self.log).map(|log| log.len()).unwrap_or(0);
-            let job = if size > LOG_MAX {
-                Some(Job::Truncate)
-            } else if self.state.is_full() && looked.elapsed() >= LOOK_FOR_ROOM_EVERY {
+            let job = if self.state.is_full() && looked.elapsed() >= LOOK_FOR_ROOM_EVERY {
                 looked = Instant::now();
                 Some(Job::LookForRoom)
             } else if swept.elapsed() >= SWEEP_EVERY {
@@ -69,10 +71,16 @@ impl Keeper {
             } else {
                 None
             };
-            // A log that was begun anew keeps its size.
-            let now = (size, self.state.transactions());
+            let now = self.state.transactions();
+            let mut begins_anew = false;
             if now != seen || is_stuck {
-                let moved = self.checkpoint();
+                let mut moved = self.checkpoint();
+                begins_anew = moved.as_ref().is_ok_and(|log| *log > LOG_MAX);
+                for _ in 1..ROUNDS_BEFORE_PAUSE {
+                    if begins_anew {
+                        moved = self.checkpoint();
+                    }
+                }
                 if let Err(error) = &moved
                     && !is_stuck
                 {
@@ -81,15 +89,16 @@ impl Keeper {
                 is_stuck = moved.is_err();
             }
             seen = now;
-            if let Some(job) = job {
+            for job in begins_anew.then_some(Job::BeginLogAnew).into_iter().chain(job) {
                 // A full queue will have room at the next round.
                 let _ = jobs.try_send(job);
             }
         }
     }
 
-    /// Moves what the log holds into the database, under the guard. One that the witness does not confirm stops all writing.
-    fn checkpoint(&self) -> rusqlite::Result<()> {
+    /// Moves what the log holds into the database, under the guard. One that the witness does not confirm stops all writing. Returns how
+    /// much is in the log, moved or not, in bytes: the file is as long as it ever was.
+    fn checkpoint(&self) -> rusqlite::Result<u64> {
         CHECKPOINT.before.try_pass().map_err(|error| injected(&error))?;
         if !self.guard.is_autocommit() {
             // The last time could not end.
@@ -101,18 +110,19 @@ impl Keeper {
             Ok(()) => move_log(&self.connection, "PASSIVE"),
             Err(error) => {
                 self.give_up(&error);
-                return Ok(());
+                return Ok(0);
             }
         };
         if moved.is_ok()
             && let Err(error) = self.witness.confirm()
         {
             self.give_up(&error);
-            return Ok(());
+            return Ok(0);
         }
         self.guard.execute_batch("COMMIT")?;
-        moved?;
-        CHECKPOINT.after.try_pass().map_err(|error| injected(&error))
+        let Moved { pages, .. } = moved?;
+        CHECKPOINT.after.try_pass().map_err(|error| injected(&error))?;
+        Ok(pages * FRAME_BYTES)
     }
 
     /// Ends all writing; the guard stays.
@@ -133,33 +143,38 @@ pub(crate) fn sync_log(file: &Path, witness: &Witness) -> io::Result<()> {
 /// Has the log begin anew, which has grown large because commits came faster than it was moved. For the writer, who waits meanwhile.
 ///
 /// Two steps, with the witness before, between and behind them: the first leaves the log as it is. What it does not confirm stops all writing,
-/// and so does a log that could not be cut.
+/// and so does a log that could not be begun anew. Its file keeps its length: a sync of one that grows takes twice as long.
 pub(crate) fn begin_log_anew(connection: &Connection, witness: &Witness, state: &State) {
+    let waits = |length| connection.busy_timeout(length);
+    if let Err(error) = waits(PAUSE_MAX).map(|()| move_all(connection, witness, state)).and_then(|()| waits(BUSY_TIMEOUT)) {
+        state.stop(&error);
+    }
+}
+
+fn move_all(connection: &Connection, witness: &Witness, state: &State) {
     if let Err(error) = witness.confirm() {
         state.stop(&not_confirmed(&error));
         return;
     }
     match move_log(connection, "FULL") {
-        Ok(Moved::All) => {}
+        Ok(moved) if moved.is_all => {}
         // Somebody reads it, for longer than was waited for: the next time, then.
-        Ok(Moved::Part) => return,
+        Ok(_) => return,
         Err(error) => return tracing::warn!(%error, "the log could not be begun anew"),
     }
     if let Err(error) = witness.confirm() {
         state.stop(&not_confirmed(&error));
         return;
     }
-    if let Err(error) = move_log(connection, "TRUNCATE") {
+    if let Err(error) = move_log(connection, "RESTART") {
         state.stop(&error);
     }
 }
 
-/// How much of the log is in the database.
-#[derive(Debug, PartialEq, Eq)]
-enum Moved {
-    All,
-    /// Readers held some up.
-    Part,
+/// What a log holds, and whether all of it is in the database: readers may hold some up.
+struct Moved {
+    pages: u64,
+    is_all: bool,
 }
 
 /// Moves what the log holds into the database, as far as readers let it: what they hold up, the next time moves.
@@ -167,7 +182,7 @@ fn move_log(connection: &Connection, how: &str) -> rusqlite::Result<Moved> {
     // A query and no pragma of rusqlite's, which quotes what stands in brackets.
     connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| {
         let (is_busy, pages, moved) = (row.get::<_, bool>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
-        Ok(if !is_busy && pages == moved { Moved::All } else { Moved::Part })
+        Ok(Moved { pages: pages.max(0).cast_unsigned(), is_all: !is_busy && pages == moved })
     })
 }
 
@@ -262,18 +277,58 @@ mod tests {
     }
 
     #[test]
-    fn a_large_log_is_cut_only_if_the_witness_confirms() {
+    fn a_large_log_is_begun_anew_only_if_the_witness_confirms() {
         let bench = Bench::new();
-        bench.write();
-        let length = || std::fs::metadata(log_of(&bench.file())).unwrap().len();
-        let before = length();
+        let first = {
+            bench.write();
+            bench.beginning()
+        };
         for times in [0, 1] {
             let state = State::default();
+            // Who reads the log keeps it from being begun anew by the next commit, which is not what is looked at.
+            let reader = connect(&bench.file(), Role::Reader).unwrap();
+            reader.execute_batch("BEGIN").unwrap();
+            read::meta(&reader, "revision").unwrap();
             begin_log_anew(&bench.writer, &Witness::refusing_after(bench.folder.path(), times), &state);
-            assert_eq!(length(), before);
+            bench.write();
+            assert_eq!(bench.beginning(), first);
             assert!(state.stopped().is_some());
         }
         begin_log_anew(&bench.writer, &bench.witness(), &State::default());
-        assert_eq!(length(), 0);
+        let length = || std::fs::metadata(log_of(&bench.file())).unwrap().len();
+        let before = length();
+        bench.write();
+        assert_ne!(bench.beginning(), first);
+        assert_eq!(length(), before, "it is written over");
+    }
+
+    #[test]
+    fn who_reads_for_long_does_not_hold_up_the_writer() {
+        let bench = Bench::new();
+        let reader = connect(&bench.file(), Role::Reader).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        read::meta(&reader, "revision").unwrap();
+        bench.write();
+        let begun = Instant::now();
+        begin_log_anew(&bench.writer, &bench.witness(), &bench.state);
+        assert!(begun.elapsed() < BUSY_TIMEOUT / 2, "{:?}", begun.elapsed());
+        assert_eq!(bench.state.stopped(), None, "it is tried again, once nobody reads");
+        let timeout: i64 = bench.writer.pragma_query_value(None, "busy_timeout", |row| row.get(0)).unwrap();
+        assert_eq!(timeout, 5000);
+    }
+
+    #[test]
+    fn what_is_in_the_log_is_told_and_not_how_long_it_once_was() {
+        let bench = Bench::new();
+        let keeper = bench.keeper(bench.witness());
+        let many = "CREATE TABLE filler(word); WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+                    INSERT INTO filler SELECT hex(zeroblob(2000)) FROM n";
+        bench.writer.execute_batch(many).unwrap();
+        let large = keeper.checkpoint().unwrap();
+        let length = std::fs::metadata(log_of(&bench.file())).unwrap().len();
+        assert!((1 << 20..=length).contains(&large), "{large} of {length}");
+        begin_log_anew(&bench.writer, &bench.witness(), &bench.state);
+        bench.write();
+        assert!(keeper.checkpoint().unwrap() < 10 * FRAME_BYTES);
     }
 }

@@ -22,7 +22,7 @@ const APPLICATION_ID: i32 = 0x4252_5448;
 const SQLITE_OLDEST: i32 = 3_051_003;
 
 /// How long a statement waits for a lock that somebody else holds (an operator's shell, a backup) before it gives up.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Above this the log file is cut back when it starts again from its beginning, in bytes; below, its blocks are reused, which
 /// makes a commit's sync twice as fast as growing a file.

@@ -37,7 +37,7 @@ const JOURNAL_MAX: i64 = 1_000_000;
 /// How many journal entries one sweep removes: small enough not to be felt by commits that wait behind it.
 const SWEEP_MAX: i64 = 2000;
 
-/// The size of the log's index: 8 bytes for each page of 4 KiB, of a log four times as large as [`keeper::LOG_MAX`].
+/// The size of the log's index: 8 bytes for each page of 4 KiB, of a log six times as large as the keeper lets it become.
 const INDEX_BYTES: u64 = 512 << 10;
 
 /// What the thread is asked to do.
@@ -45,7 +45,7 @@ pub(crate) enum Job {
     Commit(Box<Commit>, oneshot::Sender<Result<Committed, CommitError>>),
     Incarnation(oneshot::Sender<Result<u64, CommitError>>),
     /// Begin the log anew.
-    Truncate,
+    BeginLogAnew,
     /// Make the ballast again if the disk has room, and take ordinary commits again.
     LookForRoom,
     /// Remove old keys and journal entries.
@@ -193,8 +193,8 @@ impl Thread {
                 }
                 let _ = answer.send(begun.map_err(|error| CommitError::Unavailable(error.to_string())));
             }
-            Job::Truncate | Job::LookForRoom | Job::Sweep if self.state.stopped().is_some() => {}
-            Job::Truncate => keeper::begin_log_anew(&self.connection, &self.witness, &self.state),
+            Job::BeginLogAnew | Job::LookForRoom | Job::Sweep if self.state.stopped().is_some() => {}
+            Job::BeginLogAnew => keeper::begin_log_anew(&self.connection, &self.witness, &self.state),
             Job::LookForRoom => self.look_for_room(),
             Job::Sweep => self.sweep(),
         }
