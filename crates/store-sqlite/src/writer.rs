@@ -37,7 +37,7 @@ const JOURNAL_MAX: i64 = 1_000_000;
 /// How many journal entries one sweep removes: small enough not to be felt by commits that wait behind it.
 const SWEEP_MAX: i64 = 2000;
 
-/// The size of the log's index: 8 bytes for each page of 4 KiB, of a log six times as large as the keeper lets it become.
+/// The size of the log's index: 8 bytes for each page of 4 KiB, of 256 MiB of log, ten times what the keeper lets it become.
 const INDEX_BYTES: u64 = 512 << 10;
 
 /// What the thread is asked to do.
