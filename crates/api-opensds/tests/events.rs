@@ -62,18 +62,31 @@ impl Place {
         assert_eq!(code, 200, "{body}");
     }
 
+    async fn host(&self, name: &str) -> String {
+        let host = json!({"hostName": name, "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+        self.make("/host/hosts", &host).await
+    }
+
+    async fn attach(&self, volume: &str, host: &str) -> String {
+        let held = self.make("/block/attachments", &json!({"volumeId": volume, "hostId": host})).await;
+        self.send("GET", &format!("/block/attachments/{held}?waitFor=attached"), &Value::Null).await;
+        held
+    }
+
+    async fn detach(&self, held: &str) {
+        let held = format!("/block/attachments/{held}");
+        self.send("DELETE", &held, &Value::Null).await;
+        self.send("GET", &format!("{held}?waitFor=detached"), &Value::Null).await;
+    }
+
     /// A volume that is attached, extended, detached and deleted, with a snapshot.
     async fn life(&self) -> String {
         let id = self.volume("life").await;
         let path = format!("/block/volumes/{id}");
-        let host = json!({"hostName": format!("h-{id}"), "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
-        let host = self.make("/host/hosts", &host).await;
-        let held = self.make("/block/attachments", &json!({"volumeId": id, "hostId": host})).await;
-        let held = format!("/block/attachments/{held}");
-        self.send("GET", &format!("{held}?waitFor=attached"), &Value::Null).await;
+        let host = self.host(&format!("h-{id}")).await;
+        let held = self.attach(&id, &host).await;
         self.rename(&id, "renamed").await;
-        self.send("DELETE", &held, &Value::Null).await;
-        self.send("GET", &format!("{held}?waitFor=detached"), &Value::Null).await;
+        self.detach(&held).await;
         self.send("POST", &format!("{path}/resize"), &json!({"newSize": 2})).await;
         self.send("GET", &format!("{path}?waitFor=available"), &Value::Null).await;
         let snapshot = self.make("/block/snapshots", &json!({"name": "s", "volumeId": id})).await;
@@ -384,6 +397,37 @@ async fn filters_show_what_was_asked_for_and_nothing_else() {
     let touches = |event: &Event| event.status() == "deleting" || event.data["transition"]["from"] == "deleting";
     assert!(seen.iter().all(|event| touches(event) || event.data["coalescedFrom"].is_u64()), "{seen:#?}");
     assert!(seen.iter().any(|event| event.data["id"] == gone_one.as_str()), "{seen:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_names_a_host_is_told_of_what_is_attached_to_it_in_the_own_tenant() {
+    let place = place(9).await;
+    let (mine, theirs) = (place.of("mine"), place.of("theirs"));
+    let (host, other) = (mine.host("host").await, mine.host("other").await);
+    let query = format!("?host={host}&since=now&all=true");
+    let [mut everybody, mut own, mut foreign] =
+        [place.stream(&query).await, mine.stream(&query).await, theirs.stream(&query).await];
+    let volume = mine.volume("v").await;
+    let held = mine.attach(&volume, &host).await;
+    let held_by_other = mine.attach(&mine.volume("w").await, &other).await;
+    mine.detach(&held_by_other).await;
+    mine.detach(&held).await;
+    mine.send("DELETE", &format!("/host/hosts/{host}"), &Value::Null).await;
+    for stream in [&mut everybody, &mut own] {
+        let events = stream.until(|event| event.data["kind"] == "host" && event.data["deleted"] == true).await;
+        let of = |id: &str| events.iter().filter(|event| event.data["id"] == id).map(Event::status).collect::<Vec<_>>();
+        for word in ["attaching", "attached", "detached"] {
+            assert!(of(&held).contains(&word), "{word} is not told: {events:#?}");
+        }
+        // What has ended does not tell to which host it was attached.
+        let others = events
+            .iter()
+            .filter(|event| event.is("change") && ![held.as_str(), &host].contains(&event.data["id"].as_str().unwrap()));
+        assert!(others.clone().all(|event| event.data["deleted"] == true), "{events:#?}");
+        assert!(of(&volume).is_empty() && of(&other).is_empty(), "{events:#?}");
+    }
+    let seen = foreign.until(|event| event.is("bookmark")).await;
+    assert!(seen.iter().all(|event| event.is("synced") || event.is("bookmark")), "{seen:#?}");
 }
 
 #[tokio::test(start_paused = true)]

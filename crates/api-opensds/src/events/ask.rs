@@ -38,11 +38,11 @@ pub(super) enum Since {
 pub(super) struct Wanted {
     /// Whose; none for everybody's.
     pub(super) tenant: Option<TenantId>,
-    kinds: BTreeSet<&'static str>,
+    pub(super) kinds: BTreeSet<&'static str>,
     pub(super) ids: BTreeSet<Uuid>,
-    statuses: BTreeSet<String>,
+    pub(super) statuses: BTreeSet<String>,
     /// The statuses of attachments, whose words may be others on the wire.
-    of_attachments: BTreeSet<String>,
+    pub(super) of_attachments: BTreeSet<String>,
     pub(super) host: Option<HostId>,
     pub(super) since: Since,
     /// Whether to fail where the journal is not whole any more behind the place, instead of beginning with what is now.
@@ -84,7 +84,7 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Whether this is of interest.
+    /// Whether this is of interest. What decides it is known to `index`, too, which must find whoever is interested.
     pub(super) fn matches(&self, facts: &Facts) -> bool {
         let is_seen = self.tenant.is_none() || facts.tenant.is_none() || self.tenant == facts.tenant;
         let is_named = || {
@@ -93,9 +93,7 @@ impl Wanted {
         };
         let statuses = self.statuses(matches!(facts.about, About::Attachment(_)));
         let has_status = || statuses.is_empty() || facts.statuses.iter().any(|status| statuses.contains(status));
-        // An attachment whose record is gone does not tell its host: its end is told to whoever asks for a host of the tenant.
-        let may_be_of_host = matches!(facts.about, About::Attachment(_)) && facts.host.is_none();
-        let is_of_host = || self.host.is_none() || self.host == facts.host || may_be_of_host;
+        let is_of_host = || self.host.is_none() || self.host == facts.host || facts.may_be_of_any_host();
         is_seen && self.has(facts.about.kind()) && is_named() && has_status() && is_of_host()
     }
 

@@ -1,17 +1,16 @@
 //! The desk: who is interested in what, and what waits for each.
 //!
-//! - An event is offered to those alone who may be interested: who named its id or its volume's, who reads its tenant, who reads all.
+//! - An event is offered to those alone who are interested: `index` finds who may be, so that hardly anybody else is asked.
 //! - What waits for one reader is bounded. Of one resource only the latest waits, unless every transition was asked for. A reader for whom
 //!   too much waits is offered nothing more, and reads the journal when it is back.
 
 use super::ask::Wanted;
 use super::event::{About, Event};
-use engine::records::TenantId;
+use super::index::Index;
 use engine::store::Mark;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 /// How many changes may wait for one reader, and how many events without a place in the journal.
 const WAITING_MAX: usize = 4096;
@@ -30,9 +29,7 @@ struct Inner {
     /// Everything up to here was offered to whoever is interested. Of no meaning while nobody reads.
     offered: Option<Mark>,
     trays: HashMap<u64, Arc<Tray>>,
-    by_id: HashMap<Uuid, HashSet<u64>>,
-    by_tenant: HashMap<TenantId, HashSet<u64>>,
-    of_all: HashSet<u64>,
+    index: Index,
 }
 
 /// What waits for one reader.
@@ -105,12 +102,7 @@ impl Desk {
             self.opened.notify_one();
         }
         inner.trays.insert(number, tray.clone());
-        let wanted = &tray.wanted;
-        match &wanted.tenant {
-            _ if !wanted.ids.is_empty() => inner.file_by_id(wanted, number),
-            Some(tenant) => _ = inner.by_tenant.entry(tenant.clone()).or_default().insert(number),
-            None => _ = inner.of_all.insert(number),
-        }
+        inner.index.file(&tray.wanted, number);
         (number, tray, inner.offered.unwrap_or(head))
     }
 
@@ -118,13 +110,7 @@ impl Desk {
     pub(super) fn close(&self, number: u64) {
         let mut inner = lock(&self.inner);
         let Some(tray) = inner.trays.remove(&number) else { return };
-        for id in &tray.wanted.ids {
-            forget(&mut inner.by_id, id, number);
-        }
-        if let Some(tenant) = &tray.wanted.tenant {
-            forget(&mut inner.by_tenant, tenant, number);
-        }
-        inner.of_all.remove(&number);
+        inner.index.forget(&tray.wanted, number);
     }
 
     /// Begins to gather again for a reader whose tray has overflown. Returns the place up to which nothing is gathered.
@@ -184,35 +170,11 @@ impl Desk {
     }
 }
 
-fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<u64>>, key: &K, number: u64) {
-    if let Some(readers) = index.get_mut(key) {
-        readers.remove(&number);
-        if readers.is_empty() {
-            index.remove(key);
-        }
-    }
-}
-
 impl Inner {
-    fn file_by_id(&mut self, wanted: &Wanted, number: u64) {
-        for id in &wanted.ids {
-            self.by_id.entry(*id).or_default().insert(number);
-        }
-    }
-
-    /// Calls `offer` for each who may be interested; who named several of an event's ids is called once.
+    /// Calls `offer` for each who is interested.
     fn interested(&self, event: &Event, offer: impl Fn(&Tray)) {
-        let facts = &event.facts;
-        let named: BTreeSet<u64> = [Some(facts.about.id()), facts.volume]
-            .into_iter()
-            .flatten()
-            .filter_map(|id| self.by_id.get(&id))
-            .flat_map(|readers| readers.iter().copied())
-            .collect();
-        let of_tenant = facts.tenant.as_ref().and_then(|tenant| self.by_tenant.get(tenant)).into_iter().flatten();
-        let everybody = facts.tenant.is_none().then_some(&self.by_tenant).into_iter().flat_map(HashMap::values).flatten();
-        let numbers = named.iter().chain(of_tenant).chain(everybody).chain(&self.of_all);
-        numbers.filter_map(|number| self.trays.get(number)).filter(|tray| tray.wanted.matches(facts)).for_each(|tray| offer(tray));
+        let trays = self.index.find(&event.facts).filter_map(|number| self.trays.get(&number));
+        trays.filter(|tray| tray.wanted.matches(&event.facts)).for_each(|tray| offer(tray));
     }
 }
 

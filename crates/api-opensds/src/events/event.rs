@@ -106,7 +106,7 @@ pub(super) struct Facts {
     pub(super) tenant: Option<TenantId>,
     /// The volume that it belongs to.
     pub(super) volume: Option<Uuid>,
-    /// Of an attachment: to which host.
+    /// Of an attachment: to which host. Of a host: itself.
     pub(super) host: Option<HostId>,
     /// The status that it has, and the one that it had, in the seed's words.
     pub(super) statuses: [String; 2],
@@ -122,6 +122,12 @@ impl Facts {
             host: None,
             statuses: [entry.to.clone(), entry.from.clone().unwrap_or_default()],
         }
+    }
+
+    /// Whether this may be of whichever host: an attachment whose record is gone does not tell its host, so its end is told to whoever asks
+    /// for a host of the tenant.
+    pub(super) const fn may_be_of_any_host(&self) -> bool {
+        matches!(self.about, About::Attachment(_)) && self.host.is_none()
     }
 
     /// What a record tells of a subject, that has no status before.

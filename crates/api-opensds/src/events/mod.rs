@@ -1,7 +1,7 @@
 //! `GET /block/events`: what is, and then every change, as it happens.
 //!
 //! - `ask`: what a reader asked for; `event`: one event and how it is written; `feed`: the one task that follows the journal;
-//!   `desk`: who is interested in what, and what waits for each; `reader`: one reader's life.
+//!   `desk`: what waits for each reader; `index`: who may be interested in what; `reader`: one reader's life.
 //!
 //! Invariants:
 //! - events of the journal go out in its order, and the id of each is a place in it: whoever comes back with the last id that they saw
@@ -17,6 +17,7 @@ mod ask;
 mod desk;
 mod event;
 mod feed;
+mod index;
 mod reader;
 
 use crate::Api;
