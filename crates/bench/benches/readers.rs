@@ -1,6 +1,6 @@
 //! What an event costs that one reader is interested in, when as many read: a new name of a volume, from its request to that reader.
 //!
-//! Readers that name ids cost nothing while they are not interested. Readers that name a host are asked one by one: a known gap.
+//! Readers cost nothing while they are not interested, whether they name ids or a host.
 
 use bench::readers::{By, Readers};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

@@ -1,5 +1,4 @@
-//! Readers of the stream of events in one process, each of a volume of its own: what does an event cost when as many read, and one is
-//! interested?
+//! Readers of the stream of events in one process: what does an event cost when as many read, and one is interested?
 //!
 //! No pool is configured, so that no backend is looked at meanwhile. The runtime has one thread, in which everything but the store happens:
 //! its processor time is what is compared, as that hardly depends on what else the machine does.
@@ -28,13 +27,15 @@ const GROUP: usize = 500;
 /// How long an event may take before it is taken to be lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What each reader names.
+/// What each reader names. Only with ids are there events for each; of the others the first names its volume.
 #[derive(Clone, Copy, Debug)]
 pub enum By {
     /// The id of its volume.
     Id,
-    /// A host of its own, which nothing is attached to: no event here is of interest. Only the first names its volume.
+    /// A host of its own, which nothing is attached to: no event here is of interest.
     Host,
+    /// Snapshots, of which there are none.
+    Kind,
 }
 
 /// Readers, and what they are told by.
@@ -65,7 +66,8 @@ impl Readers {
         for (number, volume) in volumes.iter().enumerate() {
             let named = match by {
                 By::Host if number > 0 => format!("host={volume}"),
-                By::Id | By::Host => format!("id={volume}"),
+                By::Kind if number > 0 => "kind=snapshot".to_owned(),
+                By::Id | By::Host | By::Kind => format!("id={volume}"),
             };
             let request = Request::get(format!("/v1beta/{}/block/events?since=now&{named}", crate::TENANT)).body(Body::empty())?;
             let answer = router.clone().oneshot(request).await?;
@@ -87,7 +89,7 @@ impl Readers {
         self.turn += 1;
         let number = match self.by {
             By::Id => usize::try_from(self.turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20)? % self.volumes.len(),
-            By::Host => 0,
+            By::Host | By::Kind => 0,
         };
         let path = format!("/v1beta/{}/block/volumes/{}", crate::TENANT, self.volumes[number]);
         let body = Body::from(format!("{{\"name\":\"name {}\"}}", self.turn));
