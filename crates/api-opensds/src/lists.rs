@@ -82,6 +82,16 @@ pub(crate) fn located(mut response: Response, collection: &str, id: impl std::fm
     response
 }
 
+/// An item of a list as it is on the wire.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Shown {
+    Volume(Box<crate::wire::Volume>),
+    Snapshot(Box<crate::wire::Snapshot>),
+    Attachment(Box<crate::wire::Attachment>),
+    Other(Value),
+}
+
 impl Api {
     /// A list as a bare array, sent while it is read.
     pub(crate) async fn list(&self, caller: &Caller, kind: Kind, query: &Query) -> Result<Response, ApiError> {
@@ -136,16 +146,20 @@ impl Api {
 
     fn chunk(&self, items: &[Item], words: Option<&[String]>, before: &mut &'static str) -> Bytes {
         let mut out = Vec::new();
-        let wanted = |body: &Value| words.is_none_or(|words| words.iter().any(|word| body["status"] == word.as_str()));
-        for body in items.iter().filter_map(|item| self.item(item)).filter(wanted) {
+        let wanted = |shown: &Shown| match (shown, words) {
+            (Shown::Attachment(attachment), Some(words)) => words.iter().any(|word| attachment.status == word),
+            (Shown::Volume(_) | Shown::Snapshot(_) | Shown::Attachment(_) | Shown::Other(_), _) => true,
+        };
+        for shown in items.iter().filter_map(|item| self.item(item)).filter(wanted) {
             out.extend_from_slice(before.as_bytes());
-            out.extend_from_slice(body.to_string().as_bytes());
+            serde_json::to_writer(&mut out, &shown).expect("wire types are JSON");
             *before = ",";
         }
         out.into()
     }
 
-    pub(crate) fn item(&self, item: &Item) -> Option<Value> {
+    /// What an item of a list is on the wire; nothing if it is not shown.
+    pub(crate) fn item(&self, item: &Item) -> Option<Shown> {
         let hidden = match item {
             Item::Snapshot(id, record) => self.hides(record, Subject::Snapshot(*id)),
             Item::Attachment(id, record) => self.hides(record, Subject::Attachment(*id)),
@@ -154,17 +168,16 @@ impl Api {
         if hidden {
             return None;
         }
-        let value = match item {
-            Item::Volume(record) => serde_json::to_value(self.volume(record)),
-            Item::Snapshot(id, record) => serde_json::to_value(self.snapshot(record, *id)?),
-            Item::Attachment(id, record) => serde_json::to_value(self.attachment(record, *id, None)?),
+        Some(match item {
+            Item::Volume(record) => Shown::Volume(Box::new(self.volume(record))),
+            Item::Snapshot(id, record) => Shown::Snapshot(Box::new(self.snapshot(record, *id)?)),
+            Item::Attachment(id, record) => Shown::Attachment(Box::new(self.attachment(record, *id, None)?)),
             Item::Other(record) => match &**record {
-                engine::records::Record::Host(host) => Ok(crate::wire::host(host)),
-                engine::records::Record::Profile(profile) => Ok(crate::wire::profile(profile)),
+                engine::records::Record::Host(host) => Shown::Other(crate::wire::host(host)),
+                engine::records::Record::Profile(profile) => Shown::Other(crate::wire::profile(profile)),
                 engine::records::Record::Volume(_) | engine::records::Record::Pool(_) => return None,
             },
-        };
-        Some(value.expect("wire types are JSON"))
+        })
     }
 
     /// Waits until the resource has one of the statuses asked for, or the time is over. The waiter is made before the first

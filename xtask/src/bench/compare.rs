@@ -6,7 +6,7 @@
 use super::controller::{Server, TENANT, binary, target};
 use super::report::Report;
 use super::rest::CLIENTS;
-use super::tool::{Spread, load};
+use super::tool::{Spread, age, load};
 use super::{Effort, cargo};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -98,10 +98,20 @@ pub(super) fn is_changed() -> Result<bool> {
     Ok(!git(&["status", "--porcelain"])?.is_empty())
 }
 
+/// What each of both is asked for.
+#[derive(Clone, Copy)]
+enum What {
+    GetAny,
+    GetFresh,
+    Create,
+}
+
 /// A controller that is measured.
 struct Side {
     server: Server,
     volume: String,
+    /// A file of ids of volumes that were made long before.
+    aged: PathBuf,
     /// In memory, so that its driver answers at once.
     _pool: tempfile::TempDir,
 }
@@ -110,15 +120,21 @@ impl Side {
     fn start(binary: &Path, data: &Path) -> Result<Self> {
         let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
         let server = Server::start_of(binary, data, "", Some(pool.path()), &[])?;
+        let aged = data.with_extension("ids");
+        age(&server, &aged)?;
         let sample = server.sample()?;
         let volume = sample["id"].as_str().context("an id")?.to_owned();
-        Ok(Self { server, volume, _pool: pool })
+        Ok(Self { server, volume, aged, _pool: pool })
     }
 
-    fn measure(&self, ask: &str, clients: usize, seconds: f64) -> Result<Value> {
+    fn measure(&self, what: What, clients: usize, seconds: f64) -> Result<Value> {
         let collection = format!("/v1beta/{TENANT}/block/volumes");
-        let path = if ask == "get" { format!("{collection}/{}", self.volume) } else { collection };
-        load(&self.server, ask, &path, clients, seconds, "")
+        let (ask, path, more) = match what {
+            What::GetAny => ("get", format!("{collection}/{{id}}"), format!("--ids {}", self.aged.display())),
+            What::GetFresh => ("get", format!("{collection}/{}", self.volume), String::new()),
+            What::Create => ("create", collection, String::new()),
+        };
+        load(&self.server, ask, &path, clients, seconds, &more)
     }
 }
 
@@ -135,7 +151,11 @@ pub(super) fn run(folder: &Path, effort: &Effort, other: &Other, report: &mut Re
         "\n| what | clients | {here}: a second | p50 ms | p99 ms | µs of its processor | {there}: a second | p50 ms | p99 ms | µs of its processor | ratio of the rates | of the µs |"
     );
     println!("|---|---|{}", "---|".repeat(10));
-    for (what, ask) in [("GET a volume", "get"), ("create until available", "create")] {
+    for (what, ask) in [
+        ("GET one of a thousand", What::GetAny),
+        ("GET one that was just made", What::GetFresh),
+        ("create until available", What::Create),
+    ] {
         for clients in CLIENTS {
             let (mut told, mut beside) = (Vec::new(), Vec::new());
             for _ in 0..effort.rounds {

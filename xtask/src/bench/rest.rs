@@ -9,10 +9,10 @@
 use super::Effort;
 use super::controller::{Server, TENANT};
 use super::report::Report;
-use super::tool::{Spread, Trivial, load, measure, words};
+use super::tool::{Spread, Trivial, age, load, measure, words};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How many clients at once.
 pub(super) const CLIENTS: [usize; 3] = [1, 32, 256];
@@ -36,6 +36,8 @@ struct Rest<'a> {
     /// The paths of a volume, and of all of them.
     volume: String,
     collection: String,
+    /// A file of ids of volumes that were made long before.
+    aged: PathBuf,
     report: &'a mut Report,
 }
 
@@ -44,11 +46,13 @@ pub(super) fn run(folder: &Path, effort: &Effort, report: &mut Report) -> Result
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
     let server = Server::start_with(&folder.join("data"), "", Some(pool.path()))?;
+    let aged = folder.join("ids");
+    age(&server, &aged)?;
     let sample = server.sample()?;
     let trivial = Trivial::start(&sample.to_string())?;
     let collection = format!("/v1beta/{TENANT}/block/volumes");
     let volume = format!("{collection}/{}", sample["id"].as_str().context("an id")?);
-    let mut rest = Rest { folder, effort, server, trivial, volume, collection, report };
+    let mut rest = Rest { folder, effort, server, trivial, volume, collection, aged, report };
     println!("| what | clients | a second | p50 ms | p99 ms | µs of its processor | beside |");
     println!("|---|---|---|---|---|---|---|");
     let mut rates = [0.0; 2];
@@ -68,13 +72,17 @@ impl Rest<'_> {
     /// Gives the rate of the server.
     fn reads(&mut self, clients: usize) -> Result<f64> {
         let seconds = self.effort.seconds;
-        let (mut bare, mut got) = (Vec::new(), Vec::new());
+        let (mut bare, mut got, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+        let (any, ids) = (format!("{}/{{id}}", self.collection), format!("--ids {}", self.aged.display()));
         for _ in 0..self.effort.rounds {
             bare.push(self.trivial.load(clients, seconds, "")?);
-            got.push(load(&self.server, "get", &self.volume, clients, seconds, "")?);
+            got.push(load(&self.server, "get", &any, clients, seconds, &ids)?);
+            fresh.push(load(&self.server, "get", &self.volume, clients, seconds, "")?);
         }
         self.row("trivial handler, same body", clients, &bare, "");
-        self.row("GET a volume", clients, &got, &format!("**{:.2}** of the trivial handler", ratio(&got, &bare)));
+        for (what, told) in [("GET one of a thousand", &got), ("GET one that was just made", &fresh)] {
+            self.row(what, clients, told, &format!("**{:.2}** of the trivial handler", ratio(told, &bare)));
+        }
         Ok(Spread::of(&got, "rate").median)
     }
 
@@ -111,14 +119,18 @@ impl Rest<'_> {
         );
         println!("|---|---|---|---|---|---|---|");
         let seconds = self.effort.seconds * LONGER;
-        let asked = [("GET a volume", "get", self.volume.clone()), ("create until available", "create", self.collection.clone())];
-        for ((what, ask, path), rate) in asked.into_iter().zip(rates) {
+        let (any, ids) = (format!("{}/{{id}}", self.collection), format!("--ids {}", self.aged.display()));
+        let asked = [
+            ("GET one of a thousand", "get", any, ids),
+            ("create until available", "create", self.collection.clone(), String::new()),
+        ];
+        for ((what, ask, path, more), rate) in asked.into_iter().zip(rates) {
             let due = (rate * PART).ceil();
             let paced = format!("--rate {due}");
             let (mut bare, mut told) = (Vec::new(), Vec::new());
             for _ in 0..self.effort.rounds {
                 bare.push(self.trivial.load(OPEN, seconds, &paced)?);
-                told.push(load(&self.server, ask, &path, OPEN, seconds, &paced)?);
+                told.push(load(&self.server, ask, &path, OPEN, seconds, &format!("{paced} {more}"))?);
             }
             self.open_row("trivial handler, same body", due, &bare);
             self.open_row(what, due, &told);

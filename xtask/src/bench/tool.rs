@@ -1,10 +1,12 @@
 //! The measuring process: what is measured with, in a build as fast as what is measured.
 
-use super::controller::{Server, target};
+use super::controller::{Server, TENANT, get, target};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 fn tool() -> Command {
     Command::new(target().join("release/bench"))
@@ -28,6 +30,24 @@ pub(super) fn load(server: &Server, ask: &str, path: &str, clients: usize, secon
     let mut args = words(&format!("load --to {to} --pid {pid} --ask {ask} --clients {clients} --seconds {seconds} {more} --path"));
     args.push(path.to_owned());
     measure(&args)
+}
+
+/// Volumes enough that the first of them are no longer among those that the store keeps in memory.
+const AGED: u64 = 8000;
+
+/// Has a server make volumes, and writes the ids of the first thousand into `file`.
+pub(super) fn age(server: &Server, file: &Path) -> Result<()> {
+    let collection = format!("/v1beta/{TENANT}/block/volumes");
+    let mut made = 0;
+    while made < AGED {
+        made += load(server, "accept", &collection, 64, 1.0, "--warm 0")?["count"].as_u64().context("a count")?;
+    }
+    while get(&server.agent, &server.url("/block/volumes?status=creating&limit=1"))? != json!([]) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let all = get(&server.agent, &server.url("/block/volumes?limit=1000&sortKey=createdAt&sortDir=asc"))?;
+    let ids: Vec<&str> = all.as_array().context("a list")?.iter().filter_map(|volume| volume["id"].as_str()).collect();
+    Ok(std::fs::write(file, ids.join("\n"))?)
 }
 
 /// A server that looks at nothing.

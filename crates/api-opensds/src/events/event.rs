@@ -248,7 +248,8 @@ impl Api {
                 _ => return None,
             },
         };
-        let (object, about) = (self.item(item)?, About::from(subject));
+        let object = serde_json::to_value(self.item(item)?).expect("wire types are JSON");
+        let about = About::from(subject);
         let revision = object["revision"].as_u64().unwrap_or_default();
         let data = json!({"kind": about.kind(), "id": about.id().to_string(), "revision": revision, "object": object});
         Some((Event::new("snapshot", Facts::of_record(record, subject), None, &data), revision))
