@@ -100,6 +100,7 @@ impl Engine {
             store,
             exporters,
             clock,
+            commands: Places::new(settings.commands_at_once),
             settings,
             pools: held,
             incarnation,

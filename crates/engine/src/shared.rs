@@ -98,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<BTreeMap<Subject, Live>>,
     pub(crate) watchers: Mutex<HashMap<VolumeId, watch::Sender<u64>>>,
     pub(crate) news: News,
+    /// Places for commands on their way to the store.
+    pub(crate) commands: Places,
     /// The profile of volumes that ask for none.
     pub(crate) default_profile: Memo<ProfileId>,
     pub(crate) recovering: AtomicBool,
@@ -201,7 +203,12 @@ impl Shared {
     /// Commits steps of one or several volumes together and wakes whoever they concern.
     pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
         let touched: Vec<_> = steps.iter().map(|step| step.after.state.id()).collect();
+        let tenant = steps.first().filter(|_| cause.is_command).map(|step| step.after.tenant.clone());
         let commit = self.assemble(steps, extra, cause).await?;
+        let _place = match tenant {
+            Some(tenant) => Some(self.commands.take(&tenant).await),
+            None => None,
+        };
         let written = if self.news.is_followed() { written(&commit) } else { Vec::new() };
         let point = if cause.is_command { INTENT } else { OUTCOME };
         point.before.pass();
