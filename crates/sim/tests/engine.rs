@@ -1,14 +1,20 @@
 //! The engine on the ports in memory: whole lives, faults, races, and crashes, on a paused clock.
 
+use async_trait::async_trait;
 use engine::ports::Clock;
-use engine::records::VolumeRecord;
+use engine::records::{Key, Record, VolumeRecord};
 use engine::requests::{Caller, HostFields, NewAttachment, NewSnapshot, NewVolume, ProfileFields, Refusal};
-use engine::store::{CommitError, Ending, Store};
+use engine::store::{
+    Child, Commit, CommitError, Committed, Ending, Head, Idempotent, Item, JournalEntry, JournalQuery, ListQuery, Store,
+    StoreError, Versioned,
+};
 use engine::{Engine, PoolSetup, Settings};
 use lifecycle::{AttachmentId, Bytes, Command, HostId, Mode, OperationKind, SnapshotId, Subject, VolumeId};
 use sim::{Fault, MemDriver, MemExporter, MemStore, SteppedClock};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
 
 struct World {
     store: Arc<MemStore>,
@@ -601,4 +607,87 @@ async fn a_commit_whose_answer_was_lost_is_told_to_who_waits() {
     assert!(matches!(answered, Err(Refusal::Unavailable(_))), "{answered:?}");
     tokio::time::timeout(Duration::from_secs(1), waiter.changed()).await.expect("told at once, as no later commit may tell");
     assert_eq!(word(&world.engine.volume(&world.caller, id).await.expect("there").record), "deleting");
+}
+
+/// A store whose commits wait at a gate, in the order in which they came.
+#[derive(Default)]
+struct Gate {
+    inner: MemStore,
+    is_shut: AtomicBool,
+    opened: Notify,
+    /// Whose commands came to the gate.
+    came: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Store for Gate {
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        if let Some(entry) = commit.journal.first().filter(|entry| !entry.actor.is_empty()) {
+            self.came.lock().unwrap().push(entry.tenant.clone());
+        }
+        while self.is_shut.load(Ordering::Relaxed) {
+            self.opened.notified().await;
+        }
+        self.inner.commit(commit).await
+    }
+
+    async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
+        self.inner.read(key).await
+    }
+
+    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
+        self.inner.find(child).await
+    }
+
+    async fn counted(&self, key: Key) -> Result<u64, StoreError> {
+        self.inner.counted(key).await
+    }
+
+    async fn list(&self, query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn owes_work(&self, after: Option<VolumeId>, limit: usize) -> Result<Vec<VolumeId>, StoreError> {
+        self.inner.owes_work(after, limit).await
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<JournalEntry>, StoreError> {
+        self.inner.journal(query).await
+    }
+
+    async fn idempotent(&self, tenant: &str, key: &str) -> Result<Option<Idempotent>, StoreError> {
+        self.inner.idempotent(tenant, key).await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.inner.head().await
+    }
+
+    async fn begin_incarnation(&self) -> Result<u64, CommitError> {
+        self.inner.begin_incarnation().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_on_their_way_to_the_store_are_bounded_and_tenants_take_turns() {
+    let store = Arc::new(Gate::default());
+    let (exporter, clock): (Arc<MemExporter>, Arc<SteppedClock>) = (Arc::default(), Arc::default());
+    let pool = PoolSetup { overcommit: 100.0, ..PoolSetup::new("default", Arc::new(MemDriver::able())) };
+    let settings = Settings { commands_at_once: 2, ..Settings::default() };
+    let engine = Engine::start(store.clone(), exporter, clock, vec![pool], settings).await.expect("started");
+    store.is_shut.store(true, Ordering::Relaxed);
+    let mut asked = Vec::new();
+    for tenant in ["noisy", "noisy", "noisy", "noisy", "noisy", "quiet"] {
+        let (engine, caller) = (engine.clone(), Caller { tenant: tenant.into(), actor: tenant.into(), ..Caller::default() });
+        asked.push(tokio::spawn(async move { engine.create_volume(&caller, new_volume(1)).await }));
+        // Until it waits, at the gate or for its turn.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(*store.came.lock().unwrap(), ["noisy", "noisy"], "no more are on their way");
+    store.is_shut.store(false, Ordering::Relaxed);
+    store.opened.notify_waiters();
+    for asked in asked {
+        asked.await.expect("no panic").expect("accepted");
+    }
+    assert_eq!(*store.came.lock().unwrap(), ["noisy", "noisy", "noisy", "quiet", "noisy", "noisy"]);
 }
