@@ -18,7 +18,7 @@ mod torture;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The project's own commands.
@@ -53,16 +53,30 @@ enum Task {
     Soak(torture::Soak),
 }
 
-/// What test binaries told in their closing lines.
+/// What test binaries told.
 #[derive(Default)]
 struct Tally {
     passed: u64,
-    failed: u64,
+    /// By name.
+    failed: Vec<String>,
     skipped: Vec<String>,
+    /// The first lines of each panic that was shown: of expected ones, too.
+    panics: Vec<Vec<String>>,
 }
 
-fn main() -> Result<()> {
-    match Task::parse() {
+fn main() -> ExitCode {
+    // Not by returning the error: that would bury what failed under a trace of this program's own calls.
+    match run(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
         Task::Check => {
             house()?;
             tests(&["test", "--workspace"])?.verdict()
@@ -75,7 +89,7 @@ fn main() -> Result<()> {
                 .and(document())
                 .and(looked_at())
                 .and(sim::test())
-                .and(tortured()?)
+                .and(tortured())
                 .verdict()
         }
         Task::Gen { check } => generate(check),
@@ -163,7 +177,7 @@ fn document() -> Tally {
     let mut tally = Tally::default();
     match schemathesis::test() {
         Ok(true) => tally.passed += 1,
-        Ok(false) => tally.failed += 1,
+        Ok(false) => tally.failed.push("schemathesis".into()),
         Err(why) => {
             println!("skipped: schemathesis: {why:#}");
             tally.hear(&format!("skipped: schemathesis: {why:#}"));
@@ -177,7 +191,7 @@ fn looked_at() -> Tally {
     let mut tally = Tally::default();
     match page::test() {
         Ok(true) => tally.passed += 1,
-        Ok(false) => tally.failed += 1,
+        Ok(false) => tally.failed.push("page".into()),
         Err(why) => {
             println!("skipped: page: {why:#}");
             tally.hear(&format!("skipped: page: {why:#}"));
@@ -187,15 +201,19 @@ fn looked_at() -> Tally {
 }
 
 /// Tortures a running controller: every fail point, and a few minutes at random.
-fn tortured() -> Result<Tally> {
+fn tortured() -> Tally {
     let mut tally = Tally::default();
     if let Some(missing) = ["nbdsh", "qemu-io"].into_iter().find(|program| !is_there(program)) {
         println!("skipped: torture: {missing} is missing");
         tally.hear(&format!("skipped: torture: {missing} is missing"));
-        return Ok(tally);
+        return tally;
     }
-    let is_whole = torture::test()?;
-    Ok(tally.and(Tally { passed: u64::from(is_whole), failed: u64::from(!is_whole), skipped: Vec::new() }))
+    match torture::test() {
+        Ok(found) if found.is_empty() => tally.passed += 1,
+        Ok(found) => tally.failed.push(format!("torture: {} violations: {}", found.len(), found[0])),
+        Err(why) => tally.failed.push(format!("torture: {why:#}")),
+    }
+    tally
 }
 
 /// Lints the one feature that is off by default, and runs its tests.
@@ -273,39 +291,59 @@ fn tests(args: &[&str]) -> Result<Tally> {
     }
     let status = child.wait().context("cannot await the tests")?;
     println!("== tests: {} s", begun.elapsed().as_secs());
-    if !status.success() && tally.failed == 0 {
+    if !status.success() && tally.failed.is_empty() {
+        // One that does not build, or died without a word.
         bail!("the tests could not be run");
     }
     Ok(tally)
 }
+
+/// How many lines of a panic are repeated at the end.
+const PANIC_LINES: usize = 6;
 
 impl Tally {
     fn hear(&mut self, line: &str) {
         if let Some(skipped) = line.trim_start().strip_prefix("skipped:") {
             self.skipped.push(skipped.trim().to_owned());
         }
-        if !line.starts_with("test result:") {
-            return;
+        if let Some(failed) = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED")) {
+            self.failed.push(failed.to_owned());
         }
-        let count = |what: &str| -> u64 {
-            let before = line.split(what).next().unwrap_or_default();
-            before.split_whitespace().next_back().and_then(|number| number.parse().ok()).unwrap_or_default()
-        };
-        self.passed += count(" passed");
-        self.failed += count(" failed");
+        if line.starts_with("thread '") && line.contains(" panicked at ") {
+            self.panics.push(vec![line.to_owned()]);
+        } else if let Some(panic) = self.panics.last_mut().filter(|panic| panic.len() < PANIC_LINES) {
+            let is_over = line.is_empty() || line.starts_with("stack backtrace:") || line.starts_with("note: ");
+            panic.extend(if is_over { vec![String::new(); PANIC_LINES] } else { vec![line.to_owned()] });
+        }
+        if let Some(told) = line.strip_prefix("test result:") {
+            let before = told.split(" passed").next().unwrap_or_default();
+            self.passed += before.split_whitespace().next_back().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default();
+        }
     }
 
     fn and(mut self, other: Self) -> Self {
         self.passed += other.passed;
-        self.failed += other.failed;
+        self.failed.extend(other.failed);
         self.skipped.extend(other.skipped);
+        self.panics.extend(other.panics);
         self
     }
 
+    /// What panicked in a test, whose thread has its name.
+    fn why(&self, test: &str) -> impl Iterator<Item = &String> {
+        let thread = format!("thread '{test}'");
+        let panics = self.panics.iter().filter(move |panic| panic[0].starts_with(&thread));
+        panics.flatten().filter(|line| !line.is_empty())
+    }
+
     fn verdict(self) -> Result<()> {
-        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped.len());
-        if self.failed > 0 {
-            bail!("{} tests failed", self.failed);
+        for failed in &self.failed {
+            println!("failed: {failed}");
+            self.why(failed).for_each(|line| println!("    {line}"));
+        }
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped.len());
+        if !self.failed.is_empty() {
+            bail!("{} tests failed: {}", self.failed.len(), self.failed.join(", "));
         }
         if std::env::var_os("CI").is_some() && !self.skipped.is_empty() {
             bail!("skipped in CI: {}", self.skipped.join("; "));
@@ -319,11 +357,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_add_up() {
+    fn results_add_up_and_what_failed_is_named_with_why() {
         let mut tally = Tally::default();
-        tally.hear("test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.08s");
-        tally.hear("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.08s");
-        tally.hear("skipped: no mount here");
-        assert_eq!((tally.passed, tally.failed, tally.skipped.len()), (13, 2, 1));
+        for line in [
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.08s",
+            "test drift::one ... FAILED",
+            "test drift::other ... ok",
+            "---- drift::one stdout ----",
+            "thread 'drift::one' (7) panicked at crates/a.rs:1:2:",
+            "assertion failed",
+            "stack backtrace:",
+            "   0: far",
+            "thread 'drift::other' (8) panicked at crates/b.rs:1:2:",
+            "scripted",
+            "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.08s",
+            "skipped: no mount here",
+        ] {
+            tally.hear(line);
+        }
+        assert_eq!((tally.passed, &*tally.failed, tally.skipped.len()), (13, &["drift::one".to_owned()][..], 1));
+        let why: Vec<_> = tally.why("drift::one").collect();
+        assert_eq!(why, ["thread 'drift::one' (7) panicked at crates/a.rs:1:2:", "assertion failed"]);
+        assert!(tally.verdict().unwrap_err().to_string().contains("drift::one"));
     }
 }

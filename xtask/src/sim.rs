@@ -43,8 +43,7 @@ pub(crate) fn test() -> Tally {
     match play(MINUTES) {
         Ok(()) => tally.passed += 1,
         Err(why) => {
-            println!("{why:#}");
-            tally.failed += 1;
+            tally.failed.push(format!("simulation: {why:#}"));
         }
     }
     tally
