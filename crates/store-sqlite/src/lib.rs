@@ -3,7 +3,8 @@
 //! - `schema`: tables, migrations, what refuses to open; `record` and `form`: the stored form of the records;
 //! - `folder`: the lock and the ballast; `apply`: one commit inside a transaction; `writer`: the thread that groups them;
 //! - `keeper`: the thread that moves the log into the database; `witness`: whether a sync can be believed;
-//! - `read` and `list`: reading; `readers`: the threads that do it for single things; `recent`: the volumes committed last.
+//! - `read` and `list`: reading; `at_once`: single things that are in the system's memory; `readers`: the threads that read what is not;
+//!   `recent`: the volumes committed last.
 //!
 //! Invariants:
 //! - a commit is durable (WAL, synchronous=FULL) before its caller hears of it; many share one sync;
@@ -11,9 +12,8 @@
 //! - an I/O error in a commit stops the writer for good: a failed fsync is never retried;
 //! - readers never wait for the writer.
 
-#![forbid(unsafe_code)]
-
 mod apply;
+mod at_once;
 mod folder;
 mod form;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -35,6 +35,7 @@ mod writer;
 pub use points::FAIL_POINTS;
 
 use async_trait::async_trait;
+use at_once::AtOnce;
 use engine::records::{Key, Record};
 use engine::store::{
     Child, Commit, CommitError, Committed, Head, Idempotent, Item, JournalEntry, JournalQuery, ListQuery, Store, StoreError,
@@ -144,6 +145,7 @@ pub enum OpenError {
 pub struct SqliteStore {
     file: PathBuf,
     writer: writer::Writer,
+    at_once: AtOnce,
     readers: Readers,
     /// Connections for lists: as many as are wanted at once are opened, and a few are kept.
     listers: Arc<Mutex<Vec<Connection>>>,
@@ -169,6 +171,7 @@ impl SqliteStore {
     /// [`OpenError`]; the folder is as it was, but for an empty lock file.
     pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
         schema::check_library()?;
+        at_once::install();
         let lock = folder::lock(folder)?;
         let file = folder.join(DATABASE);
         let ballast = folder::Ballast::of(folder, options.ballast);
@@ -187,7 +190,8 @@ impl SqliteStore {
         }
         let sqlite = |error| OpenError::from_sqlite(&file, error);
         let readers = Readers::start(&file).map_err(sqlite)?;
-        Ok(Self { file, writer, readers, listers: Arc::default(), _lock: lock })
+        let at_once = AtOnce::open(&file).map_err(sqlite)?;
+        Ok(Self { file, writer, at_once, readers, listers: Arc::default(), _lock: lock })
     }
 
     /// How many transactions were committed: fewer than commits, as they are grouped.
@@ -202,6 +206,19 @@ impl SqliteStore {
         self.writer.is_full()
     }
 
+    /// A single thing: at once if that can be.
+    async fn read_one<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // What reads one thing after the other lets others run in between.
+        tokio::task::coop::consume_budget().await;
+        let Some(found) = self.at_once.read(&read) else { return self.read_with(read).await };
+        self.believed()?;
+        Ok(found)
+    }
+
+    /// What may be long, or not at hand.
     async fn read_with<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -227,18 +244,18 @@ impl Store for SqliteStore {
 
     async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
         let Some(kept) = self.writer.state().recent().read(key) else {
-            return self.read_with(move |connection| read::record(connection, key)).await;
+            return self.read_one(move |connection| read::record(connection, key)).await;
         };
         self.believed()?;
         Ok(Some(kept))
     }
 
     async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
-        self.read_with(move |connection| read::owner(connection, child)).await
+        self.read_one(move |connection| read::owner(connection, child)).await
     }
 
     async fn counted(&self, key: Key) -> Result<u64, StoreError> {
-        self.read_with(move |connection| read::counted(connection, key)).await
+        self.read_one(move |connection| read::counted(connection, key)).await
     }
 
     async fn list(&self, query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
@@ -278,12 +295,12 @@ impl Store for SqliteStore {
 
     async fn idempotent(&self, tenant: &str, key: &str) -> Result<Option<Idempotent>, StoreError> {
         let (tenant, key) = (tenant.to_owned(), key.to_owned());
-        self.read_with(move |connection| read::idempotent(connection, &tenant, &key)).await
+        self.read_one(move |connection| read::idempotent(connection, &tenant, &key)).await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
         let state = self.writer.state().clone();
-        let head = self.read_with(read::head).await?;
+        let head = self.read_one(read::head).await?;
         Ok(Head { revision: head.revision.min(state.confirmed()), ..head })
     }
 

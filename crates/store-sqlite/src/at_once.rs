@@ -1,0 +1,171 @@
+//! Reading what is in the system's memory already, by whoever asks and without handing it to a thread.
+//!
+//! Most reads find all they need in the system's page cache, and then take less time than waking a [reader](crate::readers) does.
+//! Whoever serves requests must not wait for a disk, though. So SQLite's reads of a file go through [`pread`] here, which for such a
+//! read asks the kernel for no more than what is there (`RWF_NOWAIT`); where that is not all, the read ends, and a reader does it anew.
+//! Connections of their own do it, as a lock on one that a reader uses would be waited for as long as its disk takes.
+//!
+//! Source: preadv2(2); `sqlite3_vfs.xSetSystemCall` in sqlite3.h, which SQLite has for such replacements.
+
+#![expect(unsafe_code, reason = "neither SQLite's table of system calls nor a read that does not wait has a safe interface")]
+
+use crate::schema::{Role, connect};
+use engine::store::StoreError;
+use rusqlite::{Connection, ffi};
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once};
+use std::time::Duration;
+
+/// More are of no use than there are threads that serve requests; each has a page cache.
+const CONNECTIONS_MAX: usize = 8;
+
+thread_local! {
+    /// Whether this thread must not wait for a disk now.
+    static MUST_NOT_WAIT: Cell<bool> = const { Cell::new(false) };
+    /// Whether something was not there since that was set.
+    static MISSED: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread's reads come here at all.
+    static IS_ASKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a file system told that it cannot read without waiting: then nobody tries any more.
+static IS_IN_VAIN: AtomicBool = AtomicBool::new(false);
+
+/// The connections; none where the SQLite at hand cannot do it.
+pub(crate) struct AtOnce(Vec<Mutex<Connection>>);
+
+impl AtOnce {
+    /// Opens the connections, and has them read what every read needs.
+    pub(crate) fn open(file: &Path) -> rusqlite::Result<Self> {
+        IS_ASKED.set(false);
+        let many = std::thread::available_parallelism().map_or(1, usize::from).min(CONNECTIONS_MAX);
+        let open = |_| {
+            let connection = connect(file, Role::Reader)?;
+            // Who holds a lock is not waited for either.
+            connection.busy_timeout(Duration::ZERO)?;
+            // Opens the log and its index.
+            crate::read::meta(&connection, "revision")?;
+            Ok(Mutex::new(connection))
+        };
+        let connections: Vec<_> = (0..many).map(open).collect::<rusqlite::Result<_>>()?;
+        // A SQLite that reads by another call would wait.
+        Ok(Self(if IS_ASKED.get() { connections } else { Vec::new() }))
+    }
+
+    /// What `read` finds, if it finds it without waiting for anything. Its errors are for who reads it anew to tell.
+    pub(crate) fn read<T>(&self, read: &impl Fn(&Connection) -> Result<T, StoreError>) -> Option<T> {
+        if IS_IN_VAIN.load(Ordering::Relaxed) {
+            return None;
+        }
+        let connection = self.0.iter().find_map(|connection| connection.try_lock().ok())?;
+        MISSED.set(false);
+        MUST_NOT_WAIT.set(true);
+        let found = catch_unwind(AssertUnwindSafe(|| read(&connection)));
+        MUST_NOT_WAIT.set(false);
+        // A miss that SQLite did not take for an error is one all the same.
+        found.ok()?.ok().filter(|_| !MISSED.get())
+    }
+}
+
+/// Has SQLite read files by [`pread`]; to be called before there are connections.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the default VFS lives as long as the process; `xSetSystemCall` takes the name of a call and a pointer to a function of
+        // that call's type, which `pread` is. It does the same as what it replaces, so that who reads meanwhile may call either.
+        unsafe {
+            let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
+            if let Some(set) = vfs.as_ref().and_then(|vfs| vfs.xSetSystemCall) {
+                let call = std::mem::transmute::<Pread, unsafe extern "C" fn()>(pread);
+                set(vfs, c"pread".as_ptr(), Some(call));
+            }
+        }
+    });
+}
+
+type Pread = unsafe extern "C" fn(c_int, *mut c_void, usize, libc::off_t) -> isize;
+
+/// pread(2), but for a thread that must not wait.
+unsafe extern "C" fn pread(file: c_int, into: *mut c_void, len: usize, offset: libc::off_t) -> isize {
+    IS_ASKED.set(true);
+    if !MUST_NOT_WAIT.get() {
+        // SAFETY: what SQLite passes is passed on.
+        return unsafe { libc::pread(file, into, len, offset) };
+    }
+    let part = libc::iovec { iov_base: into, iov_len: len };
+    // SAFETY: one part, which is what SQLite passed.
+    let got = unsafe { libc::preadv2(file, &raw const part, 1, offset, libc::RWF_NOWAIT) };
+    if got < 0 {
+        MISSED.set(true);
+        let error = std::io::Error::last_os_error().raw_os_error();
+        if matches!(error, Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) {
+            IS_IN_VAIN.store(true, Ordering::Relaxed);
+        }
+    }
+    got
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store's file and its connections.
+    fn at_once(ground: &ground::Ground) -> (std::path::PathBuf, AtOnce) {
+        install();
+        let file = ground.root().join("at-once.db");
+        crate::schema::create(&file, "epoch").unwrap();
+        let at_once = AtOnce::open(&file).unwrap();
+        (file, at_once)
+    }
+
+    /// Something that the connection has not in its own cache, long enough to be read in several calls.
+    fn long(connection: &Connection) -> Result<i64, StoreError> {
+        connection.release_memory().map_err(|error| crate::read::trouble(&error))?;
+        connection
+            .query_row("SELECT sum(length(value)) FROM meta", [], |row| row.get(0))
+            .map_err(|error| crate::read::trouble(&error))
+    }
+
+    #[test]
+    fn what_is_in_memory_is_read_at_once_and_what_is_not_is_left_to_who_may_wait() {
+        let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
+        let (file, at_once) = at_once(&ground);
+        let writer = connect(&file, Role::Writer).unwrap();
+        writer.execute("INSERT INTO meta(key, value) VALUES('long', randomblob(1000000))", []).unwrap();
+        writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        let there = long(&writer).unwrap();
+        assert!(there > 1_000_000);
+        assert_eq!(at_once.read(&long), Some(there));
+        let cold = || {
+            let opened = std::fs::File::open(&file).unwrap();
+            opened.sync_all().unwrap();
+            rustix::fs::fadvise(&opened, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            // Closing it lets go of the locks that this process has on the file, which nobody else looks at here.
+        };
+        cold();
+        assert_eq!(at_once.read(&long), None, "the disk would be waited for");
+        assert!(!IS_IN_VAIN.load(Ordering::Relaxed));
+        assert_eq!(long(&connect(&file, Role::Reader).unwrap()), Ok(there), "who may wait reads it");
+        assert_eq!(at_once.read(&long), Some(there), "now it is there");
+    }
+
+    #[test]
+    fn a_read_that_fails_or_panics_is_left_to_others_and_the_connection_goes_on() {
+        let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
+        let (_, at_once) = at_once(&ground);
+        for _ in 0..2 * CONNECTIONS_MAX {
+            assert_eq!(at_once.read(&|_| -> Result<(), StoreError> { panic!("in the middle") }), None);
+            assert_eq!(at_once.read(&|_| -> Result<(), StoreError> { Err(StoreError::Unavailable("not now".into())) }), None);
+        }
+        assert_eq!(at_once.read(&|connection| crate::read::head(connection).map(|head| head.revision)), Some(0));
+        // While all connections are used, nobody waits for one.
+        let held: Vec<_> = at_once.0.iter().map(|connection| connection.lock().unwrap()).collect();
+        assert_eq!(at_once.read(&|_| Ok(())), None);
+        drop(held);
+        assert_eq!(at_once.read(&|_| Ok(())), Some(()));
+    }
+}
