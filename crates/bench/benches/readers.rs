@@ -1,6 +1,6 @@
 //! What an event costs that one reader is interested in, when as many read: a new name of a volume, from its request to that reader.
 //!
-//! Readers cost nothing while they are not interested, whether they name ids or a host.
+//! Readers cost nothing while they are not interested, whether they name ids, a host or kinds.
 
 use bench::readers::{By, Readers};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -15,7 +15,7 @@ fn readers(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut group = criterion.benchmark_group("an event of one of as many volumes");
     group.sample_size(20);
-    for by in [By::Id, By::Host] {
+    for by in [By::Id, By::Host, By::Kind] {
         for many in crowds {
             let folder = tempfile::tempdir().expect("a folder");
             let mut readers = runtime.block_on(Readers::open(folder.path(), *many, by)).expect("they read");

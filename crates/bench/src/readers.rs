@@ -1,7 +1,6 @@
 //! Readers of the stream of events in one process: what does an event cost when as many read, and one is interested?
 //!
-//! No pool is configured, so that no backend is looked at meanwhile. The runtime has one thread, in which everything but the store happens:
-//! its processor time is what is compared, as that hardly depends on what else the machine does.
+//! No pool is configured, so that no backend is looked at meanwhile. The runtime has one thread, in which everything but the store happens.
 
 use crate::records::{self, Home, created, put_volume};
 use anyhow::{Context, Result, bail, ensure};
@@ -127,14 +126,4 @@ async fn until(stream: &mut Body, text: &str) -> Result<()> {
             return Ok(());
         }
     }
-}
-
-/// Processor time that this thread has used so far.
-///
-/// # Errors
-/// The kernel does not tell it.
-pub fn busy() -> Result<Duration> {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").context("no processor time")?;
-    let nanoseconds = told.split_whitespace().next().and_then(|first| first.parse().ok());
-    nanoseconds.map(Duration::from_nanos).context("no processor time")
 }
