@@ -4,7 +4,7 @@
 //! - What node needs comes from npm into the build folder, by the lock file: nothing is left in the source tree.
 //! - With `--images` the pictures of `docs/images` are taken anew: look at them before they are committed.
 
-use crate::bench::controller::{binary, target};
+use crate::bench::controller::{binary, build, target};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,6 +38,7 @@ impl Options {
         if let Some(only) = &self.only {
             more.extend(["--only".to_owned(), only.clone()]);
         }
+        build()?;
         if looked_at(&installed()?, &more)? { Ok(()) } else { bail!("the page is not as it should be") }
     }
 }
@@ -90,10 +91,6 @@ fn installed() -> Result<PathBuf> {
 
 /// Runs them. Whether nothing failed.
 fn looked_at(folder: &Path, more: &[String]) -> Result<bool> {
-    let built = Command::new("cargo").args(["build", "--release", "-p", "berth"]).stdin(Stdio::null()).status();
-    if !built.context("cannot run cargo")?.success() {
-        bail!("cannot build the controller");
-    }
     println!("== page");
     let controller = binary().canonicalize().context("the controller is not there")?;
     let mut command = Command::new("node");

@@ -8,7 +8,7 @@
 //! whatever fits one is done, as there must also be room, a host, a free volume; that what was deleted is gone at once, as deleting
 //! takes its time and leaves a tombstone.
 
-use crate::bench::controller::{Server, target};
+use crate::bench::controller::{Server, build, target};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -41,6 +41,7 @@ impl Options {
     pub(crate) fn run(&self) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let tool = installed()?;
+        build()?;
         if attacked(&tool, self.minutes * 60, self.seed.unwrap_or(now))? { Ok(()) } else { bail!("schemathesis found something") }
     }
 }
@@ -77,7 +78,6 @@ fn done(command: &mut Command, what: &str) -> Result<()> {
 
 /// Runs it against a controller of its own. Whether nothing was found.
 fn attacked(program: &Path, seconds: u64, seed: u64) -> Result<bool> {
-    done(Command::new("cargo").args(["build", "--release", "-p", "berth"]), "build the controller")?;
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let server = Server::start(&folder.path().join("data"))?;
     println!("== schemathesis: {seconds} s from seed {seed} (again: cargo xtask schemathesis --seed {seed})");

@@ -2,12 +2,13 @@
 //!
 //! Not here: what is played and how failures are made small (`crates/sim`).
 
+use super::bench::controller::target;
 use super::{Tally, step};
 use anyhow::Result;
 use std::process::Command;
 
-/// How long every run of everything plays: about 40 million simulated operations on two cores.
-const MINUTES: u64 = 3;
+/// How long every run of everything plays: about 25 million simulated operations on two cores.
+const MINUTES: u64 = 2;
 
 /// What is handed on to `simulate`.
 #[derive(clap::Args)]
@@ -34,13 +35,18 @@ fn simulate() -> Command {
 /// # Errors
 /// A promise was broken; the line that replays it is printed.
 pub(crate) fn play(minutes: u64) -> Result<()> {
-    step("simulation", simulate().args(["--minutes", &minutes.to_string()]))
+    played(simulate(), minutes)
+}
+
+fn played(mut simulate: Command, minutes: u64) -> Result<()> {
+    step("simulation", simulate.args(["--minutes", &minutes.to_string()]))
 }
 
 /// The bounded run of `cargo xtask test`.
 pub(crate) fn test() -> Tally {
     let mut tally = Tally::default();
-    match play(MINUTES) {
+    // As cargo has built it with the tests.
+    match played(Command::new(target().join("release/simulate")), MINUTES) {
         Ok(()) => tally.passed += 1,
         Err(why) => {
             tally.failed.push(format!("simulation: {why:#}"));
