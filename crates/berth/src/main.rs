@@ -18,7 +18,10 @@ mod serve;
 use berth::config;
 use clap::Parser;
 use std::io::{IsTerminal, Write};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() {
     let cli = cli::Cli::parse();
@@ -47,11 +50,13 @@ fn main() {
     std::process::exit(code);
 }
 
-/// Logs as text on a terminal, as JSON elsewhere. `RUST_LOG` says how much; without it, `level`.
+/// Logs as text on a terminal, as JSON elsewhere. `RUST_LOG` says how much (`debug`, `warn,engine=debug`); without it, `level`.
 fn log_to_stderr(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { log.init() } else { log.json().init() }
+    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty()).and_then(|asked| asked.parse().ok());
+    let filter: Targets = asked.unwrap_or_else(|| level.parse().expect("a level"));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = if std::io::stderr().is_terminal() { log.boxed() } else { log.json().boxed() };
+    tracing_subscriber::registry().with(filter).with(log).init();
 }
 
 /// Arms the fail points that the environment names, if it does.
