@@ -95,8 +95,8 @@ pub enum Rung {
 pub enum Told {
     /// As it was after the entry's commit.
     Then(Arc<VolumeRecord>),
-    /// What the entry is about has changed since: a later entry tells of it.
-    Later,
+    /// What the entry is about has changed since, to this: a later entry tells of it.
+    Later(Arc<VolumeRecord>),
     /// The resource is gone.
     Gone,
 }
@@ -166,7 +166,7 @@ impl Follower {
         };
         Ok(match revision(&record, entry.subject) {
             None => Told::Gone,
-            Some(now) if now > entry.mark.revision => Told::Later,
+            Some(now) if now > entry.mark.revision => Told::Later(record),
             Some(_) => Told::Then(record),
         })
     }

@@ -178,24 +178,34 @@ impl Inner {
     }
 }
 
+impl Waiting {
+    /// Adds a change, which stands for those of the same resource that wait unless all are wanted.
+    fn add(&mut self, event: &Arc<Event>, mark: Mark, all: bool) {
+        let about = event.facts.about;
+        let mut from = None;
+        if !all {
+            let before = self.newest.insert(about, mark).and_then(|before| self.changes.remove(&before));
+            let passed = self.passed.remove(&about);
+            from = passed.or_else(|| before.and_then(|before| before.from.or_else(|| before.event.mark.map(|mark| mark.revision))));
+        }
+        self.changes.insert(mark, Change { event: event.clone(), from });
+    }
+}
+
 impl Tray {
     fn offer(&self, event: &Arc<Event>) {
         let mut waiting = lock(&self.waiting);
         let Some(mark) = event.mark.filter(|_| !waiting.has_overflown) else { return };
-        let about = event.facts.about;
-        if event.is_passed && self.wanted.passes_over() {
-            waiting.passed.entry(about).or_insert(mark.revision);
-            return;
+        let is_passed = event.is_passed && self.wanted.passes_over();
+        if is_passed {
+            waiting.passed.entry(event.facts.about).or_insert(mark.revision);
+        } else {
+            waiting.add(event, mark, self.wanted.all);
         }
-        let mut from = None;
-        if !self.wanted.all {
-            let before = waiting.newest.insert(about, mark).and_then(|before| waiting.changes.remove(&before));
-            let passed = waiting.passed.remove(&about);
-            from = passed.or_else(|| before.and_then(|before| before.from.or_else(|| before.event.mark.map(|mark| mark.revision))));
-        }
-        waiting.changes.insert(mark, Change { event: event.clone(), from });
         if waiting.changes.len().max(waiting.passed.len()) > WAITING_MAX {
             *waiting = Waiting { has_overflown: true, ..Waiting::default() };
+        } else if is_passed {
+            return;
         }
         drop(waiting);
         self.bell.notify_one();
@@ -216,5 +226,41 @@ impl Tray {
     fn overflow(&self) {
         *lock(&self.waiting) = Waiting { has_overflown: true, ..Waiting::default() };
         self.bell.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::Since;
+    use super::super::event::Facts;
+    use super::*;
+    use lifecycle::VolumeId;
+    use uuid::Uuid;
+
+    fn tray() -> Tray {
+        let (tenant, host, since) = (None, None, Since::Now);
+        let (kinds, ids, statuses, of_attachments) = Default::default();
+        let wanted = Wanted { tenant, kinds, ids, statuses, of_attachments, host, since, fails_on_gap: false, all: false };
+        Tray { wanted, waiting: Mutex::default(), bell: Notify::new() }
+    }
+
+    fn passed(number: u64) -> Arc<Event> {
+        let about = About::Volume(VolumeId(Uuid::from_u128(number.into())));
+        let facts = Facts { about, tenant: None, volume: None, host: None, statuses: Default::default() };
+        let mut event = Event::new("change", facts, Some(Mark::behind(number)), &serde_json::json!({}));
+        event.is_passed = true;
+        Arc::new(event)
+    }
+
+    #[test]
+    fn what_is_passed_over_is_bounded_too() {
+        let tray = tray();
+        assert!(tray.wanted.passes_over());
+        let most = WAITING_MAX as u64;
+        (1..=most).chain(1..=most).for_each(|number| tray.offer(&passed(number)));
+        assert!(!lock(&tray.waiting).has_overflown, "the same resources again take no more room");
+        tray.offer(&passed(most + 1));
+        let waiting = lock(&tray.waiting);
+        assert!(waiting.has_overflown && waiting.passed.is_empty());
     }
 }

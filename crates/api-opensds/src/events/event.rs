@@ -157,7 +157,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    fn new(name: &'static str, facts: Facts, mark: Option<Mark>, data: &Value) -> Self {
+    pub(super) fn new(name: &'static str, facts: Facts, mark: Option<Mark>, data: &Value) -> Self {
         Self { name, facts, mark, is_passed: false, data: data.to_string(), written: Default::default() }
     }
 
@@ -202,7 +202,9 @@ impl Api {
         let about = About::from(entry.subject);
         let (object, host) = match &told {
             Told::Then(record) => (self.object(record, entry.subject), host_of(record, entry.subject)),
-            Told::Later | Told::Gone => (Value::Null, None),
+            // Of a later record only what never changes: an attachment's host.
+            Told::Later(record) => (Value::Null, host_of(record, entry.subject)),
+            Told::Gone => (Value::Null, None),
         };
         let ends = matches!(entry.to.as_str(), "deleted" | "detached") || entry.to.starts_with("forgotten");
         let mut data = json!({
@@ -218,7 +220,7 @@ impl Api {
         let facts = Facts { host, ..Facts::of(entry) };
         let is_passed = match told {
             Told::Then(_) => false,
-            Told::Later => true,
+            Told::Later(_) => true,
             // What is gone with its volume, or has left its tombstone behind: only its end is news.
             Told::Gone => !ends,
         };
