@@ -1,12 +1,11 @@
 //! `/block/attachments`.
 
 use crate::body::Object;
-use crate::caller::Asking;
+use crate::caller::{Asking, Named};
 use crate::error::ApiError;
 use crate::lists::{id, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
-use crate::{Api, collection, command, dry};
-use axum::Router;
+use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,8 +14,8 @@ use engine::requests::{Caller, Refusal, VolumeNow};
 use engine::store::Kind;
 use lifecycle::{AttachmentId, Command, Subject};
 
-pub(crate) fn routes() -> Router<Api> {
-    collection("/block/attachments", "/block/attachments/", get(list).post(create))
+pub(crate) fn routes() -> Routes {
+    collection("/block/attachments", get(list).post(create))
         .route("/block/attachments/{id}", get(show).put(update).delete(remove))
         .route("/block/attachments/{id}/retry", command(retry))
         .route("/block/attachments/{id}/recover", command(recover))
@@ -65,14 +64,8 @@ async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId
     Ok(tagged(status, shown.tag(), headers, &shown))
 }
 
-async fn show(
-    State(api): State<Api>,
-    asking: Asking,
-    Path((_, text)): Path<(String, String)>,
-    query: Query,
-    headers: HeaderMap,
-) -> Answer {
-    let attachment: AttachmentId = id("attachment", &text)?;
+async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, headers: HeaderMap) -> Answer {
+    let attachment: AttachmentId = id("attachment", &named.id)?;
     let caller = &asking.caller;
     let subject = Subject::Attachment(attachment);
     let mut reached = None;
@@ -91,8 +84,8 @@ async fn show(
     }
 }
 
-async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
-    let attachment: AttachmentId = id("attachment", &text)?;
+async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
+    let attachment: AttachmentId = id("attachment", &named.id)?;
     let now = api.engine.relabel(&asking.caller, Subject::Attachment(attachment), body.relabel()?).await?;
     if asking.caller.dry_run {
         return Ok(would_be(&api, Some(&now), attachment));
@@ -100,8 +93,8 @@ async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     answer(&api, StatusCode::OK, &now, attachment, &HeaderMap::new()).await
 }
 
-async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
-    let attachment: AttachmentId = id("attachment", &text)?;
+async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    let attachment: AttachmentId = id("attachment", &named.id)?;
     let held = api.engine.attachment(&asking.caller, attachment).await?;
     let wanted = Command::Detach { id: attachment, force: query.flag("force")? };
     let now = api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
@@ -111,12 +104,12 @@ async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
-async fn retry(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    commanded(&api, &asking.caller, &text, Command::Retry).await
+async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
+    commanded(&api, &asking.caller, &named.id, Command::Retry).await
 }
 
-async fn recover(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    commanded(&api, &asking.caller, &text, Command::Recover).await
+async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
+    commanded(&api, &asking.caller, &named.id, Command::Recover).await
 }
 
 async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(Subject) -> Command) -> Answer {
@@ -135,6 +128,6 @@ fn would_be(api: &Api, now: Option<&VolumeNow>, id: AttachmentId) -> Response {
     dry::would_be(seen.and_then(|now| api.attachment(&now.record, id, None)).as_ref())
 }
 
-async fn journal(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
-    api.journal(&asking.caller, Subject::Attachment(id("attachment", &text)?), &query).await
+async fn journal(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    api.journal(&asking.caller, Subject::Attachment(id("attachment", &named.id)?), &query).await
 }

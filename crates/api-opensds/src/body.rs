@@ -6,7 +6,7 @@
 use crate::error::ApiError;
 use crate::lists::as_written;
 use axum::body::Bytes as Raw;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use engine::records::{Initiator, Metadata};
 use engine::requests::{HostFields, NewAttachment, NewSnapshot, NewVolume, ProfileFields, Relabel};
@@ -33,8 +33,9 @@ pub(crate) struct Object {
 impl<S: Send + Sync> FromRequest<S> for Object {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, ApiError> {
         is_json(request.headers())?;
+        DefaultBodyLimit::max(crate::BODY_MAX).apply(&mut request);
         let raw = Raw::from_request(request, state).await.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let message = format!("the body is larger than {} bytes", crate::BODY_MAX);

@@ -3,14 +3,15 @@
 use crate::DEFAULT_TENANT;
 use crate::error::ApiError;
 use crate::query::Query;
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use engine::requests::Caller;
-use std::collections::HashMap;
+use serde::Deserialize;
+use std::convert::Infallible;
 use uuid::Uuid;
 
 /// The longest request id or idempotency key that is taken.
@@ -25,16 +26,16 @@ const URI_MAX: usize = 16 << 10;
 #[derive(Clone)]
 struct RequestId(String);
 
-/// The path as it was asked for: nested routers see only what is below them.
-#[derive(Clone)]
-struct FullPath(String);
+/// What a path says behind the tenant.
+#[derive(Deserialize)]
+pub(crate) struct Named {
+    pub(crate) id: String,
+}
 
 /// Names the request, writes the bodies of errors, and refuses absurd addresses and other sites' pages.
-pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify(mut request: Request, routes: Router) -> Result<Response, Infallible> {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let path = FullPath(request.uri().path().to_owned());
-    request.extensions_mut().insert(path);
     let too_long = request.uri().path_and_query().is_some_and(|asked| asked.as_str().len() > URI_MAX);
     let mut response = if too_long {
         let message = format!("the path and the query string are longer than {URI_MAX} bytes together");
@@ -43,18 +44,20 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
         let message = "a page of another site may not change anything here; use the page at / or a client that is no browser";
         axum::response::IntoResponse::into_response(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message))
     } else {
-        crate::finish(request, next).await
+        crate::finish(request, routes).await?
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response)) {
         let json = HeaderValue::from_static("application/json; charset=utf-8");
-        response.headers_mut().remove(header::CONTENT_LENGTH);
+        let body = error.body(&id);
+        response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
         response.headers_mut().insert(header::CONTENT_TYPE, json);
-        *response.body_mut() = Body::from(error.body(&id));
+        // Of an answer to HEAD the server sends the head alone.
+        *response.body_mut() = Body::from(body);
     }
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Ok(value) = HeaderValue::try_from(id) {
         response.headers_mut().insert("x-request-id", value);
     }
-    response
+    Ok(response)
 }
 
 /// Whether a browser sends it on behalf of another site's page. Unless it only reads that is refused: `POST` without a body (`retry`,
@@ -108,17 +111,21 @@ pub(crate) struct Asking {
     pub(crate) path: String,
 }
 
+/// What a path says of who asks.
+#[derive(Deserialize)]
+struct Owner {
+    tenant: String,
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Asking {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(segments) = Path::<HashMap<String, String>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::bad("the path has no tenant, or is not UTF-8"))?;
-        let tenant = segments.get("tenant").cloned().unwrap_or_default();
-        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        let path = parts.extensions.get::<FullPath>().map(|path| path.0.clone()).unwrap_or_default();
-        let mut asking = Self::of(tenant, path, request_id, &parts.headers)?;
+        let Path(Owner { tenant }) =
+            Path::from_request_parts(parts, state).await.map_err(|_| ApiError::bad("the path has no tenant, or is not UTF-8"))?;
+        // It is taken, as nobody else asks for it.
+        let request_id = parts.extensions.remove::<RequestId>().map(|id| id.0).unwrap_or_default();
+        let mut asking = Self::of(tenant, parts.uri.path().to_owned(), request_id, &parts.headers)?;
         if !parts.method.is_safe() {
             asking.caller.dry_run = Query::of(&parts.uri)?.flag("dryRun")?;
         }

@@ -4,8 +4,7 @@ use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::lists::{id, json};
 use crate::wire::{reason_code, time};
-use crate::{Api, command, dry};
-use axum::Router;
+use crate::{Api, Routes, command, dry};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -15,8 +14,8 @@ use lifecycle::{AttachmentStatus, PoolId, SnapshotId, Subject, VolumeId};
 use serde_json::{Value, json as value};
 use std::time::Duration;
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
+pub(crate) fn routes() -> Routes {
+    Routes::new()
         .route("/doctor", get(doctor))
         .route("/doctor/look", command(look))
         .route("/pools/{id}/objects/{name}", delete(remove))

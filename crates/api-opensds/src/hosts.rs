@@ -1,21 +1,19 @@
 //! `/host/hosts`.
 
 use crate::body::Object;
-use crate::caller::Asking;
+use crate::caller::{Asking, Named};
 use crate::error::ApiError;
 use crate::lists::{id, located, tagged};
 use crate::query::Query;
-use crate::{Api, collection, dry, wire};
-use axum::Router;
+use crate::{Api, Routes, collection, dry, wire};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::store::Kind;
 
-pub(crate) fn routes() -> Router<Api> {
-    collection("/host/hosts", "/host/hosts/", get(list).post(create))
-        .route("/host/hosts/{id}", get(show).put(update).delete(remove))
+pub(crate) fn routes() -> Routes {
+    collection("/host/hosts", get(list).post(create)).route("/host/hosts/{id}", get(show).put(update).delete(remove))
 }
 
 type Answer = Result<Response, ApiError>;
@@ -34,23 +32,23 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     Ok(located(made, &asking.path, host.id))
 }
 
-async fn show(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, headers: HeaderMap) -> Answer {
-    let host = api.engine.host(&asking.caller, id("host", &text)?).await?;
+async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, headers: HeaderMap) -> Answer {
+    let host = api.engine.host(&asking.caller, id("host", &named.id)?).await?;
     Ok(tagged(StatusCode::OK, host.about.revision, &headers, &wire::host(&host)))
 }
 
-async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
     asking.unconditional("host")?;
-    let host = api.engine.update_host(&asking.caller, id("host", &text)?, body.host_update()?).await?;
+    let host = api.engine.update_host(&asking.caller, id("host", &named.id)?, body.host_update()?).await?;
     if asking.caller.dry_run {
         return Ok(dry::would_be(Some(&wire::host(&host))));
     }
     Ok(tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host)))
 }
 
-async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
     asking.unconditional("host")?;
-    api.engine.delete_host(&asking.caller, id("host", &text)?).await?;
+    api.engine.delete_host(&asking.caller, id("host", &named.id)?).await?;
     if asking.caller.dry_run {
         return Ok(dry::would_be_gone());
     }

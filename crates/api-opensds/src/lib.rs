@@ -34,15 +34,16 @@ mod volumes;
 mod wire;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use engine::Engine;
 pub use machine::{statemachine, statemachine_svg};
 pub use openapi::openapi;
 pub use reference::command_lines;
+use std::convert::Infallible;
 use std::sync::Arc;
+use tower::{ServiceExt as _, service_fn};
 
 /// How the dialect is spoken.
 #[derive(Clone, Copy, Debug)]
@@ -87,17 +88,8 @@ pub(crate) const BODY_MAX: usize = 1 << 20;
 
 /// Every route of the API, answering from `engine`.
 pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
-    let tenant = Router::new()
-        .merge(volumes::routes())
-        .merge(snapshots::routes())
-        .merge(attachments::routes())
-        .merge(hosts::routes())
-        .merge(profiles::routes())
-        .merge(pools::routes())
-        .merge(doctor::routes())
-        .merge(events::routes());
     let hub = Arc::new(events::Hub::new(settings.streams));
-    Router::new()
+    let routes = Router::new()
         .route("/", get(system::versions))
         .route("/livez", get(system::live))
         .route("/readyz", get(system::ready))
@@ -107,36 +99,64 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .route("/docs/style.css", get(reference::style))
         .route("/v1beta/statemachine", get(machine::show))
         .route("/{version}", get(system::one_version))
-        .nest("/v1beta/{tenant}", tenant)
+        .merge(of_tenant().0)
         .fallback(system::unknown_route)
         .method_not_allowed_fallback(system::unknown_method)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        // One for all of it: each layer boxes its future and clones what is below it, for every request.
-        .layer(axum::middleware::from_fn(caller::identify))
-        .with_state(Api { engine, settings, hub })
+        .with_state(Api { engine, settings, hub });
+    // Around all routes together: a layer is one of each route, and is cloned and boxed for every request.
+    Router::new().fallback_service(service_fn(move |request| caller::identify(request, routes.clone())))
+}
+
+fn of_tenant() -> Routes {
+    volumes::routes()
+        .merge(snapshots::routes())
+        .merge(attachments::routes())
+        .merge(hosts::routes())
+        .merge(profiles::routes())
+        .merge(pools::routes())
+        .merge(doctor::routes())
+        .merge(events::routes())
 }
 
 /// Does to its end what a request asks to be changed, whether or not its client is still there: what was committed is then worked on,
 /// and not left until somebody comes by. What only reads ends with its client.
-pub(crate) async fn finish(request: Request, next: Next) -> Response {
+pub(crate) async fn finish(request: Request, routes: Router) -> Result<Response, Infallible> {
     if request.method().is_safe() {
-        return next.run(request).await;
+        return routes.oneshot(request).await;
     }
-    match tokio::spawn(next.run(request)).await {
-        Ok(response) => response,
+    match tokio::spawn(routes.oneshot(request)).await {
+        Ok(answer) => answer,
         Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
         // The runtime ends, and this with it.
         Err(_) => std::future::pending().await,
     }
 }
 
+/// Routes below `/v1beta/{tenant}`. They are not nested: a nested router writes the address of every request anew.
+pub(crate) struct Routes(Router<Api>);
+
+impl Routes {
+    pub(crate) fn new() -> Self {
+        Self(Router::new())
+    }
+
+    /// `path` as it goes on behind the tenant.
+    pub(crate) fn route(self, path: &str, methods: MethodRouter<Api>) -> Self {
+        Self(self.0.route(&format!("/v1beta/{{tenant}}{path}"), methods))
+    }
+
+    pub(crate) fn merge(self, others: Self) -> Self {
+        Self(self.0.merge(others.0))
+    }
+}
+
 /// The collection's routes, with and without a trailing slash, as OpenSDS answers both.
-pub(crate) fn collection(path: &'static str, slashed: &'static str, methods: axum::routing::MethodRouter<Api>) -> Router<Api> {
-    Router::new().route(path, methods.clone()).route(slashed, methods)
+pub(crate) fn collection(path: &str, methods: MethodRouter<Api>) -> Routes {
+    Routes::new().route(path, methods.clone()).route(&format!("{path}/"), methods)
 }
 
 /// `POST` of a command without a body.
-pub(crate) fn command<H, T>(handler: H) -> axum::routing::MethodRouter<Api>
+pub(crate) fn command<H, T>(handler: H) -> MethodRouter<Api>
 where
     H: axum::handler::Handler<T, Api>,
     T: 'static,

@@ -1,23 +1,22 @@
 //! `/pools`, `/docks`, `/availabilityZones`: what the configuration and the backends say; and the lists that are always empty.
 
-use crate::caller::Asking;
+use crate::caller::{Asking, Named};
 use crate::error::ApiError;
 use crate::lists::json;
 use crate::query::Query;
-use crate::{Api, collection, wire};
-use axum::Router;
+use crate::{Api, Routes, collection, wire};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use engine::requests::PoolNow;
 
-pub(crate) fn routes() -> Router<Api> {
-    collection("/pools", "/pools/", get(pools))
-        .merge(collection("/docks", "/docks/", get(docks)))
-        .merge(collection("/availabilityZones", "/availabilityZones/", get(zones)))
-        .merge(collection("/block/replications", "/block/replications/", get(nothing)))
-        .merge(collection("/block/volumeGroups", "/block/volumeGroups/", get(nothing)))
+pub(crate) fn routes() -> Routes {
+    collection("/pools", get(pools))
+        .merge(collection("/docks", get(docks)))
+        .merge(collection("/availabilityZones", get(zones)))
+        .merge(collection("/block/replications", get(nothing)))
+        .merge(collection("/block/volumeGroups", get(nothing)))
         .route("/pools/{id}", get(pool))
         .route("/docks/{id}", get(dock))
 }
@@ -48,18 +47,18 @@ async fn nothing(_asking: Asking) -> Answer {
     Ok(json(StatusCode::OK, &Vec::<String>::new()))
 }
 
-async fn pool(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    let found = find(&api, |pool| pool.id.to_string() == text).await?;
+async fn pool(State(api): State<Api>, _asking: Asking, Path(Named { id }): Path<Named>) -> Answer {
+    let found = find(&api, |pool| pool.id.to_string() == id).await?;
     found
         .map(|pool| json(StatusCode::OK, &wire::pool(&pool)))
-        .ok_or_else(|| ApiError::not_found(format!("pool {text} does not exist")))
+        .ok_or_else(|| ApiError::not_found(format!("pool {id} does not exist")))
 }
 
-async fn dock(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    let found = find(&api, |pool| wire::dock_id(pool.id.0).to_string() == text).await?;
+async fn dock(State(api): State<Api>, _asking: Asking, Path(Named { id }): Path<Named>) -> Answer {
+    let found = find(&api, |pool| wire::dock_id(pool.id.0).to_string() == id).await?;
     found
         .map(|pool| json(StatusCode::OK, &wire::dock(&pool)))
-        .ok_or_else(|| ApiError::not_found(format!("dock {text} does not exist")))
+        .ok_or_else(|| ApiError::not_found(format!("dock {id} does not exist")))
 }
 
 async fn find(api: &Api, wanted: impl Fn(&PoolNow) -> bool) -> Result<Option<PoolNow>, ApiError> {

@@ -1,12 +1,11 @@
 //! `/profiles` and their custom properties.
 
 use crate::body::Object;
-use crate::caller::Asking;
+use crate::caller::{Asking, Named};
 use crate::error::ApiError;
 use crate::lists::{id, json, located, tagged};
 use crate::query::Query;
-use crate::{Api, collection, dry, wire};
-use axum::Router;
+use crate::{Api, Routes, collection, dry, wire};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,8 +13,8 @@ use axum::routing::{delete, get};
 use engine::requests::ProfileFields;
 use engine::store::Kind;
 
-pub(crate) fn routes() -> Router<Api> {
-    collection("/profiles", "/profiles/", get(list).post(create))
+pub(crate) fn routes() -> Routes {
+    collection("/profiles", get(list).post(create))
         .route("/profiles/{id}", get(show).put(update).delete(remove))
         .route("/profiles/{id}/customProperties", get(custom).post(set_custom))
         .route("/profiles/{id}/customProperties/{key}", delete(remove_custom))
@@ -37,37 +36,37 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     Ok(located(made, &asking.path, profile.id))
 }
 
-async fn show(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>, headers: HeaderMap) -> Answer {
-    let profile = api.engine.profile(id("profile", &text)?).await?;
+async fn show(State(api): State<Api>, _asking: Asking, Path(named): Path<Named>, headers: HeaderMap) -> Answer {
+    let profile = api.engine.profile(id("profile", &named.id)?).await?;
     Ok(tagged(StatusCode::OK, profile.about.revision, &headers, &wire::profile(&profile)))
 }
 
-async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
     asking.unconditional("profile")?;
-    let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.profile_update()?).await?;
+    let profile = api.engine.update_profile(&asking.caller, id("profile", &named.id)?, body.profile_update()?).await?;
     if asking.caller.dry_run {
         return Ok(dry::would_be(Some(&wire::profile(&profile))));
     }
     Ok(tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile)))
 }
 
-async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
+async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
     asking.unconditional("profile")?;
-    api.engine.delete_profile(&asking.caller, id("profile", &text)?).await?;
+    api.engine.delete_profile(&asking.caller, id("profile", &named.id)?).await?;
     if asking.caller.dry_run {
         return Ok(dry::would_be_gone());
     }
     Ok(StatusCode::OK.into_response())
 }
 
-async fn custom(State(api): State<Api>, _asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    let profile = api.engine.profile(id("profile", &text)?).await?;
+async fn custom(State(api): State<Api>, _asking: Asking, Path(named): Path<Named>) -> Answer {
+    let profile = api.engine.profile(id("profile", &named.id)?).await?;
     Ok(json(StatusCode::OK, &wire::custom(&profile)))
 }
 
-async fn set_custom(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+async fn set_custom(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
     asking.unconditional("profile")?;
-    let profile = api.engine.update_profile(&asking.caller, id("profile", &text)?, body.custom_properties()?).await?;
+    let profile = api.engine.update_profile(&asking.caller, id("profile", &named.id)?, body.custom_properties()?).await?;
     if asking.caller.dry_run {
         return Ok(dry::would_be(Some(&wire::profile(&profile))));
     }

@@ -1,12 +1,11 @@
 //! `/block/snapshots`.
 
 use crate::body::Object;
-use crate::caller::Asking;
+use crate::caller::{Asking, Named};
 use crate::error::ApiError;
 use crate::lists::{id, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
-use crate::{Api, collection, command, dry};
-use axum::Router;
+use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,8 +14,8 @@ use engine::requests::{Caller, Refusal, VolumeNow};
 use engine::store::Kind;
 use lifecycle::{Command, SnapshotId, Subject};
 
-pub(crate) fn routes() -> Router<Api> {
-    collection("/block/snapshots", "/block/snapshots/", get(list).post(create))
+pub(crate) fn routes() -> Routes {
+    collection("/block/snapshots", get(list).post(create))
         .route("/block/snapshots/{id}", get(show).put(update).delete(remove))
         .route("/block/snapshots/{id}/retry", command(retry))
         .route("/block/snapshots/{id}/recover", command(recover))
@@ -57,14 +56,8 @@ async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: SnapshotId, 
     Ok(tagged(status, shown.tag(), headers, &shown))
 }
 
-async fn show(
-    State(api): State<Api>,
-    asking: Asking,
-    Path((_, text)): Path<(String, String)>,
-    query: Query,
-    headers: HeaderMap,
-) -> Answer {
-    let snapshot: SnapshotId = id("snapshot", &text)?;
+async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, headers: HeaderMap) -> Answer {
+    let snapshot: SnapshotId = id("snapshot", &named.id)?;
     let caller = &asking.caller;
     let subject = Subject::Snapshot(snapshot);
     let mut reached = None;
@@ -83,8 +76,8 @@ async fn show(
     }
 }
 
-async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
-    let snapshot: SnapshotId = id("snapshot", &text)?;
+async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
+    let snapshot: SnapshotId = id("snapshot", &named.id)?;
     let now = api.engine.relabel(&asking.caller, Subject::Snapshot(snapshot), body.relabel()?).await?;
     if asking.caller.dry_run {
         return Ok(would_be(&api, Some(&now), snapshot));
@@ -92,8 +85,8 @@ async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     answer(&api, StatusCode::OK, &now, snapshot, &HeaderMap::new()).await
 }
 
-async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    let snapshot: SnapshotId = id("snapshot", &text)?;
+async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
+    let snapshot: SnapshotId = id("snapshot", &named.id)?;
     let held = api.engine.snapshot(&asking.caller, snapshot).await?;
     let wanted = Command::DeleteSnapshot { id: snapshot };
     let now = api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
@@ -103,12 +96,12 @@ async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
-async fn retry(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    commanded(&api, &asking.caller, &text, Command::Retry).await
+async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
+    commanded(&api, &asking.caller, &named.id, Command::Retry).await
 }
 
-async fn recover(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    commanded(&api, &asking.caller, &text, Command::Recover).await
+async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
+    commanded(&api, &asking.caller, &named.id, Command::Recover).await
 }
 
 async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(Subject) -> Command) -> Answer {
@@ -127,6 +120,6 @@ fn would_be(api: &Api, now: Option<&VolumeNow>, id: SnapshotId) -> Response {
     dry::would_be(seen.and_then(|now| api.snapshot(&now.record, id)).as_ref())
 }
 
-async fn journal(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
-    api.journal(&asking.caller, Subject::Snapshot(id("snapshot", &text)?), &query).await
+async fn journal(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    api.journal(&asking.caller, Subject::Snapshot(id("snapshot", &named.id)?), &query).await
 }

@@ -1,12 +1,11 @@
 //! `/block/volumes`.
 
 use crate::body::Object;
-use crate::caller::Asking;
+use crate::caller::{Asking, Named};
 use crate::error::ApiError;
 use crate::lists::{id, json, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
-use crate::{Api, collection, command, dry};
-use axum::Router;
+use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,8 +14,8 @@ use engine::requests::{Caller, Refusal, VolumeNow};
 use engine::store::Kind;
 use lifecycle::{Command, Subject, VolumeId};
 
-pub(crate) fn routes() -> Router<Api> {
-    collection("/block/volumes", "/block/volumes/", get(list).post(create))
+pub(crate) fn routes() -> Routes {
+    collection("/block/volumes", get(list).post(create))
         .route("/block/volumes/{id}", get(show).put(update).delete(remove))
         .route("/block/volumes/{id}/resize", post(resize))
         .route("/block/volumes/{id}/retry", command(retry))
@@ -53,14 +52,8 @@ fn accepted(api: &Api, now: &VolumeNow) -> Response {
     tagged(StatusCode::ACCEPTED, shown.tag(), &HeaderMap::new(), &shown)
 }
 
-async fn show(
-    State(api): State<Api>,
-    asking: Asking,
-    Path((_, text)): Path<(String, String)>,
-    query: Query,
-    headers: HeaderMap,
-) -> Answer {
-    let volume: VolumeId = id("volume", &text)?;
+async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, headers: HeaderMap) -> Answer {
+    let volume: VolumeId = id("volume", &named.id)?;
     let caller = &asking.caller;
     let mut reached = None;
     if let Some(wanted) = query.wait_for(Kind::Volume)? {
@@ -85,8 +78,8 @@ async fn show(
     })
 }
 
-async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
-    let volume: VolumeId = id("volume", &text)?;
+async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
+    let volume: VolumeId = id("volume", &named.id)?;
     let now = api.engine.relabel(&asking.caller, Subject::Volume(volume), body.relabel()?).await?;
     let shown = api.volume(&now.record);
     if asking.caller.dry_run {
@@ -95,8 +88,8 @@ async fn update(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     Ok(tagged(StatusCode::OK, shown.tag(), &HeaderMap::new(), &shown))
 }
 
-async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
-    let volume: VolumeId = id("volume", &text)?;
+async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    let volume: VolumeId = id("volume", &named.id)?;
     let wanted = if query.flag("forget")? { Command::Forget } else { Command::Delete { cascade: query.flag("cascade")? } };
     let now = api.engine.command(&asking.caller, volume, wanted).await?;
     if asking.caller.dry_run {
@@ -105,17 +98,17 @@ async fn remove(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(S
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
-async fn resize(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, body: Object) -> Answer {
+async fn resize(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
     let size = body.size("newSize")?;
-    commanded(&api, &asking.caller, &text, |_| Command::Extend { size }).await
+    commanded(&api, &asking.caller, &named.id, |_| Command::Extend { size }).await
 }
 
-async fn retry(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    commanded(&api, &asking.caller, &text, |volume| Command::Retry(Subject::Volume(volume))).await
+async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
+    commanded(&api, &asking.caller, &named.id, |volume| Command::Retry(Subject::Volume(volume))).await
 }
 
-async fn recover(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>) -> Answer {
-    commanded(&api, &asking.caller, &text, |volume| Command::Recover(Subject::Volume(volume))).await
+async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
+    commanded(&api, &asking.caller, &named.id, |volume| Command::Recover(Subject::Volume(volume))).await
 }
 
 async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(VolumeId) -> Command) -> Answer {
@@ -127,6 +120,6 @@ async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(
     }
 }
 
-async fn journal(State(api): State<Api>, asking: Asking, Path((_, text)): Path<(String, String)>, query: Query) -> Answer {
-    api.journal(&asking.caller, Subject::Volume(id("volume", &text)?), &query).await
+async fn journal(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    api.journal(&asking.caller, Subject::Volume(id("volume", &named.id)?), &query).await
 }

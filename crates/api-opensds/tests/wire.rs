@@ -338,6 +338,20 @@ async fn a_method_that_is_not_served_is_told_which_are() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn head_tells_the_length_of_what_get_answers_and_none_of_a_list_that_streams() {
+    let app = app(AttachmentWords::Seed).await;
+    for (path, is_told) in [("/pools", true), ("/block/volumes/none", true), ("/block/volumes", false)] {
+        let ask = |method: &str| {
+            let request = Request::builder().method(method).uri(format!("{ADMIN}{path}")).header("x-request-id", "one");
+            app.clone().oneshot(request.body(Body::empty()).expect("a request"))
+        };
+        let told = ask("HEAD").await.expect("infallible").headers().get("content-length").cloned();
+        let sent = ask("GET").await.expect("infallible").into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(told, is_told.then(|| sent.len().into()), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_of_another_type_is_refused_as_such() {
     let app = app(AttachmentWords::Seed).await;
     let path = format!("{ADMIN}/block/volumes");

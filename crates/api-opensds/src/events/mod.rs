@@ -20,12 +20,11 @@ mod feed;
 mod index;
 mod reader;
 
-use crate::Api;
 use crate::caller::Asking;
 use crate::error::ApiError;
 use crate::query::Query;
+use crate::{Api, Routes};
 use ask::Wanted;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -44,8 +43,8 @@ const CHUNKS: usize = 2;
 /// When to ask again for a stream where there are as many as may be, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new().route("/block/events", get(events))
+pub(crate) fn routes() -> Routes {
+    Routes::new().route("/block/events", get(events))
 }
 
 /// What all streams share.

@@ -19,7 +19,7 @@ fn routes() -> BTreeSet<String> {
         for call in [".route(\"", "collection(\""] {
             for rest in text.split(call).skip(1) {
                 let (path, rest) = rest.split_once('"').unwrap();
-                let line = rest.lines().next().unwrap();
+                let line = rest.lines().next().and_then(|line| line.split(".route(").next()).unwrap();
                 for (word, method) in
                     [("get(", "get"), ("post(", "post"), ("command(", "post"), ("put(", "put"), ("delete(", "delete")]
                 {
