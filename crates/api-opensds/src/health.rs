@@ -5,11 +5,11 @@
 //! - A tombstone is of nothing that a backend has, so no backend that is down makes it doubtful.
 
 use crate::Api;
-use crate::wire::time;
+use crate::wire::{Text, time};
 use engine::Reach;
 use engine::records::VolumeRecord;
 use engine::requests::{PoolNow, Unseen};
-use lifecycle::{AttachmentPhase, ReasonCode, SnapshotPhase, Subject};
+use lifecycle::{AttachmentPhase, ReasonCode, SnapshotPhase, Subject, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ const SILENT: &str = "exporterSilent";
 pub(crate) struct Health {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    checked_at: Option<String>,
+    checked_at: Option<Text<Timestamp>>,
     #[serde(flatten)]
     doubt: Option<Doubt>,
 }
@@ -41,13 +41,16 @@ struct Doubt {
     message: String,
     /// Nothing where nobody knows since when.
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
+    since: Option<Text<Timestamp>>,
 }
 
 impl Health {
     /// Why nothing is known now, if so.
-    pub(crate) fn code(&self) -> Option<&'static str> {
-        self.doubt.as_ref().map(|doubt| doubt.code)
+    pub(crate) const fn code(&self) -> Option<&'static str> {
+        match &self.doubt {
+            Some(doubt) => Some(doubt.code),
+            None => None,
+        }
     }
 }
 
@@ -63,16 +66,16 @@ impl Api {
         } else {
             "unknown"
         };
-        Health { state: word, checked_at: self.engine.checked_at(record).map(time), doubt }
+        Health { state: word, checked_at: self.engine.checked_at(record).map(Text), doubt }
     }
 
     fn doubt(&self, record: &VolumeRecord) -> Option<Doubt> {
         if let Reach::Down { since, because } = self.engine.reach(record.pool) {
             let message = format!("the backend of its pool does not answer: {because}");
-            return Some(Doubt { code: UNREACHABLE, message, since: Some(time(since)) });
+            return Some(Doubt { code: UNREACHABLE, message, since: Some(Text(since)) });
         }
         let Unseen { since, message } = self.engine.unseen(record)?;
-        Some(Doubt { code: UNSEEN, message, since: Some(time(since)) })
+        Some(Doubt { code: UNSEEN, message, since: Some(Text(since)) })
     }
 
     /// Why nothing is known of an attachment's export, if so.

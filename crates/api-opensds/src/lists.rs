@@ -23,6 +23,9 @@ use tokio::time::Instant;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
+/// How many bytes an answer has room for before it grows: what tells of one volume fits.
+const USUAL_BYTES: usize = 1 << 10;
+
 /// How long an exporter may take to tell who is connected: it is asked on this machine, and looks in its memory.
 const CLIENTS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -55,8 +58,12 @@ pub(crate) fn as_written<T: FromStr + Display>(text: &str) -> Option<T> {
 
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(body).expect("wire types are JSON");
-    (status, [(header::CONTENT_TYPE, JSON)], bytes).into_response()
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut bytes, body).expect("wire types are JSON");
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
 }
 
 /// A resource with its tag, which begins with its revision; 304 if the client has it already.
@@ -68,7 +75,7 @@ pub(crate) fn tagged(status: StatusCode, tag: impl std::fmt::Display, headers: &
     } else {
         json(status, body)
     };
-    if let Ok(value) = HeaderValue::from_str(&tag) {
+    if let Ok(value) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(header::ETAG, value);
     }
     response
@@ -76,7 +83,7 @@ pub(crate) fn tagged(status: StatusCode, tag: impl std::fmt::Display, headers: &
 
 /// Tells where what was made is found: below the path that it was asked for at.
 pub(crate) fn located(mut response: Response, collection: &str, id: impl std::fmt::Display) -> Response {
-    if let Ok(value) = HeaderValue::from_str(&format!("{}/{id}", collection.trim_end_matches('/'))) {
+    if let Ok(value) = HeaderValue::try_from(format!("{}/{id}", collection.trim_end_matches('/'))) {
         response.headers_mut().insert(header::LOCATION, value);
     }
     response
@@ -85,10 +92,10 @@ pub(crate) fn located(mut response: Response, collection: &str, id: impl std::fm
 /// An item of a list as it is on the wire.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(crate) enum Shown {
-    Volume(Box<crate::wire::Volume>),
-    Snapshot(Box<crate::wire::Snapshot>),
-    Attachment(Box<crate::wire::Attachment>),
+pub(crate) enum Shown<'a> {
+    Volume(crate::wire::Volume<'a>),
+    Snapshot(crate::wire::Snapshot<'a>),
+    Attachment(crate::wire::Attachment<'a>),
     Other(Value),
 }
 
@@ -146,7 +153,7 @@ impl Api {
 
     fn chunk(&self, items: &[Item], words: Option<&[String]>, before: &mut &'static str) -> Bytes {
         let mut out = Vec::new();
-        let wanted = |shown: &Shown| match (shown, words) {
+        let wanted = |shown: &Shown<'_>| match (shown, words) {
             (Shown::Attachment(attachment), Some(words)) => words.iter().any(|word| attachment.status == word),
             (Shown::Volume(_) | Shown::Snapshot(_) | Shown::Attachment(_) | Shown::Other(_), _) => true,
         };
@@ -159,7 +166,7 @@ impl Api {
     }
 
     /// What an item of a list is on the wire; nothing if it is not shown.
-    pub(crate) fn item(&self, item: &Item) -> Option<Shown> {
+    pub(crate) fn item<'a>(&self, item: &'a Item) -> Option<Shown<'a>> {
         let hidden = match item {
             Item::Snapshot(id, record) => self.hides(record, Subject::Snapshot(*id)),
             Item::Attachment(id, record) => self.hides(record, Subject::Attachment(*id)),
@@ -169,9 +176,9 @@ impl Api {
             return None;
         }
         Some(match item {
-            Item::Volume(record) => Shown::Volume(Box::new(self.volume(record))),
-            Item::Snapshot(id, record) => Shown::Snapshot(Box::new(self.snapshot(record, *id)?)),
-            Item::Attachment(id, record) => Shown::Attachment(Box::new(self.attachment(record, *id, None)?)),
+            Item::Volume(record) => Shown::Volume(self.volume(record)),
+            Item::Snapshot(id, record) => Shown::Snapshot(self.snapshot(record, *id)?),
+            Item::Attachment(id, record) => Shown::Attachment(self.attachment(record, *id, None)?),
             Item::Other(record) => match &**record {
                 engine::records::Record::Host(host) => Shown::Other(crate::wire::host(host)),
                 engine::records::Record::Profile(profile) => Shown::Other(crate::wire::profile(profile)),

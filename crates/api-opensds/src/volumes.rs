@@ -93,7 +93,7 @@ async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
     let wanted = if query.flag("forget")? { Command::Forget } else { Command::Delete { cascade: query.flag("cascade")? } };
     let now = api.engine.command(&asking.caller, volume, wanted).await?;
     if asking.caller.dry_run {
-        return Ok(dry::would_be(now.map(|now| api.volume(&now.record)).as_ref()));
+        return Ok(dry::would_be(now.as_ref().map(|now| api.volume(&now.record)).as_ref()));
     }
     Ok(StatusCode::ACCEPTED.into_response())
 }
@@ -114,7 +114,7 @@ async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named
 async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(VolumeId) -> Command) -> Answer {
     let volume: VolumeId = id("volume", text)?;
     match api.engine.command(caller, volume, command(volume)).await? {
-        now if caller.dry_run => Ok(dry::would_be(now.map(|now| api.volume(&now.record)).as_ref())),
+        now if caller.dry_run => Ok(dry::would_be(now.as_ref().map(|now| api.volume(&now.record)).as_ref())),
         Some(now) => Ok(accepted(api, &now)),
         None => Ok(json(StatusCode::ACCEPTED, &serde_json::json!({"id": text, "status": "deleted"}))),
     }

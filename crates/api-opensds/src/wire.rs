@@ -10,11 +10,12 @@ use engine::records::{About, HostRecord, Metadata, ProfileRecord, VolumeRecord};
 use engine::requests::PoolNow;
 use engine::store::JournalEntry;
 use lifecycle::{
-    AttachmentId, AttachmentStatus, Bytes, CommandKind, Mode, OperationKind, ReasonCode, SnapshotId, SnapshotPhase, Subject,
-    Timestamp, VolumePhase,
+    AttachmentId, AttachmentStatus, Bytes, CommandKind, HostId, Mode, OperationKind, PoolId, ProfileId, ReasonCode, SnapshotId,
+    SnapshotPhase, Subject, Timestamp, VolumeId, VolumePhase,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use std::fmt::{self, Display};
 use uuid::Uuid;
 
 /// The nested groups of a profile, always objects in answers.
@@ -29,12 +30,33 @@ fn updated(about: &About) -> String {
     about.updated_at.map(time).unwrap_or_default()
 }
 
+/// What is written as it displays itself, such as an id or a time.
+pub(crate) struct Text<T>(pub(crate) T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde asks so")]
+fn or_empty<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_str(""),
+    }
+}
+
+fn words<S: Serializer>(kinds: &[CommandKind], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(kinds.iter().map(|kind| kind.word()))
+}
+
 /// Why a status is what it is.
 #[derive(Serialize)]
-struct Reason {
+struct Reason<'a> {
     code: &'static str,
-    message: String,
-    since: String,
+    message: &'a str,
+    since: Text<Timestamp>,
 }
 
 /// What runs.
@@ -42,12 +64,12 @@ struct Reason {
 #[serde(rename_all = "camelCase")]
 struct Operation {
     kind: &'static str,
-    started_at: String,
+    started_at: Text<Timestamp>,
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_try_at: Option<String>,
+    next_try_at: Option<Text<Timestamp>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    deadline: Option<String>,
+    deadline: Option<Text<Timestamp>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,12 +81,13 @@ struct Operation {
 /// What every resource with a status shows besides it. Source: lifecycle page, "What each resource shows besides its status".
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Truth {
+struct Truth<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    status_reason: Option<Reason>,
+    status_reason: Option<Reason<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<Operation>,
-    allowed: Vec<&'static str>,
+    #[serde(serialize_with = "words")]
+    allowed: Vec<CommandKind>,
     revision: u64,
     health: Health,
 }
@@ -72,82 +95,85 @@ struct Truth {
 /// A volume.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Volume {
-    id: String,
-    created_at: String,
-    updated_at: String,
-    tenant_id: String,
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    description: String,
+pub(crate) struct Volume<'a> {
+    id: Text<VolumeId>,
+    created_at: Text<Timestamp>,
+    #[serde(serialize_with = "or_empty")]
+    updated_at: Option<Timestamp>,
+    tenant_id: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
     #[serde(skip_serializing_if = "is_zero")]
     size: u64,
     size_bytes: u64,
-    availability_zone: String,
+    availability_zone: &'a str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pool_id: Option<String>,
-    profile_id: String,
+    pool_id: Option<Text<PoolId>>,
+    profile_id: Text<ProfileId>,
     #[serde(skip_serializing_if = "Metadata::is_empty")]
-    metadata: Metadata,
+    metadata: &'a Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
-    snapshot_id: Option<String>,
+    snapshot_id: Option<Text<SnapshotId>>,
     #[serde(rename = "AttachStatus")]
     attach_status: &'static str,
     #[serde(skip_serializing_if = "is_false")]
     multi_attach: bool,
     #[serde(flatten)]
-    truth: Truth,
+    truth: Truth<'a>,
 }
 
 /// A snapshot.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Snapshot {
-    id: String,
-    created_at: String,
-    updated_at: String,
-    tenant_id: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    description: String,
-    profile_id: String,
+pub(crate) struct Snapshot<'a> {
+    id: Text<SnapshotId>,
+    created_at: Text<Timestamp>,
+    #[serde(serialize_with = "or_empty")]
+    updated_at: Option<Timestamp>,
+    tenant_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    profile_id: Text<ProfileId>,
     #[serde(skip_serializing_if = "is_zero")]
     size: u64,
     status: &'static str,
-    volume_id: String,
+    volume_id: Text<VolumeId>,
     #[serde(skip_serializing_if = "Metadata::is_empty")]
-    metadata: Metadata,
+    metadata: &'a Metadata,
     #[serde(flatten)]
-    truth: Truth,
+    truth: Truth<'a>,
 }
 
 /// An attachment.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Attachment {
-    id: String,
-    created_at: String,
-    updated_at: String,
-    tenant_id: String,
-    host_id: String,
-    volume_id: String,
+pub(crate) struct Attachment<'a> {
+    id: Text<AttachmentId>,
+    created_at: Text<Timestamp>,
+    #[serde(serialize_with = "or_empty")]
+    updated_at: Option<Timestamp>,
+    tenant_id: &'a str,
+    host_id: Text<HostId>,
+    volume_id: Text<VolumeId>,
     pub(crate) status: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    mountpoint: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mountpoint: &'a str,
     attach_mode: &'static str,
-    access_protocol: String,
+    access_protocol: &'a str,
     connection_info: Value,
     #[serde(skip_serializing_if = "Metadata::is_empty")]
-    metadata: Metadata,
+    metadata: &'a Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     clients: Option<Vec<ConnectedClient>>,
     /// The volume's, beside what its clients were told it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     size_bytes: Option<u64>,
     #[serde(flatten)]
-    truth: Truth,
+    truth: Truth<'a>,
 }
 
 /// A client that is connected to an export.
@@ -156,8 +182,8 @@ pub(crate) struct Attachment {
 struct ConnectedClient {
     address: String,
     identity: String,
-    since: String,
-    last_seen: String,
+    since: Text<Timestamp>,
+    last_seen: Text<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size_bytes_seen: Option<u64>,
     bytes_read: u64,
@@ -170,8 +196,8 @@ impl From<Client> for ConnectedClient {
         Self {
             address: client.address,
             identity: client.identity,
-            since: time(client.since),
-            last_seen: time(client.last_seen),
+            since: Text(client.since),
+            last_seen: Text(client.last_seen),
             size_bytes_seen: client.size_seen.map(|size| size.0),
             bytes_read: client.bytes_read,
             bytes_written: client.bytes_written,
@@ -190,59 +216,68 @@ const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-impl Truth {
-    /// What tells this body from an earlier one of the same resource: its revision, and whether its backend is unreachable, which
-    /// comes and goes without one.
-    fn tag(&self) -> String {
-        match self.health.code() {
-            Some(code) => format!("{}-{code}", self.revision),
-            None => self.revision.to_string(),
-        }
+/// What tells a body from an earlier one of the same resource: its revision, and whether its backend is unreachable, which comes and
+/// goes without one.
+pub(crate) struct Tag {
+    revision: u64,
+    doubt: Option<&'static str>,
+}
+
+impl Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.revision)?;
+        self.doubt.map_or(Ok(()), |code| write!(f, "-{code}"))
     }
 }
 
-impl Volume {
+impl Truth<'_> {
+    const fn tag(&self) -> Tag {
+        Tag { revision: self.revision, doubt: self.health.code() }
+    }
+}
+
+impl Volume<'_> {
     /// The tag of this body.
-    pub(crate) fn tag(&self) -> String {
+    pub(crate) const fn tag(&self) -> Tag {
         self.truth.tag()
     }
 }
 
-impl Snapshot {
+impl Snapshot<'_> {
     /// The tag of this body.
-    pub(crate) fn tag(&self) -> String {
+    pub(crate) const fn tag(&self) -> Tag {
         self.truth.tag()
     }
 }
 
-impl Attachment {
+impl Attachment<'_> {
     /// The tag of this body.
-    pub(crate) fn tag(&self) -> String {
+    pub(crate) const fn tag(&self) -> Tag {
         self.truth.tag()
     }
 }
 
 impl Api {
     /// A volume as the wire shows it.
-    pub(crate) fn volume(&self, record: &VolumeRecord) -> Volume {
+    pub(crate) fn volume<'a>(&self, record: &'a VolumeRecord) -> Volume<'a> {
         let state = &record.state;
         let subject = Subject::Volume(state.id());
         let placed = !matches!(state.phase(), VolumePhase::Creating(_));
         Volume {
-            id: state.id().to_string(),
-            created_at: time(record.about.created_at),
-            updated_at: updated(&record.about),
-            tenant_id: record.tenant.clone(),
-            name: record.about.name.clone(),
-            description: record.about.description.clone(),
+            id: Text(state.id()),
+            created_at: Text(record.about.created_at),
+            updated_at: record.about.updated_at,
+            tenant_id: &record.tenant,
+            name: &record.about.name,
+            description: &record.about.description,
             size: state.size().gib(),
             size_bytes: state.size().0,
-            availability_zone: record.zone.clone(),
+            availability_zone: &record.zone,
             status: state.word(subject),
-            pool_id: placed.then(|| record.pool.to_string()),
-            profile_id: record.profile.to_string(),
-            metadata: record.about.metadata.clone(),
-            snapshot_id: state.source().map(|source| source.snapshot.to_string()),
+            pool_id: placed.then_some(Text(record.pool)),
+            profile_id: Text(record.profile),
+            metadata: &record.about.metadata,
+            snapshot_id: state.source().map(|source| Text(source.snapshot)),
             attach_status: "",
             multi_attach: state.multi_attach(),
             truth: self.truth(record, subject, record.about.revision),
@@ -250,29 +285,34 @@ impl Api {
     }
 
     /// A snapshot of the aggregate as the wire shows it; none if it is not in it.
-    pub(crate) fn snapshot(&self, record: &VolumeRecord, id: SnapshotId) -> Option<Snapshot> {
+    pub(crate) fn snapshot<'a>(&self, record: &'a VolumeRecord, id: SnapshotId) -> Option<Snapshot<'a>> {
         let (state, held) = (record.state.snapshots().get(&id)?, record.snapshots.get(&id)?);
         let subject = Subject::Snapshot(id);
         // OpenSDS shows no size until the snapshot is there.
         let sized = !matches!(state.phase, SnapshotPhase::Creating(_));
         Some(Snapshot {
-            id: id.to_string(),
-            created_at: time(held.about.created_at),
-            updated_at: updated(&held.about),
-            tenant_id: record.tenant.clone(),
-            name: held.about.name.clone(),
-            description: held.about.description.clone(),
-            profile_id: held.profile.to_string(),
+            id: Text(id),
+            created_at: Text(held.about.created_at),
+            updated_at: held.about.updated_at,
+            tenant_id: &record.tenant,
+            name: &held.about.name,
+            description: &held.about.description,
+            profile_id: Text(held.profile),
             size: if sized { state.size.gib() } else { 0 },
             status: record.state.word(subject),
-            volume_id: record.state.id().to_string(),
-            metadata: held.about.metadata.clone(),
+            volume_id: Text(record.state.id()),
+            metadata: &held.about.metadata,
             truth: self.truth(record, subject, held.about.revision),
         })
     }
 
     /// An attachment of the aggregate as the wire shows it; none if it is not in it.
-    pub(crate) fn attachment(&self, record: &VolumeRecord, id: AttachmentId, clients: Option<Vec<Client>>) -> Option<Attachment> {
+    pub(crate) fn attachment<'a>(
+        &self,
+        record: &'a VolumeRecord,
+        id: AttachmentId,
+        clients: Option<Vec<Client>>,
+    ) -> Option<Attachment<'a>> {
         let (state, held) = (record.state.attachments().get(&id)?, record.attachments.get(&id)?);
         let subject = Subject::Attachment(id);
         let detaching = state.operation().is_some_and(|operation| operation.kind == OperationKind::Detach);
@@ -280,18 +320,18 @@ impl Api {
         let clients = clients.filter(|_| connection.is_some());
         let shown = connection.map_or_else(|| json!({}), |held| json!({"driverVolumeType": held.protocol, "data": held.data}));
         Some(Attachment {
-            id: id.to_string(),
-            created_at: time(held.about.created_at),
-            updated_at: updated(&held.about),
-            tenant_id: record.tenant.clone(),
-            host_id: state.host.to_string(),
-            volume_id: record.state.id().to_string(),
+            id: Text(id),
+            created_at: Text(held.about.created_at),
+            updated_at: held.about.updated_at,
+            tenant_id: &record.tenant,
+            host_id: Text(state.host),
+            volume_id: Text(record.state.id()),
             status: self.attachment_word(state.status(), detaching),
-            mountpoint: held.mountpoint.clone(),
+            mountpoint: &held.mountpoint,
             attach_mode: if state.mode == Mode::ReadOnly { "ro" } else { "rw" },
-            access_protocol: held.protocol.clone(),
+            access_protocol: &held.protocol,
             connection_info: shown,
-            metadata: held.about.metadata.clone(),
+            metadata: &held.about.metadata,
             size_bytes: clients.as_ref().map(|_| record.state.size().0),
             clients: clients.map(|clients| clients.into_iter().map(Into::into).collect()),
             truth: self.truth(record, subject, held.about.revision),
@@ -311,31 +351,33 @@ impl Api {
         }
     }
 
-    fn truth(&self, record: &VolumeRecord, subject: Subject, revision: u64) -> Truth {
+    fn truth<'a>(&self, record: &'a VolumeRecord, subject: Subject, revision: u64) -> Truth<'a> {
         let state = &record.state;
-        let context = self.engine.context(record.pool);
-        let live = self.engine.live(subject).unwrap_or_default();
-        let operation = state.operation(subject).map(|running| Operation {
-            kind: running.kind.word(),
-            started_at: time(running.since),
-            attempt: live.attempt,
-            next_try_at: live.next_try.map(time),
-            deadline: live.deadline.map(time),
-            progress: live.progress,
-            waiting_for: live.waiting_for,
-            last_error: live.last_error,
-        });
         let reason = state.reason(subject);
         Truth {
             status_reason: reason.map(|held| Reason {
                 code: reason_code(held.code),
-                message: held.message.clone(),
-                since: time(held.since),
+                message: &held.message,
+                since: Text(held.since),
             }),
-            operation,
-            allowed: state.allowed(subject, &context).into_iter().map(CommandKind::word).collect(),
+            operation: state.operation(subject).map(|running| self.operation(subject, running)),
+            allowed: state.allowed(subject, &self.engine.context(record.pool)),
             revision,
             health: self.health(record, subject, reason.map(|held| held.code)),
+        }
+    }
+
+    fn operation(&self, subject: Subject, running: lifecycle::Operation) -> Operation {
+        let live = self.engine.live(subject).unwrap_or_default();
+        Operation {
+            kind: running.kind.word(),
+            started_at: Text(running.since),
+            attempt: live.attempt,
+            next_try_at: live.next_try.map(Text),
+            deadline: live.deadline.map(Text),
+            progress: live.progress,
+            waiting_for: live.waiting_for,
+            last_error: live.last_error,
         }
     }
 }
