@@ -63,36 +63,41 @@ impl Volume {
     /// The commands that would be accepted on one of its resources now, and would change something.
     #[must_use]
     pub fn allowed(&self, subject: Subject, context: &Context) -> Vec<CommandKind> {
-        let changes = |command: &Command| self.command(*command, context).is_ok_and(|changes| !changes.is_empty());
-        let mut kinds: Vec<_> = self.probes(subject).into_iter().filter(changes).map(Command::kind).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        kinds
+        CommandKind::ALL.iter().copied().filter(|kind| self.allows(*kind, subject, context)).collect()
     }
 
-    /// One command of each kind that could be asked of the resource, with the most harmless arguments.
-    fn probes(&self, subject: Subject) -> Vec<Command> {
-        let nil = Uuid::nil();
-        let mut probes = vec![Command::Retry(subject), Command::Recover(subject)];
-        match subject {
-            Subject::Volume(_) => {
-                let above = self.reach().0.saturating_add(1);
-                probes.extend([
-                    Command::Extend { size: Bytes(above) },
-                    Command::Attach { id: AttachmentId(nil), host: HostId(nil), mode: Mode::ReadOnly },
-                    Command::Snapshot { id: SnapshotId(nil) },
-                    Command::Delete { cascade: true },
-                    Command::Forget,
-                ]);
-                probes.extend(self.attachments.keys().map(|id| Command::Detach { id: *id, force: true }));
+    fn allows(&self, kind: CommandKind, subject: Subject, context: &Context) -> bool {
+        let changes = |command| self.command(command, context).is_ok_and(|changes| !changes.is_empty());
+        match (kind, subject) {
+            (CommandKind::Detach, Subject::Volume(_)) => {
+                self.attachments.keys().any(|id| changes(Command::Detach { id: *id, force: true }))
             }
-            Subject::Snapshot(id) => {
-                let size = self.snapshots.get(&id).map_or(Bytes::ZERO, |snapshot| snapshot.size);
-                probes.extend([Command::Clone { snapshot: id, clone: VolumeId(nil), size }, Command::DeleteSnapshot { id }]);
-            }
-            Subject::Attachment(id) => probes.push(Command::Detach { id, force: true }),
+            (kind, subject) => self.probe(kind, subject).is_some_and(changes),
         }
-        probes
+    }
+
+    /// The command of this kind that could be asked of the resource, with the most harmless arguments.
+    fn probe(&self, kind: CommandKind, subject: Subject) -> Option<Command> {
+        let nil = Uuid::nil();
+        Some(match (kind, subject) {
+            (CommandKind::Retry, _) => Command::Retry(subject),
+            (CommandKind::Recover, _) => Command::Recover(subject),
+            (CommandKind::Extend, Subject::Volume(_)) => Command::Extend { size: Bytes(self.reach().0.saturating_add(1)) },
+            (CommandKind::Attach, Subject::Volume(_)) => {
+                Command::Attach { id: AttachmentId(nil), host: HostId(nil), mode: Mode::ReadOnly }
+            }
+            (CommandKind::Snapshot, Subject::Volume(_)) => Command::Snapshot { id: SnapshotId(nil) },
+            (CommandKind::Delete, Subject::Volume(_)) => Command::Delete { cascade: true },
+            (CommandKind::Forget, Subject::Volume(_)) => Command::Forget,
+            (CommandKind::Clone, Subject::Snapshot(id)) => {
+                let size = self.snapshots.get(&id).map_or(Bytes::ZERO, |snapshot| snapshot.size);
+                Command::Clone { snapshot: id, clone: VolumeId(nil), size }
+            }
+            (CommandKind::Delete, Subject::Snapshot(id)) => Command::DeleteSnapshot { id },
+            (CommandKind::Detach, Subject::Attachment(id)) => Command::Detach { id, force: true },
+            (CommandKind::Extend | CommandKind::Attach | CommandKind::Snapshot | CommandKind::Forget, _) => return None,
+            (CommandKind::Clone | CommandKind::Delete | CommandKind::Detach, _) => return None,
+        })
     }
 
     /// The largest size it has or may have.
