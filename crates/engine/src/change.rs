@@ -4,14 +4,14 @@
 
 use crate::records::{About, Key, Record, VolumeRecord};
 use crate::store::{Change, Counter, Ended, Ending, Expected, JournalEntry, Mark, Touched};
-use lifecycle::{Bytes, HostId, Subject, Timestamp};
+use lifecycle::{Bytes, HostId, Subject, Timestamp, VolumeStatus};
 use std::collections::BTreeMap;
 
 /// Who or what made a change happen, for the journal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cause {
     /// The command, the work that was reported, `deadline` or `look`.
-    pub(crate) what: String,
+    pub(crate) what: &'static str,
     /// Who asked, if anybody did.
     pub(crate) actor: String,
     /// The request that asked, if any did.
@@ -90,14 +90,8 @@ impl Step<'_> {
             before.attachments.get(id) != after.attachments.get(id)
                 || before.state.attachments().get(id) != after.state.attachments().get(id)
         };
-        let own = |record: &VolumeRecord| {
-            let mut parts = record.state.clone().into_parts();
-            parts.snapshots.clear();
-            parts.attachments.clear();
-            (parts, record.state.status(), record.state.owes_work(), record.about.clone(), record.zone.clone())
-        };
         Touched {
-            volume: own(before) != own(after),
+            volume: !before.state.is_same_but_for_parts(&after.state) || beside(before) != beside(after),
             snapshots: after.snapshots.keys().filter(snapshot_changed).copied().collect(),
             attachments: after.attachments.keys().filter(attachment_changed).copied().collect(),
         }
@@ -120,10 +114,10 @@ impl Step<'_> {
 
     fn journal(&self, touched: &Touched, cause: &Cause, now: Timestamp) -> Vec<JournalEntry> {
         let state = &self.after.state;
-        let mut subjects = vec![Subject::Volume(state.id())];
-        subjects.extend(state.snapshots().keys().map(|id| Subject::Snapshot(*id)));
-        subjects.extend(state.attachments().keys().map(|id| Subject::Attachment(*id)));
-        subjects.into_iter().filter_map(|subject| self.entry(subject, touched, cause, now)).collect()
+        let snapshots = state.snapshots().keys().map(|id| Subject::Snapshot(*id));
+        let attachments = state.attachments().keys().map(|id| Subject::Attachment(*id));
+        let subjects = [Subject::Volume(state.id())].into_iter().chain(snapshots).chain(attachments);
+        subjects.filter_map(|subject| self.entry(subject, touched, cause, now)).collect()
     }
 
     fn entry(&self, subject: Subject, touched: &Touched, cause: &Cause, now: Timestamp) -> Option<JournalEntry> {
@@ -157,13 +151,18 @@ impl Step<'_> {
             subject,
             from: from.map(String::from),
             to: to.into(),
-            cause: cause.what.clone(),
+            cause: cause.what.into(),
             actor: cause.actor.clone(),
             request_id: cause.request_id.clone(),
             ended,
             reason: after.reason(subject).cloned(),
         })
     }
+}
+
+/// What else a volume's own row tells: some of it follows from its parts.
+fn beside(record: &VolumeRecord) -> (Option<VolumeStatus>, bool, &About, &str) {
+    (record.state.status(), record.state.owes_work(), &record.about, &record.zone)
 }
 
 fn gone_word(state: &lifecycle::Volume) -> Option<&'static str> {

@@ -129,7 +129,7 @@ async fn walk(shared: &Arc<Shared>, served: &Served, send: fn(&Arc<Shared>, Volu
 /// it was looked, an attachment may have been exported since, and the look is taken anew. False if it could not be
 /// noted; of a damaged record there is nothing to note.
 pub(crate) async fn export_again(shared: &Shared, id: VolumeId, served: &Served) -> bool {
-    let cause = Cause { what: "look at exports".into(), ..Cause::default() };
+    let cause = Cause { what: "look at exports", ..Cause::default() };
     for _ in 0..STALE_RETRIES {
         let now = match shared.read_volume(id).await {
             Ok(Some(now)) => now,

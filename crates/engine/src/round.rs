@@ -238,7 +238,7 @@ impl Round<'_> {
             if is_untold(&look) {
                 self.silent(id, "the backend has something in its place that it cannot tell of".into());
             }
-            let cause = Cause { what: "look".into(), ..Cause::default() };
+            let cause = Cause { what: "look", ..Cause::default() };
             match note(self.shared, &now, &Input::Drift(look), &cause).await {
                 Ok(()) => return,
                 Err(CommitError::Stale(_)) => {}

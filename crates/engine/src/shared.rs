@@ -236,24 +236,23 @@ impl Shared {
 
     /// Decides `input` on the volume and commits what follows, as often as it takes against others' commits.
     ///
-    /// Returns the record after it, or nothing if the volume is gone (with it or before). An error leaves everything as it was,
-    /// or unknown: then the next read tells.
-    pub(crate) async fn drive(&self, id: VolumeId, input: &Input, cause: &Cause) -> Result<Option<VolumeRecord>, Refusal> {
+    /// An error leaves everything as it was, or unknown: then the next read tells.
+    pub(crate) async fn drive(&self, id: VolumeId, input: &Input, cause: &Cause) -> Result<(), Refusal> {
         for _ in 0..STALE_RETRIES {
-            let Some(VolumeNow { record, version }) = self.read_volume(id).await.map_err(unavailable)? else { return Ok(None) };
+            let Some(VolumeNow { record, version }) = self.read_volume(id).await.map_err(unavailable)? else { return Ok(()) };
             let context = self.context(record.pool);
             let transitions = record.state.decide(input, &context).map_err(Refusal::NotAllowed)?;
             if transitions.is_empty() {
-                return Ok(Some(record));
+                return Ok(());
             }
             let after = successor(&record, &transitions, context.now);
             let source = self.unpinned(&record, &after, context.now).await.map_err(unavailable)?;
-            let mut steps = vec![Step { before: Some((&record, version)), after: after.clone() }];
+            let mut steps = vec![Step { before: Some((&record, version)), after }];
             if let Some((source, freed)) = &source {
                 steps.push(Step { before: Some((&source.record, source.version)), after: freed.clone() });
             }
             match self.commit(steps, Commit::default(), cause).await {
-                Ok(_) => return Ok((!after.state.is_gone()).then_some(after)),
+                Ok(_) => return Ok(()),
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refusal(error)),
             }
@@ -302,11 +301,21 @@ fn written(commit: &Commit) -> Vec<(VolumeRecord, Touched)> {
 
 /// The record after `transitions`; what is called by the names of parts that are gone goes with them.
 pub(crate) fn successor(record: &VolumeRecord, transitions: &[lifecycle::Transition], now: Timestamp) -> VolumeRecord {
-    let mut after = record.clone();
-    after.state = record.state.apply(transitions, now);
-    after.snapshots.retain(|id, _| after.state.snapshots().contains_key(id));
-    after.attachments.retain(|id, _| after.state.attachments().contains_key(id));
-    after
+    let VolumeRecord { state, tenant, about, zone, profile, pool, snapshots, attachments } = record;
+    let state = state.apply(transitions, now);
+    let (mut snapshots, mut attachments) = (snapshots.clone(), attachments.clone());
+    snapshots.retain(|id, _| state.snapshots().contains_key(id));
+    attachments.retain(|id, _| state.attachments().contains_key(id));
+    VolumeRecord {
+        state,
+        tenant: tenant.clone(),
+        about: about.clone(),
+        zone: zone.clone(),
+        profile: *profile,
+        pool: *pool,
+        snapshots,
+        attachments,
+    }
 }
 
 pub(crate) fn is_creating(record: &VolumeRecord) -> bool {

@@ -301,8 +301,8 @@ impl Worker {
     }
 
     /// Returns whether what follows is committed.
-    async fn decide(&self, input: &Input, what: &str) -> bool {
-        let cause = Cause { what: what.into(), ..Cause::default() };
+    async fn decide(&self, input: &Input, what: &'static str) -> bool {
+        let cause = Cause { what, ..Cause::default() };
         let decided = self.shared.drive(self.id, input, &cause).await;
         if let Err(error) = &decided {
             tracing::warn!(volume = %self.id, %error, what, "cannot commit what happened; it will be asked for again");

@@ -88,6 +88,16 @@ impl Volume {
         VolumeParts { id, multi_attach, size, source, phase, since, seen, seen_at, stranger, recover, attachments, snapshots }
     }
 
+    /// Whether the two differ in nothing but their attachments and snapshots.
+    #[must_use]
+    pub fn is_same_but_for_parts(&self, other: &Self) -> bool {
+        let Self { id, multi_attach, size, source, phase, since, seen, seen_at, stranger, recover, attachments: _, snapshots: _ } =
+            self;
+        (id, multi_attach, size, source, phase) == (&other.id, &other.multi_attach, &other.size, &other.source, &other.phase)
+            && (since, seen, seen_at, stranger, recover)
+                == (&other.since, &other.seen, &other.seen_at, &other.stranger, &other.recover)
+    }
+
     /// The volume's id.
     #[must_use]
     pub const fn id(&self) -> VolumeId {
