@@ -10,7 +10,12 @@ use crate::shared::Shared;
 use crate::store::Versioned;
 use crate::waits;
 use lifecycle::{AttachmentId, Facts, Outcome, PoolId, Slot, Token, Work};
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -50,15 +55,6 @@ impl Drop for Running {
     }
 }
 
-/// Aborts a task when it is dropped.
-struct AbortOnDrop(JoinHandle<Outcome>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Starts the call that `work` owes. Its messages go to `tell`.
 pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work, tell: mpsc::UnboundedSender<Message>) -> Running {
     let token = shared.token();
@@ -83,24 +79,35 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
         let asks = move |whom| {
             let _ = sink.send(Message { slot, token, told: Told::Asks(whom) });
         };
-        let (asked, of) = (shared.clone(), record.clone());
-        let inner = tokio::spawn(async move {
+        let performing = async {
             points::call(work).before.pass();
-            let outcome = perform(&asked, &of, work, Call { token, progress }, &asks).await;
+            let outcome = perform(&shared, &record, work, Call { token, progress }, &asks).await;
             points::call(work).after.pass();
             outcome
-        });
-        let mut inner = AbortOnDrop(inner);
-        let outcome = (&mut inner.0).await.unwrap_or_else(|error| {
-            if error.is_panic() {
-                tracing::error!(?work, %error, "a driver call panicked");
-            }
+        };
+        let outcome = unless_it_panics(performing).await.unwrap_or_else(|panic| {
+            tracing::error!(?work, panic, "a driver call panicked");
             Outcome::Unknown("the driver failed inside; its log tells more".into())
         });
         bear_witness(&shared, &record, work, &outcome);
         told(Told::Ended(outcome));
     });
     Running { work, token, pool, limit, task }
+}
+
+/// What a future comes to; what it said if it panicked. It is not polled again then, so that nobody meets what it left half done.
+async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic_message(&*panic))),
+    })
+    .await
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it did not say why").to_owned()
 }
 
 /// What a call's outcome tells of the pool's backend. A look answers from what can be read, which may be there when nothing can be

@@ -18,7 +18,7 @@ use crate::shared::{Bell, Pool, Shared, is_creating, lock};
 use crate::store::StoreError;
 use crate::waits::Waits;
 use lifecycle::{Facts, Input, Outcome, Owed, Slot, Subject, Timestamp, VolumeId, VolumePhase, Work};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn start(shared: &Arc<Shared>, id: VolumeId, look_first: bool) {
             tries: BTreeMap::new(),
             told,
             source: None,
-            shown: BTreeSet::new(),
+            shown: Vec::new(),
             turn: Instant::now(),
         };
         if look_first {
@@ -117,7 +117,7 @@ struct Worker {
     /// The volume that this one is made from, which may wait for this worker to end.
     source: Option<VolumeId>,
     /// The resources whose running operation is shown.
-    shown: BTreeSet<Subject>,
+    shown: Vec<Subject>,
     /// When this turn of the loop began: what fell due before it was seen to.
     turn: Instant,
 }
@@ -227,11 +227,21 @@ impl Worker {
         // to what fell due, whatever woke it.
         tokio::select! {
             biased;
-            message = self.told.recv() => if let Some(message) = message { self.hear(message).await },
+            message = self.told.recv() => if let Some(message) = message { self.hear_all(message).await },
             () = bell.notify.notified() => {}
             () = tokio::time::sleep_until(due) => {}
         }
         self.deadlines().await;
+    }
+
+    /// Hears this message, and what was told besides until now: one turn is enough for all of it.
+    async fn hear_all(&mut self, first: Message) {
+        let others = self.told.len();
+        self.hear(first).await;
+        for _ in 0..others {
+            let Ok(message) = self.told.try_recv() else { return };
+            self.hear(message).await;
+        }
     }
 
     async fn hear(&mut self, Message { slot, token, told }: Message) {
@@ -338,7 +348,7 @@ impl Worker {
     /// Shows what is known of running operations.
     fn show(&mut self, record: Option<&VolumeRecord>, owed: &[Owed]) {
         let mut live = lock(&self.shared.live);
-        for subject in std::mem::take(&mut self.shown) {
+        for subject in self.shown.drain(..) {
             live.remove(&subject);
         }
         let pool = record.and_then(|record| self.shared.pools.get(&record.pool));
@@ -357,7 +367,7 @@ impl Worker {
             };
             let subject = self.subject(owed.work);
             live.insert(subject, shown);
-            self.shown.insert(subject);
+            self.shown.push(subject);
         }
     }
 
