@@ -312,14 +312,21 @@ impl Engine {
                 snapshots: BTreeMap::new(),
                 attachments: BTreeMap::new(),
             };
-            let accepted = record.clone();
+            let mut accepted = record.clone();
             let mut steps = vec![Step { before: None, after: record }];
             if let Some((held, snapshot)) = &source {
                 steps.push(self.pin(held, *snapshot, id, new.size)?);
             }
             let commit = Commit { idempotent: idempotent(caller, Subject::Volume(id)), ..Commit::default() };
             match self.settle(caller, steps, commit, &cause(caller, "create")).await {
-                Ok(revision) => return self.after(caller, accepted, revision).await,
+                Ok(revision) => {
+                    if !caller.dry_run {
+                        worker::poke(&self.shared, id);
+                    }
+                    // Nobody has changed it before, so that nothing else of it is set by the commit.
+                    accepted.about.revision = revision;
+                    return Ok(VolumeNow { record: accepted, version: revision });
+                }
                 Err(CommitError::Stale(_)) => {}
                 Err(error) => return Err(refused(caller, error)),
             }

@@ -123,6 +123,15 @@ fn word(record: &VolumeRecord) -> &'static str {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_creation_is_answered_with_what_a_read_tells() {
+    let world = World::new().await;
+    world.driver.script.next("create", Fault::Hang);
+    let answered = world.engine.create_volume(&world.caller, new_volume(1)).await.expect("accepted");
+    let read = world.engine.volume(&world.caller, answered.record.state.id()).await.expect("it is there");
+    assert_eq!(answered, read);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_whole_life() {
     let world = World::new().await;
     let id = world.create(1).await;
