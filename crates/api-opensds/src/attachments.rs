@@ -3,11 +3,11 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{id, located, repeated, since_gone, tagged, waited};
+use crate::lists::{Known, id, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
 use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::requests::{Caller, Refusal, VolumeNow};
@@ -46,11 +46,11 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
             .map(|shown| dry::would_make(&shown, is_new))
             .ok_or_else(|| ApiError::not_found(format!("attachment {made} does not exist")));
     }
-    let answered = answer(&api, StatusCode::ACCEPTED, &now, made, &HeaderMap::new()).await?;
+    let answered = answer(&api, StatusCode::ACCEPTED, &now, made, &Known::default()).await?;
     Ok(located(answered, &path, made))
 }
 
-async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId, headers: &HeaderMap) -> Answer {
+async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId, known: &Known) -> Answer {
     let gone = || ApiError::not_found(format!("attachment {id} does not exist"));
     let state = now.record.state.attachments().get(&id).filter(|_| !api.hides(&now.record, Subject::Attachment(id)));
     let clients = match state.ok_or_else(gone)?.connection() {
@@ -58,13 +58,13 @@ async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: AttachmentId
         None => None,
     };
     // Clients come and go, and the volume grows, without a new revision of the attachment: "not modified" would be a lie.
-    let unconditional = HeaderMap::new();
-    let headers = if clients.is_some() { &unconditional } else { headers };
+    let unconditional = Known::default();
+    let known = if clients.is_some() { &unconditional } else { known };
     let shown = api.attachment(&now.record, id, clients).ok_or_else(gone)?;
-    Ok(tagged(status, shown.tag(), headers, &shown))
+    Ok(tagged(status, shown.tag(), known, &shown))
 }
 
-async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, headers: HeaderMap) -> Answer {
+async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, known: Known) -> Answer {
     let attachment: AttachmentId = id("attachment", &named.id)?;
     let caller = &asking.caller;
     let subject = Subject::Attachment(attachment);
@@ -73,7 +73,7 @@ async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, 
         reached = Some(api.wait(caller, held.record.state.id(), subject, &wanted).await?);
     }
     let shown = match api.engine.attachment(caller, attachment).await {
-        Ok(now) => answer(&api, StatusCode::OK, &now, attachment, &headers).await,
+        Ok(now) => answer(&api, StatusCode::OK, &now, attachment, &known).await,
         Err(refusal) => Err(refusal.into()),
     };
     match (shown, reached) {
@@ -90,7 +90,7 @@ async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
     if asking.caller.dry_run {
         return Ok(would_be(&api, Some(&now), attachment));
     }
-    answer(&api, StatusCode::OK, &now, attachment, &HeaderMap::new()).await
+    answer(&api, StatusCode::OK, &now, attachment, &Known::default()).await
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
@@ -119,7 +119,7 @@ async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(
     if caller.dry_run {
         return Ok(would_be(api, now.as_ref(), attachment));
     }
-    answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), attachment, &HeaderMap::new()).await
+    answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), attachment, &Known::default()).await
 }
 
 /// The answer to a dry run. What the legacy words hide is gone.

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use engine::requests::Caller;
 use serde::Deserialize;
@@ -21,6 +21,8 @@ pub(crate) const TENANT_MAX: usize = 64;
 /// The longest path with its query string that is read. The HTTP library refuses what is longer than 64 KiB by itself, with the same
 /// status and no body.
 const URI_MAX: usize = 16 << 10;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request: taken from `X-Request-Id` where it is a plain word, else made.
 #[derive(Clone)]
@@ -55,7 +57,7 @@ pub(crate) async fn identify(mut request: Request, routes: Router) -> Result<Res
         *response.body_mut() = Body::from(body);
     }
     if let Ok(value) = HeaderValue::try_from(id) {
-        response.headers_mut().insert("x-request-id", value);
+        response.headers_mut().insert(REQUEST_ID, value);
     }
     Ok(response)
 }
@@ -77,7 +79,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 
 /// The id that a request has given itself, or a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
-    let given = word(headers, "x-request-id").ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
+    let given = word(headers, REQUEST_ID.as_str()).ok().flatten().filter(|id| id.chars().all(|c| c.is_ascii_graphic()));
     given.unwrap_or_else(|| Uuid::new_v4().to_string())
 }
 

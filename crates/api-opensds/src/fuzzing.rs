@@ -6,7 +6,7 @@
 use crate::body::{METADATA_MAX, NAME_MAX, Object, Parsed, TEXT_MAX, is_json};
 use crate::caller::{Asking, WORD_MAX, is_tenant, request_id};
 use crate::error::ApiError;
-use crate::lists::{id, located, tagged};
+use crate::lists::{Known, id, located, tagged};
 use crate::query::{LIMIT_MAX, OFFSET_MAX, Query, WAIT_MAX, wait_words};
 use axum::body::Bytes as Raw;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -227,7 +227,7 @@ fn identified(text: &str, sent: usize) {
 
 /// A client is told that it has a resource already only if it said so.
 fn tag(headers: &HeaderMap) {
-    let answer = tagged(StatusCode::OK, 7, headers, &json!({}));
+    let answer = tagged(StatusCode::OK, 7, &Known::of(headers), &json!({}));
     assert_eq!(answer.headers()[header::ETAG], "\"7\"");
     let given = headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes).unwrap_or_default();
     assert!(answer.status() == StatusCode::OK || given.windows(3).any(|part| part == b"\"7\""), "{given:?}");

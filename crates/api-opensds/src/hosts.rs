@@ -3,11 +3,11 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{id, located, tagged};
+use crate::lists::{Known, id, located, tagged};
 use crate::query::Query;
 use crate::{Api, Routes, collection, dry, wire};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::store::Kind;
@@ -28,13 +28,13 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     if asking.caller.dry_run {
         return Ok(dry::would_make(&wire::host(&host), true));
     }
-    let made = tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host));
+    let made = tagged(StatusCode::OK, host.about.revision, &Known::default(), &wire::host(&host));
     Ok(located(made, &asking.path, host.id))
 }
 
-async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, headers: HeaderMap) -> Answer {
+async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, known: Known) -> Answer {
     let host = api.engine.host(&asking.caller, id("host", &named.id)?).await?;
-    Ok(tagged(StatusCode::OK, host.about.revision, &headers, &wire::host(&host)))
+    Ok(tagged(StatusCode::OK, host.about.revision, &known, &wire::host(&host)))
 }
 
 async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
@@ -43,7 +43,7 @@ async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
     if asking.caller.dry_run {
         return Ok(dry::would_be(Some(&wire::host(&host))));
     }
-    Ok(tagged(StatusCode::OK, host.about.revision, &HeaderMap::new(), &wire::host(&host)))
+    Ok(tagged(StatusCode::OK, host.about.revision, &Known::default(), &wire::host(&host)))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {

@@ -15,6 +15,7 @@ use engine::store::{Field, Item, Kind, ListQuery, StoreError};
 use lifecycle::{AttachmentId, AttachmentStatus, SnapshotStatus, Subject, VolumeId};
 use serde::Serialize;
 use serde_json::Value;
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -66,15 +67,33 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
+/// What a client has already: the tags in `If-None-Match`.
+#[derive(Default)]
+pub(crate) struct Known(Option<HeaderValue>);
+
+impl Known {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.get(header::IF_NONE_MATCH).cloned())
+    }
+
+    fn has(&self, tag: &str) -> bool {
+        let tags = self.0.as_ref().and_then(|value| value.to_str().ok());
+        tags.is_some_and(|tags| tags.split(',').any(|one| one.trim().trim_start_matches("W/") == tag))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Known {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
 /// A resource with its tag, which begins with its revision; 304 if the client has it already.
-pub(crate) fn tagged(status: StatusCode, tag: impl std::fmt::Display, headers: &HeaderMap, body: &impl Serialize) -> Response {
+pub(crate) fn tagged(status: StatusCode, tag: impl Display, known: &Known, body: &impl Serialize) -> Response {
     let tag = format!("\"{tag}\"");
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let mut response = if known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        json(status, body)
-    };
+    let mut response = if known.has(&tag) { StatusCode::NOT_MODIFIED.into_response() } else { json(status, body) };
     if let Ok(value) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(header::ETAG, value);
     }
@@ -82,7 +101,7 @@ pub(crate) fn tagged(status: StatusCode, tag: impl std::fmt::Display, headers: &
 }
 
 /// Tells where what was made is found: below the path that it was asked for at.
-pub(crate) fn located(mut response: Response, collection: &str, id: impl std::fmt::Display) -> Response {
+pub(crate) fn located(mut response: Response, collection: &str, id: impl Display) -> Response {
     if let Ok(value) = HeaderValue::try_from(format!("{}/{id}", collection.trim_end_matches('/'))) {
         response.headers_mut().insert(header::LOCATION, value);
     }

@@ -3,11 +3,11 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{id, json, located, tagged};
+use crate::lists::{Known, id, json, located, tagged};
 use crate::query::Query;
 use crate::{Api, Routes, collection, dry, wire};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use engine::requests::ProfileFields;
@@ -32,13 +32,13 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     if asking.caller.dry_run {
         return Ok(dry::would_make(&wire::profile(&profile), true));
     }
-    let made = tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile));
+    let made = tagged(StatusCode::OK, profile.about.revision, &Known::default(), &wire::profile(&profile));
     Ok(located(made, &asking.path, profile.id))
 }
 
-async fn show(State(api): State<Api>, _asking: Asking, Path(named): Path<Named>, headers: HeaderMap) -> Answer {
+async fn show(State(api): State<Api>, _asking: Asking, Path(named): Path<Named>, known: Known) -> Answer {
     let profile = api.engine.profile(id("profile", &named.id)?).await?;
-    Ok(tagged(StatusCode::OK, profile.about.revision, &headers, &wire::profile(&profile)))
+    Ok(tagged(StatusCode::OK, profile.about.revision, &known, &wire::profile(&profile)))
 }
 
 async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
@@ -47,7 +47,7 @@ async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
     if asking.caller.dry_run {
         return Ok(dry::would_be(Some(&wire::profile(&profile))));
     }
-    Ok(tagged(StatusCode::OK, profile.about.revision, &HeaderMap::new(), &wire::profile(&profile)))
+    Ok(tagged(StatusCode::OK, profile.about.revision, &Known::default(), &wire::profile(&profile)))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {

@@ -3,11 +3,11 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{id, located, repeated, since_gone, tagged, waited};
+use crate::lists::{Known, id, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
 use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::requests::{Caller, Refusal, VolumeNow};
@@ -46,17 +46,17 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
             .map(|shown| dry::would_make(&shown, is_new))
             .ok_or_else(|| ApiError::not_found(format!("snapshot {made} does not exist")));
     }
-    let answered = answer(&api, StatusCode::ACCEPTED, &now, made, &HeaderMap::new()).await?;
+    let answered = answer(&api, StatusCode::ACCEPTED, &now, made, &Known::default()).await?;
     Ok(located(answered, &path, made))
 }
 
-async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: SnapshotId, headers: &HeaderMap) -> Answer {
+async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: SnapshotId, known: &Known) -> Answer {
     let held = api.snapshot(&now.record, id).filter(|_| !api.hides(&now.record, Subject::Snapshot(id)));
     let shown = held.ok_or_else(|| ApiError::not_found(format!("snapshot {id} does not exist")))?;
-    Ok(tagged(status, shown.tag(), headers, &shown))
+    Ok(tagged(status, shown.tag(), known, &shown))
 }
 
-async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, headers: HeaderMap) -> Answer {
+async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, known: Known) -> Answer {
     let snapshot: SnapshotId = id("snapshot", &named.id)?;
     let caller = &asking.caller;
     let subject = Subject::Snapshot(snapshot);
@@ -65,7 +65,7 @@ async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, 
         reached = Some(api.wait(caller, held.record.state.id(), subject, &wanted).await?);
     }
     let shown = match api.engine.snapshot(caller, snapshot).await {
-        Ok(now) => answer(&api, StatusCode::OK, &now, snapshot, &headers).await,
+        Ok(now) => answer(&api, StatusCode::OK, &now, snapshot, &known).await,
         Err(refusal) => Err(refusal.into()),
     };
     match (shown, reached) {
@@ -82,7 +82,7 @@ async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
     if asking.caller.dry_run {
         return Ok(would_be(&api, Some(&now), snapshot));
     }
-    answer(&api, StatusCode::OK, &now, snapshot, &HeaderMap::new()).await
+    answer(&api, StatusCode::OK, &now, snapshot, &Known::default()).await
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
@@ -111,7 +111,7 @@ async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(
     if caller.dry_run {
         return Ok(would_be(api, now.as_ref(), snapshot));
     }
-    answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), snapshot, &HeaderMap::new()).await
+    answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), snapshot, &Known::default()).await
 }
 
 /// The answer to a dry run. What the legacy words hide is gone.

@@ -3,11 +3,11 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{id, json, located, repeated, since_gone, tagged, waited};
+use crate::lists::{Known, id, json, located, repeated, since_gone, tagged, waited};
 use crate::query::Query;
 use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::requests::{Caller, Refusal, VolumeNow};
@@ -49,16 +49,16 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
 
 fn accepted(api: &Api, now: &VolumeNow) -> Response {
     let shown = api.volume(&now.record);
-    tagged(StatusCode::ACCEPTED, shown.tag(), &HeaderMap::new(), &shown)
+    tagged(StatusCode::ACCEPTED, shown.tag(), &Known::default(), &shown)
 }
 
-async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, headers: HeaderMap) -> Answer {
+async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, known: Known) -> Answer {
     let volume: VolumeId = id("volume", &named.id)?;
     let caller = &asking.caller;
     let mut reached = None;
     if let Some(wanted) = query.wait_for(Kind::Volume)? {
-        let known = api.engine.volume(caller, volume).await;
-        if known.is_ok() {
+        let held = api.engine.volume(caller, volume).await;
+        if held.is_ok() {
             reached = Some(api.wait(caller, volume, Subject::Volume(volume), &wanted).await?);
         }
     }
@@ -71,7 +71,7 @@ async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, 
         Err(other) => return Err(other.into()),
     };
     let shown = api.volume(&now.record);
-    let answer = tagged(StatusCode::OK, shown.tag(), &headers, &shown);
+    let answer = tagged(StatusCode::OK, shown.tag(), &known, &shown);
     Ok(match reached {
         Some(reached) => waited(answer, reached),
         None => answer,
@@ -85,7 +85,7 @@ async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
     if asking.caller.dry_run {
         return Ok(dry::would_be(Some(&shown)));
     }
-    Ok(tagged(StatusCode::OK, shown.tag(), &HeaderMap::new(), &shown))
+    Ok(tagged(StatusCode::OK, shown.tag(), &Known::default(), &shown))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
