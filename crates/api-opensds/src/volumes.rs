@@ -55,13 +55,10 @@ fn accepted(api: &Api, now: &VolumeNow) -> Response {
 async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, known: Known) -> Answer {
     let volume: VolumeId = id("volume", &named.id)?;
     let caller = &asking.caller;
-    let mut reached = None;
-    if let Some(wanted) = query.wait_for(Kind::Volume)? {
-        let held = api.engine.volume(caller, volume).await;
-        if held.is_ok() {
-            reached = Some(api.wait(caller, volume, Subject::Volume(volume), &wanted).await?);
-        }
-    }
+    let reached = match query.wait_for(Kind::Volume)? {
+        Some(wanted) => Some(api.wait(caller, volume, Subject::Volume(volume), &wanted).await?),
+        None => None,
+    };
     let now = match api.engine.volume(caller, volume).await {
         Ok(now) => now,
         Err(missing @ Refusal::NotFound { .. }) => {
