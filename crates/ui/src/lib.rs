@@ -16,8 +16,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::convert::Infallible;
+use tower::{ServiceExt as _, service_fn};
 
 /// Where everything but the document itself is found.
 const BELOW: &str = "/ui/";
@@ -44,24 +45,26 @@ const KEEP: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// The page over the API: `/` for browsers and `/ui/…`, and `api` for the rest.
 pub fn over(api: Router) -> Router {
-    api.layer(axum::middleware::from_fn(page_or_api))
+    // Around all routes together: a layer is one of each route, and is cloned and boxed for every request.
+    Router::new().fallback_service(service_fn(move |request| page_or_api(request, api.clone())))
 }
 
-async fn page_or_api(request: Request, next: Next) -> Response {
+async fn page_or_api(request: Request, api: Router) -> Result<Response, Infallible> {
     let path = request.uri().path();
     if let Some(name) = path.strip_prefix(BELOW) {
-        return match *request.method() {
+        return Ok(match *request.method() {
             Method::GET | Method::HEAD => file(assets::find(name), &request),
             _ => guarded((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response()),
-        };
+        });
     }
     if path != "/" || !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return next.run(request).await;
+        return api.oneshot(request).await;
     }
-    let mut response = if wants_html(request.headers()) { file(assets::find(PAGE), &request) } else { next.run(request).await };
+    let mut response =
+        if wants_html(request.headers()) { file(assets::find(PAGE), &request) } else { api.oneshot(request).await? };
     // Whoever keeps either answer must not give it to those who asked for the other.
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
-    response
+    Ok(response)
 }
 
 /// Whether `text/html` is named in `Accept`, as browsers do; `*/*` alone is what clients of the API send.
