@@ -8,14 +8,14 @@ use lifecycle::{Bytes, HostId, Subject, Timestamp, VolumeStatus};
 use std::collections::BTreeMap;
 
 /// Who or what made a change happen, for the journal.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cause {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cause<'a> {
     /// The command, the work that was reported, `deadline` or `look`.
     pub(crate) what: &'static str,
     /// Who asked, if anybody did.
-    pub(crate) actor: String,
+    pub(crate) actor: &'a str,
     /// The request that asked, if any did.
-    pub(crate) request_id: String,
+    pub(crate) request_id: &'a str,
     /// Whether it is a user's command: then a running operation that ends was superseded, and capacity is limited.
     pub(crate) is_command: bool,
 }
@@ -41,7 +41,7 @@ impl Step<'_> {
     }
 
     /// Computes what is to be committed. `reservable` is the pool's limit in bytes, if it holds.
-    pub(crate) fn difference(mut self, cause: &Cause, reservable: Option<u64>, now: Timestamp) -> Difference {
+    pub(crate) fn difference(mut self, cause: &Cause<'_>, reservable: Option<u64>, now: Timestamp) -> Difference {
         let counters = self.counters(reservable);
         let touched = self.touched();
         let journal = self.journal(&touched, cause, now);
@@ -112,7 +112,7 @@ impl Step<'_> {
         }
     }
 
-    fn journal(&self, touched: &Touched, cause: &Cause, now: Timestamp) -> Vec<JournalEntry> {
+    fn journal(&self, touched: &Touched, cause: &Cause<'_>, now: Timestamp) -> Vec<JournalEntry> {
         let state = &self.after.state;
         let snapshots = state.snapshots().keys().map(|id| Subject::Snapshot(*id));
         let attachments = state.attachments().keys().map(|id| Subject::Attachment(*id));
@@ -120,7 +120,7 @@ impl Step<'_> {
         subjects.filter_map(|subject| self.entry(subject, touched, cause, now)).collect()
     }
 
-    fn entry(&self, subject: Subject, touched: &Touched, cause: &Cause, now: Timestamp) -> Option<JournalEntry> {
+    fn entry(&self, subject: Subject, touched: &Touched, cause: &Cause<'_>, now: Timestamp) -> Option<JournalEntry> {
         let before = self.before.map(|(record, _)| &record.state);
         let after = &self.after.state;
         let from = before.map(|state| state.word(subject)).filter(|word| !word.is_empty());
@@ -152,8 +152,8 @@ impl Step<'_> {
             from: from.map(String::from),
             to: to.into(),
             cause: cause.what.into(),
-            actor: cause.actor.clone(),
-            request_id: cause.request_id.clone(),
+            actor: cause.actor.into(),
+            request_id: cause.request_id.into(),
             ended,
             reason: after.reason(subject).cloned(),
         })
@@ -173,7 +173,7 @@ fn gone_word(state: &lifecycle::Volume) -> Option<&'static str> {
     }
 }
 
-fn ending(to: &str, cause: &Cause) -> Ending {
+fn ending(to: &str, cause: &Cause<'_>) -> Ending {
     if cause.is_command {
         Ending::Superseded
     } else if to.starts_with("error") {

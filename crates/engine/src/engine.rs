@@ -627,8 +627,8 @@ fn sees(caller: &Caller, record: &VolumeRecord) -> bool {
     caller.is_admin || caller.tenant == record.tenant
 }
 
-pub(crate) fn cause(caller: &Caller, what: &'static str) -> Cause {
-    Cause { what, actor: caller.actor.clone(), request_id: caller.request_id.clone(), is_command: true }
+pub(crate) fn cause<'a>(caller: &'a Caller, what: &'static str) -> Cause<'a> {
+    Cause { what, actor: &caller.actor, request_id: &caller.request_id, is_command: true }
 }
 
 fn idempotent(caller: &Caller, made: Subject) -> Option<(String, String, Idempotent)> {

@@ -157,7 +157,7 @@ pub(crate) async fn export_again(shared: &Shared, id: VolumeId, served: &Served)
 }
 
 /// Commits what was seen of a record, if it is still the one that was looked at.
-pub(crate) async fn note(shared: &Shared, now: &VolumeNow, seen: &Input, cause: &Cause) -> Result<(), CommitError> {
+pub(crate) async fn note(shared: &Shared, now: &VolumeNow, seen: &Input, cause: &Cause<'_>) -> Result<(), CommitError> {
     let context = shared.context(now.record.pool);
     let Ok(transitions) = now.record.state.decide(seen, &context) else { return Ok(()) };
     if transitions.is_empty() {

@@ -19,7 +19,7 @@ impl Engine {
         caller: &Caller,
         steps: Vec<Step<'_>>,
         extra: Commit,
-        cause: &Cause,
+        cause: &Cause<'_>,
     ) -> Result<u64, CommitError> {
         if !caller.dry_run {
             return self.shared.commit(steps, extra, cause).await;

@@ -182,7 +182,7 @@ impl Shared {
     }
 
     /// What steps of one or several volumes together are as a commit. Nothing is committed yet.
-    pub(crate) async fn assemble(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<Commit, CommitError> {
+    pub(crate) async fn assemble(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause<'_>) -> Result<Commit, CommitError> {
         let now = self.clock.now();
         let mut commit = extra;
         for step in steps {
@@ -201,7 +201,7 @@ impl Shared {
     }
 
     /// Commits steps of one or several volumes together and wakes whoever they concern.
-    pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause) -> Result<u64, CommitError> {
+    pub(crate) async fn commit(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause<'_>) -> Result<u64, CommitError> {
         let touched: Vec<_> = steps.iter().map(|step| step.after.state.id()).collect();
         let tenant = steps.first().filter(|_| cause.is_command).map(|step| step.after.tenant.clone());
         let commit = self.assemble(steps, extra, cause).await?;
@@ -237,7 +237,7 @@ impl Shared {
     /// Decides `input` on the volume and commits what follows, as often as it takes against others' commits.
     ///
     /// An error leaves everything as it was, or unknown: then the next read tells.
-    pub(crate) async fn drive(&self, id: VolumeId, input: &Input, cause: &Cause) -> Result<(), Refusal> {
+    pub(crate) async fn drive(&self, id: VolumeId, input: &Input, cause: &Cause<'_>) -> Result<(), Refusal> {
         for _ in 0..STALE_RETRIES {
             let Some(VolumeNow { record, version }) = self.read_volume(id).await.map_err(unavailable)? else { return Ok(()) };
             let context = self.context(record.pool);
