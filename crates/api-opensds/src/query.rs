@@ -37,7 +37,7 @@ impl Query {
     pub(crate) fn parse(pairs: Vec<(String, String)>) -> Self {
         let mut query: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (key, value) in pairs {
-            query.entry(small_first(&key)).or_default().push(value);
+            query.entry(small_first(key)).or_default().push(value);
         }
         Self(query)
     }
@@ -173,7 +173,10 @@ pub(crate) fn wait_words(kind: Kind) -> Vec<&'static str> {
     words
 }
 
-fn small_first(key: &str) -> String {
+fn small_first(key: String) -> String {
+    if key.starts_with(char::is_lowercase) {
+        return key;
+    }
     let mut letters = key.chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
