@@ -3,7 +3,7 @@
 //! Pure. Capacity, use counts and journal rows are always the difference of two aggregates, so no caller can forget one.
 
 use crate::records::{About, Key, Record, VolumeRecord};
-use crate::store::{Change, Counter, Ended, Ending, Expected, JournalEntry, Mark, Touched};
+use crate::store::{Change, Commit, Counter, Ended, Ending, Expected, JournalEntry, Mark, Touched};
 use lifecycle::{Bytes, HostId, Subject, Timestamp, VolumeStatus};
 use std::collections::BTreeMap;
 
@@ -26,13 +26,6 @@ pub(crate) struct Step<'a> {
     pub(crate) after: VolumeRecord,
 }
 
-/// What a step adds to a commit.
-pub(crate) struct Difference {
-    pub(crate) change: Change,
-    pub(crate) counters: Vec<Counter>,
-    pub(crate) journal: Vec<JournalEntry>,
-}
-
 impl Step<'_> {
     /// Whether it promises more of the pool's capacity than before.
     pub(crate) fn grows(&self) -> bool {
@@ -40,22 +33,21 @@ impl Step<'_> {
         self.after.state.reserved() > before
     }
 
-    /// Computes what is to be committed. `reservable` is the pool's limit in bytes, if it holds.
-    pub(crate) fn difference(mut self, cause: &Cause<'_>, reservable: Option<u64>, now: Timestamp) -> Difference {
-        let counters = self.counters(reservable);
+    /// Adds to `commit` what is to be committed. `reservable` is the pool's limit in bytes, if it holds.
+    pub(crate) fn add_to(mut self, commit: &mut Commit, cause: &Cause<'_>, reservable: Option<u64>, now: Timestamp) {
+        self.count(&mut commit.counters, reservable);
         let touched = self.touched();
-        let journal = self.journal(&touched, cause, now);
+        commit.journal.extend(self.journal(&touched, cause, now));
         self.stamp(&touched, now);
         let key = Key::Volume(self.after.state.id());
         let expected = self.before.map_or(Expected::Absent, |(_, version)| Expected::Version(version));
         let record = (!self.after.state.is_gone()).then(|| Record::Volume(Box::new(self.after)));
-        Difference { change: Change { key, expected, record, touched, unused: false }, counters, journal }
+        commit.changes.push(Change { key, expected, record, touched, unused: false });
     }
 
-    fn counters(&self, reservable: Option<u64>) -> Vec<Counter> {
+    fn count(&self, counters: &mut Vec<Counter>, reservable: Option<u64>) {
         let before = self.before.map(|(record, _)| record);
         let held = |record: Option<&VolumeRecord>| record.map_or(Bytes::ZERO, |record| record.state.reserved());
-        let mut counters = Vec::new();
         let mut push = |key, by: i64, at_most| {
             if by != 0 {
                 counters.push(Counter { key, by, at_most });
@@ -70,7 +62,6 @@ impl Step<'_> {
             before.state.hosts().for_each(|host| *hosts.entry(host).or_default() -= 1);
         }
         hosts.into_iter().for_each(|(host, by)| push(Key::Host(host), by, None));
-        counters
     }
 
     fn touched(&self) -> Touched {
@@ -112,12 +103,12 @@ impl Step<'_> {
         }
     }
 
-    fn journal(&self, touched: &Touched, cause: &Cause<'_>, now: Timestamp) -> Vec<JournalEntry> {
+    fn journal(&self, touched: &Touched, cause: &Cause<'_>, now: Timestamp) -> impl Iterator<Item = JournalEntry> {
         let state = &self.after.state;
         let snapshots = state.snapshots().keys().map(|id| Subject::Snapshot(*id));
         let attachments = state.attachments().keys().map(|id| Subject::Attachment(*id));
         let subjects = [Subject::Volume(state.id())].into_iter().chain(snapshots).chain(attachments);
-        subjects.filter_map(|subject| self.entry(subject, touched, cause, now)).collect()
+        subjects.filter_map(move |subject| self.entry(subject, touched, cause, now))
     }
 
     fn entry(&self, subject: Subject, touched: &Touched, cause: &Cause<'_>, now: Timestamp) -> Option<JournalEntry> {

@@ -3,7 +3,7 @@
 //! Nothing here is the truth about a record: the store is. Losing all of it costs a restart's worth of looking.
 
 use crate::admission::WhenDown;
-use crate::change::{Cause, Difference, Step};
+use crate::change::{Cause, Step};
 use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
 use crate::memo::Memo;
@@ -185,6 +185,9 @@ impl Shared {
     pub(crate) async fn assemble(&self, steps: Vec<Step<'_>>, extra: Commit, cause: &Cause<'_>) -> Result<Commit, CommitError> {
         let now = self.clock.now();
         let mut commit = extra;
+        // Most steps are a change and an entry each.
+        commit.changes.reserve_exact(steps.len());
+        commit.journal.reserve_exact(steps.len());
         for step in steps {
             let reservable = match self.pools.get(&step.after.pool) {
                 Some(pool) if cause.is_command && step.grows() => Some(self.reservable(pool).await.ok_or_else(|| {
@@ -192,10 +195,7 @@ impl Shared {
                 })?),
                 Some(_) | None => None,
             };
-            let Difference { change, counters, journal } = step.difference(cause, reservable, now);
-            commit.changes.push(change);
-            commit.counters.extend(counters);
-            commit.journal.extend(journal);
+            step.add_to(&mut commit, cause, reservable, now);
         }
         Ok(commit)
     }
