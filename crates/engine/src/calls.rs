@@ -3,6 +3,7 @@
 //! A panic in a driver ends that call with an unknown outcome, not the process. A call that is dropped is aborted.
 
 use crate::admission::needs_backend;
+use crate::patience::unless_it_panics;
 use crate::points;
 use crate::ports::{Call, ExportSpec, Progress, Unanswered};
 use crate::records::{Initiator, Key, Record, VolumeRecord};
@@ -10,12 +11,7 @@ use crate::shared::Shared;
 use crate::store::Versioned;
 use crate::waits;
 use lifecycle::{AttachmentId, Facts, Outcome, PoolId, Slot, Token, Work};
-use std::any::Any;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -93,21 +89,6 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
         told(Told::Ended(outcome));
     });
     Running { work, token, pool, limit, task }
-}
-
-/// What a future comes to; what it said if it panicked. It is not polled again then, so that nobody meets what it left half done.
-async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic_message(&*panic))),
-    })
-    .await
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("it did not say why").to_owned()
 }
 
 /// What a call's outcome tells of the pool's backend. A look answers from what can be read, which may be there when nothing can be

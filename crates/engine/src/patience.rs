@@ -1,8 +1,10 @@
-//! Questions to drivers and exporters that are asked outside a volume's own calls: waited for so long, and a panic in one is an answer
+//! What is asked of drivers and exporters ends: a question outside a volume's own calls is waited for so long, and a panic is an answer
 //! that was not given.
 //!
 //! Whoever asks here asks for as long as the engine lives (`recovery`, `drift`): an unwinding call would end that for good, unseen.
 
+use std::any::Any;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
@@ -21,14 +23,25 @@ pub(crate) enum Unheard {
 
 /// The answer of `question`, if it comes within `limit`.
 pub(crate) async fn within<T>(limit: Duration, question: impl Future<Output = T>) -> Result<T, Unheard> {
-    let mut question = pin!(question);
-    // A question that panicked is never polled again, so nobody sees what it left half-done.
-    let caught = std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| question.as_mut().poll(context))) {
-        Ok(Poll::Ready(answer)) => Poll::Ready(Ok(answer)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(Err(Unheard::Panicked)),
-    });
-    tokio::time::timeout(limit, caught).await.unwrap_or(Err(Unheard::Late))
+    match tokio::time::timeout(limit, unless_it_panics(question)).await {
+        Ok(answer) => answer.map_err(|_| Unheard::Panicked),
+        Err(_) => Err(Unheard::Late),
+    }
+}
+
+/// What a future comes to, or what it said when it panicked. It is not polled again then, so that nobody meets what it left half-done.
+pub(crate) async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(said(&*panic).to_owned())),
+    })
+    .await
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it did not say why")
 }
 
 #[cfg(test)]
