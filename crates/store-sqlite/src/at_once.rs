@@ -3,17 +3,23 @@
 //! Most reads find all they need in the system's page cache, and then take less time than waking a [reader](crate::readers) does.
 //! Whoever serves requests must not wait for a disk, though. So SQLite's reads of a file go through [`pread`] here, which for such a
 //! read asks the kernel for no more than what is there (`RWF_NOWAIT`); where that is not all, the read ends, and a reader does it anew.
-//! Connections of their own do it, as a lock on one that a reader uses would be waited for as long as its disk takes.
+//! Connections of their own do it, as a lock on one that a reader uses would be waited for as long as its disk takes. What else such a read
+//! would write, and so wait for, others see to:
+//! - files are opened without noting when they were read ([`open`]), which takes the file system's journal;
+//! - the writer reads after each commit, so that the mark of who reads up to there is in the log's index: it is mapped memory, and writing
+//!   to it waits while the file system is frozen.
 //!
-//! Source: preadv2(2); `sqlite3_vfs.xSetSystemCall` in sqlite3.h, which SQLite has for such replacements.
+//! Source: preadv2(2), "BUGS" too; open(2), `O_NOATIME`; `sqlite3_vfs.xSetSystemCall` in sqlite3.h, which SQLite has for such replacements.
 
 #![expect(unsafe_code, reason = "neither SQLite's table of system calls nor a read that does not wait has a safe interface")]
 
 use crate::schema::{Role, connect};
 use engine::store::StoreError;
+use libc::{c_char, off_t};
 use rusqlite::{Connection, ffi};
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,67 +36,101 @@ thread_local! {
     static MISSED: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread's reads come here at all.
     static IS_ASKED: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread met a system that cannot do it.
+    static IS_IN_VAIN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a file system told that it cannot read without waiting: then nobody tries any more.
-static IS_IN_VAIN: AtomicBool = AtomicBool::new(false);
-
-/// The connections; none where the SQLite at hand cannot do it.
-pub(crate) struct AtOnce(Vec<Mutex<Connection>>);
+/// The connections.
+pub(crate) struct AtOnce {
+    connections: Vec<Mutex<Connection>>,
+    /// The system, its file system or the SQLite at hand cannot do it: then nobody tries any more.
+    is_in_vain: AtomicBool,
+}
 
 impl AtOnce {
     /// Opens the connections, and has them read what every read needs.
     pub(crate) fn open(file: &Path) -> rusqlite::Result<Self> {
         IS_ASKED.set(false);
+        IS_IN_VAIN.set(false);
         let many = std::thread::available_parallelism().map_or(1, usize::from).min(CONNECTIONS_MAX);
         let open = |_| {
             let connection = connect(file, Role::Reader)?;
-            // Who holds a lock is not waited for either.
+            // A lock in the log's index that somebody holds is not waited for either.
             connection.busy_timeout(Duration::ZERO)?;
             // Opens the log and its index.
             crate::read::meta(&connection, "revision")?;
             Ok(Mutex::new(connection))
         };
-        let connections: Vec<_> = (0..many).map(open).collect::<rusqlite::Result<_>>()?;
+        let connections = (0..many).map(open).collect::<rusqlite::Result<_>>()?;
         // A SQLite that reads by another call would wait.
-        Ok(Self(if IS_ASKED.get() { connections } else { Vec::new() }))
+        let is_in_vain = !IS_ASKED.get() || IS_IN_VAIN.get();
+        Ok(Self { connections, is_in_vain: is_in_vain.into() })
     }
 
-    /// What `read` finds, if it finds it without waiting for anything. Its errors are for who reads it anew to tell.
+    /// What `read` finds, if it finds it without waiting for a disk. Its errors are for who reads it anew to tell.
     pub(crate) fn read<T>(&self, read: &impl Fn(&Connection) -> Result<T, StoreError>) -> Option<T> {
-        if IS_IN_VAIN.load(Ordering::Relaxed) {
+        if self.is_in_vain.load(Ordering::Relaxed) {
             return None;
         }
-        let connection = self.0.iter().find_map(|connection| connection.try_lock().ok())?;
+        let connection = self.connections.iter().find_map(|connection| connection.try_lock().ok())?;
         MISSED.set(false);
+        IS_IN_VAIN.set(false);
         MUST_NOT_WAIT.set(true);
         let found = catch_unwind(AssertUnwindSafe(|| read(&connection)));
         MUST_NOT_WAIT.set(false);
+        if IS_IN_VAIN.get() {
+            self.is_in_vain.store(true, Ordering::Relaxed);
+        }
         // A miss that SQLite did not take for an error is one all the same.
         found.ok()?.ok().filter(|_| !MISSED.get())
     }
 }
 
-/// Has SQLite read files by [`pread`]; to be called before there are connections.
+type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;
+type Pread = unsafe extern "C" fn(c_int, *mut c_void, usize, off_t) -> isize;
+type Call = unsafe extern "C" fn();
+
+/// Has SQLite open files by [`open`] and read them by [`pread`]; to be called before there are connections.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the default VFS lives as long as the process; `xSetSystemCall` takes the name of a call and a pointer to a function of
-        // that call's type, which `pread` is. It does the same as what it replaces, so that who reads meanwhile may call either.
-        unsafe {
-            let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
-            if let Some(set) = vfs.as_ref().and_then(|vfs| vfs.xSetSystemCall) {
-                let call = std::mem::transmute::<Pread, unsafe extern "C" fn()>(pread);
-                set(vfs, c"pread".as_ptr(), Some(call));
+    // SQLite is built for files of any length.
+    if size_of::<off_t>() == 8 {
+        ONCE.call_once(|| {
+            // SAFETY: both are of the type of the call that they are set for (`aSyscall` in os_unix.c).
+            unsafe {
+                set(c"open", std::mem::transmute::<Open, Call>(open));
+                set(c"pread", std::mem::transmute::<Pread, Call>(pread));
             }
-        }
-    });
+        });
+    }
 }
 
-type Pread = unsafe extern "C" fn(c_int, *mut c_void, usize, libc::off_t) -> isize;
+/// # Safety
+/// `call` is a function of the type of the system call of this name, and does what that does: who reads meanwhile may call either.
+unsafe fn set(name: &CStr, call: Call) {
+    // SAFETY: the default VFS lives as long as the process, and this is what its function takes.
+    unsafe {
+        let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
+        if let Some(set) = vfs.as_ref().and_then(|vfs| vfs.xSetSystemCall) {
+            set(vfs, name.as_ptr(), Some(call));
+        }
+    }
+}
+
+/// open(2), without the file's time of reading where that may be left out: of one's own files.
+unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
+    // SAFETY: what SQLite passes is passed on.
+    let opened = unsafe { libc::open(path, flags | libc::O_NOATIME, mode) };
+    if opened >= 0 || error() != libc::EPERM {
+        return opened;
+    }
+    IS_IN_VAIN.set(true);
+    // SAFETY: as above.
+    unsafe { libc::open(path, flags, mode) }
+}
 
 /// pread(2), but for a thread that must not wait.
-unsafe extern "C" fn pread(file: c_int, into: *mut c_void, len: usize, offset: libc::off_t) -> isize {
+unsafe extern "C" fn pread(file: c_int, into: *mut c_void, len: usize, offset: off_t) -> isize {
     IS_ASKED.set(true);
     if !MUST_NOT_WAIT.get() {
         // SAFETY: what SQLite passes is passed on.
@@ -99,14 +139,22 @@ unsafe extern "C" fn pread(file: c_int, into: *mut c_void, len: usize, offset: l
     let part = libc::iovec { iov_base: into, iov_len: len };
     // SAFETY: one part, which is what SQLite passed.
     let got = unsafe { libc::preadv2(file, &raw const part, 1, offset, libc::RWF_NOWAIT) };
-    if got < 0 {
-        MISSED.set(true);
-        let error = std::io::Error::last_os_error().raw_os_error();
-        if matches!(error, Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) {
-            IS_IN_VAIN.store(true, Ordering::Relaxed);
-        }
+    if got > 0 {
+        return got;
     }
-    got
+    MISSED.set(true);
+    if got == 0 {
+        // The end of the file, or Linux 5.9 or 5.10 where nothing is there.
+        // SAFETY: the thread's own.
+        unsafe { *libc::__errno_location() = libc::EAGAIN };
+    } else if !matches!(error(), libc::EAGAIN | libc::EINTR | libc::EIO) {
+        IS_IN_VAIN.set(true);
+    }
+    -1
+}
+
+fn error() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -126,7 +174,7 @@ mod tests {
     fn long(connection: &Connection) -> Result<i64, StoreError> {
         connection.release_memory().map_err(|error| crate::read::trouble(&error))?;
         connection
-            .query_row("SELECT sum(length(value)) FROM meta", [], |row| row.get(0))
+            .query_row("SELECT sum(length(hex(value))) FROM meta", [], |row| row.get(0))
             .map_err(|error| crate::read::trouble(&error))
     }
 
@@ -138,7 +186,7 @@ mod tests {
         writer.execute("INSERT INTO meta(key, value) VALUES('long', randomblob(1000000))", []).unwrap();
         writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
         let there = long(&writer).unwrap();
-        assert!(there > 1_000_000);
+        assert!(there > 2_000_000);
         assert_eq!(at_once.read(&long), Some(there));
         let cold = || {
             let opened = std::fs::File::open(&file).unwrap();
@@ -148,7 +196,7 @@ mod tests {
         };
         cold();
         assert_eq!(at_once.read(&long), None, "the disk would be waited for");
-        assert!(!IS_IN_VAIN.load(Ordering::Relaxed));
+        assert!(!at_once.is_in_vain.load(Ordering::Relaxed));
         assert_eq!(long(&connect(&file, Role::Reader).unwrap()), Ok(there), "who may wait reads it");
         assert_eq!(at_once.read(&long), Some(there), "now it is there");
     }
@@ -163,7 +211,7 @@ mod tests {
         }
         assert_eq!(at_once.read(&|connection| crate::read::head(connection).map(|head| head.revision)), Some(0));
         // While all connections are used, nobody waits for one.
-        let held: Vec<_> = at_once.0.iter().map(|connection| connection.lock().unwrap()).collect();
+        let held: Vec<_> = at_once.connections.iter().map(|connection| connection.lock().unwrap()).collect();
         assert_eq!(at_once.read(&|_| Ok(())), None);
         drop(held);
         assert_eq!(at_once.read(&|_| Ok(())), Some(()));

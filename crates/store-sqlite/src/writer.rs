@@ -198,6 +198,12 @@ impl Thread {
             Job::LookForRoom => self.look_for_room(),
             Job::Sweep => self.sweep(),
         }
+        self.leave_mark();
+    }
+
+    /// Reads, which leaves in the log's index that somebody does up to here: so no reader has to write that ([`crate::at_once`]).
+    fn leave_mark(&self) {
+        let _ = read::meta(&self.connection, "revision");
     }
 
     fn begin_incarnation(&self) -> rusqlite::Result<u64> {
@@ -327,6 +333,7 @@ impl Thread {
         COMMIT.before.try_pass().map_err(|error| (injected(&error), Stage::Commit))?;
         self.connection.execute_batch("COMMIT").map_err(|error| (error, Stage::Commit))?;
         COMMIT.after.try_pass().map_err(|error| (injected(&error), Stage::After))?;
+        self.leave_mark();
         self.witness.confirm().map_err(|error| (not_confirmed(&error), Stage::After))?;
         if identity(&self.file) != self.identity {
             return Err((lost(&self.file), Stage::After));

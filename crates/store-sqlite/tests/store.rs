@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 use store_sqlite::{OpenError, Options, SqliteStore};
 use uuid::Uuid;
 
@@ -197,8 +198,10 @@ async fn whoever_reads_and_lists_in_turn_never_sees_a_volume_go_back() {
         });
     }
     // However slowly they read: until each has seen it change as often as that.
+    let begun = std::time::Instant::now();
     let mut number = 0;
     while !readers.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "nobody sees it change");
         number += 1;
         let next = put(volume(10, &number.to_string()), Expected::Version(version));
         version = store.commit(one(next)).await.unwrap().revision;
@@ -372,4 +375,47 @@ async fn a_broken_disk_stops_the_writer() {
     let next = store.commit(one(put(volume(3, "v"), Expected::Absent))).await;
     assert!(matches!(&next, Err(CommitError::Unavailable(why)) if why.contains("started again")), "{next:?}");
     drop(store);
+}
+
+#[test]
+fn while_the_disk_is_frozen_what_is_in_memory_is_read_and_nobody_waits_who_reads_it() {
+    let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = Arc::new(open(ground.root()));
+    let key = pool().key;
+    runtime().block_on(store.commit(one(pool()))).unwrap();
+    // Nobody has read since; what it has written is written out, and written to no more.
+    let frozen = ground.freeze();
+    let (told, read) = std::sync::mpsc::channel();
+    let reader = {
+        let store = store.clone();
+        std::thread::spawn(move || {
+            runtime().block_on(async { assert!(store.read(key).await.unwrap().is_some()) });
+            told.send(())
+        })
+    };
+    let answer = read.recv_timeout(Duration::from_secs(20));
+    drop(frozen);
+    reader.join().unwrap().unwrap();
+    assert_eq!(answer, Ok(()), "it waits for the disk");
+}
+
+#[tokio::test]
+async fn what_is_no_longer_in_memory_is_read_all_the_same() {
+    let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
+    let store = open(ground.root());
+    store.commit(one(pool())).await.unwrap();
+    let kept = store.read(pool().key).await.unwrap();
+    assert!(kept.is_some());
+    for _ in 0..3 {
+        // Another connection's cache is let go of with each commit.
+        let id = Uuid::new_v4().as_u128();
+        store.commit(one(put(volume(id, "v"), Expected::Absent))).await.unwrap();
+        for name in ["berth.db", "berth.db-wal"] {
+            let file = std::fs::File::open(ground.root().join(name)).unwrap();
+            file.sync_all().unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        }
+        assert_eq!(store.read(pool().key).await.unwrap(), kept);
+    }
 }
