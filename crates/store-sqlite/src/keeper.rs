@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 /// How often the log is moved into the database. Source: reliability page, "The embedded store".
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
 /// When this much is in the log the writer pauses, so that it begins anew. Twice as much may come until this is seen.
-const LOG_MAX: u64 = 24 << 20;
+const LOG_MAX: u64 = 16 << 20;
 /// What a page takes in the log: itself, and 24 bytes. Source: SQLite file format, "WAL frames".
 const FRAME_BYTES: u64 = 4096 + 24;
 /// How often what came meanwhile is moved before the writer pauses: each time it is less, and the pause is as long as what is left takes.
