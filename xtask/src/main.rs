@@ -59,6 +59,8 @@ struct Tally {
     passed: u64,
     /// By name.
     failed: Vec<String>,
+    /// How many of these are of test binaries that have ended.
+    ended: usize,
     skipped: Vec<String>,
     /// The first lines of each panic that was shown: of expected ones, too.
     panics: Vec<Vec<String>>,
@@ -317,9 +319,16 @@ impl Tally {
             let is_over = line.is_empty() || line.starts_with("stack backtrace:") || line.starts_with("note: ");
             panic.extend(if is_over { vec![String::new(); PANIC_LINES] } else { vec![line.to_owned()] });
         }
-        if let Some(told) = line.strip_prefix("test result:") {
-            let before = told.split(" passed").next().unwrap_or_default();
-            self.passed += before.split_whitespace().next_back().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default();
+        if line.starts_with("test result:") {
+            let count = |what: &str| -> usize {
+                let before = line.split(what).next().unwrap_or_default();
+                before.split_whitespace().next_back().and_then(|number| number.parse().ok()).unwrap_or_default()
+            };
+            self.passed += count(" passed") as u64;
+            // A process that a test starts may write into the line that names it.
+            let all = self.failed.len().max(self.ended + count(" failed"));
+            self.failed.resize(all, "a test whose name could not be read".to_owned());
+            self.ended = all;
         }
     }
 
@@ -374,13 +383,19 @@ mod tests {
             "   0: far",
             "thread 'drift::other' (8) panicked at crates/b.rs:1:2:",
             "scripted",
-            "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.08s",
+            "test drift::third ... something that it started saysFAILED",
+            "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.08s",
             "skipped: no mount here",
         ] {
             tally.hear(line);
         }
-        assert_eq!((tally.passed, &*tally.failed, tally.skipped.len()), (13, &["drift::one".to_owned()][..], 1));
-        let why = ["failed: drift::one", "    thread 'drift::one' (7) panicked at crates/a.rs:1:2:", "    assertion failed"];
+        assert_eq!((tally.passed, tally.failed.len(), tally.skipped.len()), (13, 2, 1));
+        let why = [
+            "failed: drift::one",
+            "    thread 'drift::one' (7) panicked at crates/a.rs:1:2:",
+            "    assertion failed",
+            "failed: a test whose name could not be read",
+        ];
         assert_eq!(tally.failures(), why);
     }
 }
