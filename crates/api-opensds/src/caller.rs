@@ -7,11 +7,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
+use engine::Engine;
 use engine::requests::Caller;
 use serde::Deserialize;
 use std::convert::Infallible;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The longest request id or idempotency key that is taken.
@@ -35,7 +37,7 @@ pub(crate) struct Named {
 }
 
 /// Names the request, writes the bodies of errors, and refuses absurd addresses and other sites' pages.
-pub(crate) async fn identify(mut request: Request, routes: Router) -> Result<Response, Infallible> {
+pub(crate) async fn identify(mut request: Request, routes: Router, engine: Arc<Engine>) -> Result<Response, Infallible> {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let too_long = request.uri().path_and_query().is_some_and(|asked| asked.as_str().len() > URI_MAX);
@@ -46,7 +48,7 @@ pub(crate) async fn identify(mut request: Request, routes: Router) -> Result<Res
         let message = "a page of another site may not change anything here; use the page at / or a client that is no browser";
         axum::response::IntoResponse::into_response(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message))
     } else {
-        crate::finish(request, routes).await?
+        crate::finish(request, routes, &engine).await?
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response)) {
         let json = HeaderValue::from_static("application/json; charset=utf-8");
@@ -60,6 +62,11 @@ pub(crate) async fn identify(mut request: Request, routes: Router) -> Result<Res
         response.headers_mut().insert(REQUEST_ID, value);
     }
     Ok(response)
+}
+
+/// The tenant of the path, as it is written there: enough to know whose turn it is. Empty where the path has none.
+pub(crate) fn tenant_of(uri: &Uri) -> &str {
+    uri.path().strip_prefix("/v1beta/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
 }
 
 /// Whether a browser sends it on behalf of another site's page. Unless it only reads that is refused: `POST` without a body (`retry`,

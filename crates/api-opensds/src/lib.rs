@@ -89,6 +89,7 @@ pub(crate) const BODY_MAX: usize = 1 << 20;
 /// Every route of the API, answering from `engine`.
 pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
     let hub = Arc::new(events::Hub::new(settings.streams));
+    let turns = engine.clone();
     let routes = Router::new()
         .route("/", get(system::versions))
         .route("/livez", get(system::live))
@@ -104,7 +105,7 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .method_not_allowed_fallback(system::unknown_method)
         .with_state(Api { engine, settings, hub });
     // Around all routes together: a layer is one of each route, and is cloned and boxed for every request.
-    Router::new().fallback_service(service_fn(move |request| caller::identify(request, routes.clone())))
+    Router::new().fallback_service(service_fn(move |request| caller::identify(request, routes.clone(), turns.clone())))
 }
 
 fn of_tenant() -> Routes {
@@ -120,11 +121,13 @@ fn of_tenant() -> Routes {
 
 /// Does to its end what a request asks to be changed, whether or not its client is still there: what was committed is then worked on,
 /// and not left until somebody comes by. What only reads ends with its client.
-pub(crate) async fn finish(request: Request, routes: Router) -> Result<Response, Infallible> {
+pub(crate) async fn finish(request: Request, routes: Router, engine: &Engine) -> Result<Response, Infallible> {
     if request.method().is_safe() {
+        // It takes as long as a turn does, and what is longer has its own: a list has a place, and who waits takes turns.
         return routes.oneshot(request).await;
     }
-    match tokio::spawn(routes.oneshot(request)).await {
+    let tenant = caller::tenant_of(request.uri()).to_owned();
+    match tokio::spawn(engine.in_turn(&tenant, routes.oneshot(request))).await {
         Ok(answer) => answer,
         Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
         // The runtime ends, and this with it.

@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, Query as Pairs};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use engine::Listed;
 use engine::ports::Client;
 use engine::records::VolumeRecord;
 use engine::requests::{Caller, Refusal};
@@ -140,7 +141,7 @@ impl Api {
         self,
         words: Option<Vec<String>>,
         first: Vec<Item>,
-        mut batches: mpsc::Receiver<Result<Vec<Item>, StoreError>>,
+        mut batches: Listed,
         sender: mpsc::Sender<Result<Bytes, StoreError>>,
     ) {
         let (mut batch, mut before) = (Ok(first), "[");
@@ -217,16 +218,20 @@ impl Api {
     ) -> Result<bool, ApiError> {
         let deadline = Instant::now() + wanted.timeout;
         let mut waiter = self.engine.wait(volume);
-        loop {
-            let now = self.status(caller, subject).await?;
-            let now_is = |wanted: &String| wanted == now.unwrap_or("deleted") || (wanted == "deleted" && now == Some("detached"));
-            if wanted.statuses.iter().any(now_is) {
-                return Ok(true);
+        let waiting = async {
+            loop {
+                let now = self.status(caller, subject).await?;
+                let now_is =
+                    |wanted: &String| wanted == now.unwrap_or("deleted") || (wanted == "deleted" && now == Some("detached"));
+                if wanted.statuses.iter().any(now_is) {
+                    return Ok(true);
+                }
+                if now.is_none() || tokio::time::timeout_at(deadline, waiter.changed()).await.is_err() {
+                    return Ok(false);
+                }
             }
-            if now.is_none() || tokio::time::timeout_at(deadline, waiter.changed()).await.is_err() {
-                return Ok(false);
-            }
-        }
+        };
+        self.engine.in_turn(&caller.tenant, waiting).await
     }
 
     /// The resource's status as the wire spells it; none once it is gone.

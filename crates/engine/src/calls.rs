@@ -57,7 +57,8 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
     let (shared, record) = (shared.clone(), record.clone());
     let slot = work.slot();
     let (pool, limit) = (record.pool, shared.deadline(record.pool, work));
-    let task = tokio::spawn(async move {
+    let (turns, tenant) = (shared.turns.clone(), record.tenant.clone());
+    let call = async move {
         let told = |told| {
             // A worker that is gone needs no telling: the record owes the work still.
             let _ = tell.send(Message { slot, token, told });
@@ -87,7 +88,8 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
         });
         bear_witness(&shared, &record, work, &outcome);
         told(Told::Ended(outcome));
-    });
+    };
+    let task = tokio::spawn(turns.take(&tenant, call));
     Running { work, token, pool, limit, task }
 }
 

@@ -22,6 +22,7 @@ use crate::store::{
     StoreError, Touched,
 };
 use crate::survey::Survey;
+use crate::turns::Turns;
 use crate::{admission, probes, recovery, worker};
 use lifecycle::{
     AttachmentId, Bytes, Command, Context, Input, PoolId, ProfileId, SnapshotId, Source, Subject, Timestamp, Volume, VolumeId,
@@ -44,6 +45,22 @@ const PROTOCOL_TOLD_MAX: usize = 64;
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
+}
+
+/// A list, in batches.
+pub struct Listed {
+    first: Option<Result<Vec<Item>, StoreError>>,
+    rest: mpsc::Receiver<Result<Vec<Item>, StoreError>>,
+}
+
+impl Listed {
+    /// The next batch; none behind the last. An error is the last.
+    pub async fn recv(&mut self) -> Option<Result<Vec<Item>, StoreError>> {
+        match self.first.take() {
+            Some(first) => Some(first),
+            None => self.rest.recv().await,
+        }
+    }
 }
 
 /// Wakes when a volume's aggregate is committed again.
@@ -101,6 +118,8 @@ impl Engine {
             exporters,
             clock,
             commands: Places::new(settings.commands_at_once),
+            lists: Places::new(settings.lists_at_once),
+            turns: Turns::of_this_runtime(),
             settings,
             pools: held,
             incarnation,
@@ -120,6 +139,11 @@ impl Engine {
         probes::start(&engine.shared);
         recovery::start(&engine.shared);
         Ok(engine)
+    }
+
+    /// `future`, polled in turns with what is done for other tenants, so that none waits behind all that another has under way.
+    pub fn in_turn<F: Future>(&self, tenant: &str, future: F) -> impl Future<Output = F::Output> + use<F> {
+        self.shared.turns.take(tenant, future)
     }
 
     /// Whether the store answers and recovery has been started.
@@ -245,18 +269,17 @@ impl Engine {
         Ok(found.filter(|now| sees(caller, &now.record) && held(&now.record)))
     }
 
-    /// Lists resources that the caller may see.
+    /// Lists resources that the caller may see. As many as have a place are begun at once, and tenants take turns; who reads slowly
+    /// holds none, as it is given back with the first batch.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`]; a filter that looks at too much is an error in the stream.
-    pub async fn list(
-        &self,
-        caller: &Caller,
-        mut query: ListQuery,
-    ) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, Refusal> {
+    pub async fn list(&self, caller: &Caller, mut query: ListQuery) -> Result<Listed, Refusal> {
         let shared_by_all = matches!(query.kind, Kind::Profile | Kind::Pool);
         query.tenant = (!caller.is_admin && !shared_by_all).then(|| caller.tenant.clone());
-        self.shared.store.list(query).await.map_err(unavailable)
+        let _place = self.shared.lists.take(&caller.tenant).await;
+        let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
+        Ok(Listed { first: batches.recv().await, rest: batches })
     }
 
     /// The journal of one resource, also of one that is gone.
@@ -321,7 +344,7 @@ impl Engine {
             match self.settle(caller, steps, commit, &cause(caller, "create")).await {
                 Ok(revision) => {
                     if !caller.dry_run {
-                        worker::poke(&self.shared, id);
+                        worker::poke_for(&self.shared, id, &caller.tenant);
                     }
                     // Nobody has changed it before, so that nothing else of it is set by the commit.
                     accepted.about.revision = revision;
@@ -539,7 +562,7 @@ impl Engine {
                 Ok(_) if caller.dry_run => return Ok(rehearsed(would_be, now.version)),
                 Ok(_) => {
                     let now = self.shared.read_volume(volume).await.map_err(unavailable);
-                    worker::poke(&self.shared, volume);
+                    worker::poke_for(&self.shared, volume, &caller.tenant);
                     return now;
                 }
                 Err(CommitError::Stale(_)) => {}
@@ -594,7 +617,7 @@ impl Engine {
         let id = accepted.state.id();
         // Read first, so that the answer shows what was accepted and not already what came of it.
         let now = self.volume(caller, id).await;
-        worker::poke(&self.shared, id);
+        worker::poke_for(&self.shared, id, &caller.tenant);
         match now {
             // Somebody has deleted it meanwhile: it was accepted all the same.
             Err(Refusal::NotFound { .. }) => Ok(VolumeNow { record: accepted, version: revision }),

@@ -42,12 +42,13 @@ mod shared;
 pub mod store;
 mod survey;
 pub mod tokens;
+mod turns;
 mod waits;
 mod worker;
 
 pub use admission::WhenDown;
 pub use deadlines::Deadlines;
-pub use engine::{DEFAULT_PROFILE, DEFAULT_ZONE, Engine, Waiter};
+pub use engine::{DEFAULT_PROFILE, DEFAULT_ZONE, Engine, Listed, Waiter};
 pub use exporters::Exporters;
 pub use ids::Ids;
 pub use news::{Follower, Rung, Told};

@@ -1,4 +1,4 @@
-//! Places, bounded and fair among tenants: for the driver calls of a pool, and for commands on their way to the store.
+//! Places, bounded and fair among tenants: for the driver calls of a pool, for commands on their way to the store, and for lists.
 //!
 //! A tenant that asks for a thousand volumes and one that asks for one take turns: places are handed out round robin over the
 //! tenants that wait. A place is given back when its holder is dropped, so an abandoned call frees it.
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
-/// The places of one pool, or for commands.
+/// The places of one pool, for commands, or for lists.
 #[derive(Clone)]
 pub(crate) struct Places(Arc<Mutex<State>>);
 

@@ -18,6 +18,7 @@ use crate::requests::{Live, Refusal, VolumeNow};
 use crate::settings::Settings;
 use crate::store::{Change, Commit, CommitError, Store, StoreError, Touched, Versioned};
 use crate::survey::Survey;
+use crate::turns::Turns;
 use lifecycle::{AttachmentId, Capabilities, Context, Input, PoolId, ProfileId, Subject, Timestamp, Token, VolumeId, Work};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -100,6 +101,10 @@ pub(crate) struct Shared {
     pub(crate) news: News,
     /// Places for commands on their way to the store.
     pub(crate) commands: Places,
+    /// Places for lists that are begun.
+    pub(crate) lists: Places,
+    /// Turns at the processors.
+    pub(crate) turns: Turns,
     /// The profile of volumes that ask for none.
     pub(crate) default_profile: Memo<ProfileId>,
     pub(crate) recovering: AtomicBool,

@@ -16,6 +16,7 @@ use crate::requests::Live;
 use crate::settings::work_word;
 use crate::shared::{Bell, Pool, Shared, is_creating, lock};
 use crate::store::StoreError;
+use crate::turns;
 use crate::waits::Waits;
 use lifecycle::{Facts, Input, Outcome, Owed, Slot, Subject, Timestamp, VolumeId, VolumePhase, Work};
 use std::collections::BTreeMap;
@@ -27,7 +28,12 @@ use tokio::time::Instant;
 
 /// Makes sure that the volume's owed work is being driven.
 pub(crate) fn poke(shared: &Arc<Shared>, id: VolumeId) {
-    start(shared, id, false);
+    start(shared, id, turns::OWN, false);
+}
+
+/// The same, in the turns of the tenant who asked for it.
+pub(crate) fn poke_for(shared: &Arc<Shared>, id: VolumeId, tenant: &str) {
+    start(shared, id, tenant, false);
 }
 
 /// The same, and what waits for its next try is tried now.
@@ -40,13 +46,13 @@ pub(crate) fn hurry(shared: &Arc<Shared>, id: VolumeId) {
 
 /// The same after a start of the controller: looks at the backend before it acts.
 pub(crate) fn resume(shared: &Arc<Shared>, id: VolumeId) {
-    start(shared, id, true);
+    start(shared, id, turns::OWN, true);
 }
 
-fn start(shared: &Arc<Shared>, id: VolumeId, look_first: bool) {
+fn start(shared: &Arc<Shared>, id: VolumeId, tenant: &str, look_first: bool) {
     let Some(bell) = shared.ring(id) else { return };
-    let shared = shared.clone();
-    tokio::spawn(async move {
+    let (turns, shared) = (shared.turns.clone(), shared.clone());
+    let working = async move {
         let mut guard = Retire { shared: shared.clone(), id, panicked: true };
         let (tell, told) = mpsc::unbounded_channel();
         let mut worker = Worker {
@@ -66,7 +72,8 @@ fn start(shared: &Arc<Shared>, id: VolumeId, look_first: bool) {
         }
         worker.run().await;
         guard.panicked = false;
-    });
+    };
+    tokio::spawn(turns.take(tenant, working));
 }
 
 /// Takes the worker off the list if it dies of a panic, so that the next bell starts another.

@@ -5,7 +5,7 @@ use engine::ports::Clock;
 use engine::records::{Key, Record, VolumeRecord};
 use engine::requests::{Caller, HostFields, NewAttachment, NewSnapshot, NewVolume, ProfileFields, Refusal};
 use engine::store::{
-    Child, Commit, CommitError, Committed, Ending, Head, Idempotent, Item, JournalEntry, JournalQuery, ListQuery, Store,
+    Child, Commit, CommitError, Committed, Ending, Head, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Store,
     StoreError, Versioned,
 };
 use engine::{Engine, PoolSetup, Settings};
@@ -618,14 +618,22 @@ async fn a_commit_whose_answer_was_lost_is_told_to_who_waits() {
     assert_eq!(word(&world.engine.volume(&world.caller, id).await.expect("there").record), "deleting");
 }
 
-/// A store whose commits wait at a gate, in the order in which they came.
+/// A store whose commits, and tenants' lists, wait at a gate, in the order in which they came.
 #[derive(Default)]
 struct Gate {
     inner: MemStore,
     is_shut: AtomicBool,
     opened: Notify,
-    /// Whose commands came to the gate.
+    /// Whose commands and lists came to the gate.
     came: Mutex<Vec<String>>,
+}
+
+impl Gate {
+    async fn pass(&self) {
+        while self.is_shut.load(Ordering::Relaxed) {
+            self.opened.notified().await;
+        }
+    }
 }
 
 #[async_trait]
@@ -634,9 +642,7 @@ impl Store for Gate {
         if let Some(entry) = commit.journal.first().filter(|entry| !entry.actor.is_empty()) {
             self.came.lock().unwrap().push(entry.tenant.clone());
         }
-        while self.is_shut.load(Ordering::Relaxed) {
-            self.opened.notified().await;
-        }
+        self.pass().await;
         self.inner.commit(commit).await
     }
 
@@ -653,6 +659,10 @@ impl Store for Gate {
     }
 
     async fn list(&self, query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
+        if let Some(tenant) = &query.tenant {
+            self.came.lock().unwrap().push(tenant.clone());
+            self.pass().await;
+        }
         self.inner.list(query).await
     }
 
@@ -699,4 +709,30 @@ async fn commands_on_their_way_to_the_store_are_bounded_and_tenants_take_turns()
         asked.await.expect("no panic").expect("accepted");
     }
     assert_eq!(*store.came.lock().unwrap(), ["noisy", "noisy", "noisy", "quiet", "noisy", "noisy"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_are_bounded_and_tenants_take_turns() {
+    let store = Arc::new(Gate::default());
+    let (exporter, clock): (Arc<MemExporter>, Arc<SteppedClock>) = (Arc::default(), Arc::default());
+    let settings = Settings { lists_at_once: 2, ..Settings::default() };
+    let engine = Engine::start(store.clone(), exporter, clock, Vec::new(), settings).await.expect("started");
+    store.is_shut.store(true, Ordering::Relaxed);
+    let mut asked = Vec::new();
+    for tenant in ["gone", "noisy", "noisy", "noisy", "quiet"] {
+        let (engine, caller) = (engine.clone(), Caller { tenant: tenant.into(), ..Caller::default() });
+        asked.push(tokio::spawn(async move { engine.list(&caller, ListQuery::all(Kind::Volume)).await.map(|_| ()) }));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(*store.came.lock().unwrap(), ["gone", "noisy"], "no more are begun");
+    // Who gives up while its list hangs makes room.
+    asked.remove(0).abort();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(*store.came.lock().unwrap(), ["gone", "noisy", "noisy"]);
+    store.is_shut.store(false, Ordering::Relaxed);
+    store.opened.notify_waiters();
+    for asked in asked {
+        asked.await.expect("no panic").expect("listed");
+    }
+    assert_eq!(*store.came.lock().unwrap(), ["gone", "noisy", "noisy", "quiet", "noisy"]);
 }
