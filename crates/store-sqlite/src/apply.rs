@@ -63,10 +63,13 @@ struct Held {
     profile: [u8; 16],
     source: Option<[u8; 16]>,
     owes: bool,
+    has_snapshots: bool,
+    has_attachments: bool,
 }
 
 impl Held {
-    const SQL: &str = "SELECT row, version, tenant, name, status, pool, profile, source, owes FROM volumes WHERE id = ?1";
+    const SQL: &str = "SELECT row, version, tenant, name, status, pool, profile, source, owes, has_snapshots, has_attachments
+         FROM volumes WHERE id = ?1";
 
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -79,6 +82,8 @@ impl Held {
             profile: row.get(6)?,
             source: row.get(7)?,
             owes: row.get(8)?,
+            has_snapshots: row.get(9)?,
+            has_attachments: row.get(10)?,
         })
     }
 
@@ -92,6 +97,9 @@ impl Held {
 
 /// Checks every precondition. Returns of each change that is of a volume what is there.
 fn check(tx: &Connection, commit: &Commit) -> Result<Vec<Option<Held>>, Failure> {
+    // Or the second would go by what was there before the first.
+    let keys = || commit.changes.iter().map(|change| change.key);
+    debug_assert!(keys().enumerate().all(|(at, key)| !keys().skip(at + 1).any(|other| other == key)), "a record is changed twice");
     if let Some((tenant, key, _)) = &commit.idempotent
         && let Some(used) = read::used(tx, tenant, key)?
     {
@@ -224,8 +232,9 @@ fn write_volume(
         Some(held) if touched.volume => update_volume(tx, held, &VolumeRow::encode(record), revision)?,
         Some(held) => {
             let owes = if held.owes == record.state.owes_work() { "" } else { ", owes = NOT owes" };
-            let sql = format!("UPDATE volumes SET version = ?2{owes} WHERE row = ?1");
-            tx.prepare_cached(&sql)?.execute(params![held.row, revision.cast_signed()])?;
+            let sql = format!("UPDATE volumes SET version = ?2{owes}, has_snapshots = ?3, has_attachments = ?4 WHERE row = ?1");
+            let (snapshots, attachments) = (!record.snapshots.is_empty(), !record.attachments.is_empty());
+            tx.prepare_cached(&sql)?.execute(params![held.row, revision.cast_signed(), snapshots, attachments])?;
         }
     }
     for row in touched.snapshots.iter().filter_map(|id| SnapshotRow::encode(record, *id)) {
@@ -234,12 +243,13 @@ fn write_volume(
     for row in touched.attachments.iter().filter_map(|id| AttachmentRow::encode(record, *id)) {
         write_attachment(tx, &row, revision)?;
     }
-    if held.is_none() { Ok(()) } else { drop_missing(tx, record) }
+    held.map_or(Ok(()), |held| drop_missing(tx, held, record))
 }
 
 fn insert_volume(tx: &Connection, row: &VolumeRow, revision: u64) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO volumes(id, tenant, name, status, pool, profile, source, created, owes, version, revision, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)";
+    let sql = "INSERT INTO volumes(id, tenant, name, status, pool, profile, source, created, owes, version, revision, body,
+             has_snapshots, has_attachments)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12, ?13)";
     let (id, pool, profile) = (row.id.as_bytes(), row.pool.as_bytes(), row.profile.as_bytes());
     let source = row.source.as_ref().map(Uuid::as_bytes);
     let values = params![
@@ -253,25 +263,44 @@ fn insert_volume(tx: &Connection, row: &VolumeRow, revision: u64) -> rusqlite::R
         row.created,
         row.owes,
         revision.cast_signed(),
-        row.body
+        row.body,
+        row.has_snapshots,
+        row.has_attachments
     ];
     tx.prepare_cached(sql)?.execute(values).map(drop)
 }
 
-/// Names only the columns that change: each that is named costs the indices that it is in, whether or not its value is another.
+/// Names only the columns that change: each that is named costs the indices that it is in, whether or not its value is another. Those that
+/// are in none are always named.
 fn update_volume(tx: &Connection, held: &Held, row: &VolumeRow, revision: u64) -> rusqlite::Result<()> {
     let revision = revision.cast_signed();
     if held.stays(row) {
         let status = if held.status == row.status { "" } else { "status = ?3, " };
         let owes = if held.owes == row.owes { "" } else { "owes = ?4, " };
-        let sql = format!("UPDATE volumes SET {status}{owes}version = ?2, revision = ?2, body = ?5 WHERE row = ?1");
-        let values = params![held.row, revision, row.status, row.owes, row.body];
+        let sql = format!(
+            "UPDATE volumes SET {status}{owes}version = ?2, revision = ?2, body = ?5, has_snapshots = ?6, has_attachments = ?7
+             WHERE row = ?1"
+        );
+        let values = params![held.row, revision, row.status, row.owes, row.body, row.has_snapshots, row.has_attachments];
         return tx.prepare_cached(&sql)?.execute(values).map(drop);
     }
     let sql = "UPDATE volumes SET tenant = ?2, name = ?3, status = ?4, pool = ?5, profile = ?6, source = ?7, owes = ?8,
-             version = ?9, revision = ?9, body = ?10 WHERE row = ?1";
+             version = ?9, revision = ?9, body = ?10, has_snapshots = ?11, has_attachments = ?12 WHERE row = ?1";
     let (pool, profile, source) = (row.pool.as_bytes(), row.profile.as_bytes(), row.source.as_ref().map(Uuid::as_bytes));
-    let values = params![held.row, row.tenant, row.name, row.status, pool, profile, source, row.owes, revision, row.body];
+    let values = params![
+        held.row,
+        row.tenant,
+        row.name,
+        row.status,
+        pool,
+        profile,
+        source,
+        row.owes,
+        revision,
+        row.body,
+        row.has_snapshots,
+        row.has_attachments
+    ];
     tx.prepare_cached(sql)?.execute(values).map(drop)
 }
 
@@ -305,12 +334,15 @@ fn write_attachment(tx: &Connection, row: &AttachmentRow, revision: u64) -> rusq
 }
 
 /// Removes the parts that the record no longer has: expired tombstones.
-fn drop_missing(tx: &Connection, record: &VolumeRecord) -> rusqlite::Result<()> {
+fn drop_missing(tx: &Connection, held: &Held, record: &VolumeRecord) -> rusqlite::Result<()> {
     let volume = record.state.id().0;
-    for (table, kept) in [
-        ("snapshots", record.snapshots.keys().map(|id| id.0).collect::<std::collections::BTreeSet<_>>()),
-        ("attachments", record.attachments.keys().map(|id| id.0).collect()),
+    for (table, had, kept) in [
+        ("snapshots", held.has_snapshots, record.snapshots.keys().map(|id| id.0).collect::<std::collections::BTreeSet<_>>()),
+        ("attachments", held.has_attachments, record.attachments.keys().map(|id| id.0).collect()),
     ] {
+        if !had {
+            continue;
+        }
         let sql = format!("SELECT id FROM {table} WHERE volume = ?1");
         let found: Vec<[u8; 16]> =
             tx.prepare_cached(&sql)?.query_map([volume.as_bytes()], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;

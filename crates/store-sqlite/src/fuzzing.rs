@@ -5,7 +5,7 @@
 
 use crate::read;
 use crate::record::{AttachmentRow, OtherRow, SnapshotRow, VolumeRow};
-use crate::schema::migrate;
+use crate::schema::{migrate, version};
 use engine::records::{Key, VolumeRecord};
 use engine::store::{Child, JournalQuery, Mark, StoreError};
 use lifecycle::{
@@ -74,6 +74,8 @@ fn volume(text: &str, cloned: bool) -> bool {
         version: 0,
         revision: 0,
         body,
+        has_snapshots: false,
+        has_attachments: false,
     };
     let snapshot = lines.next().filter(|line| !line.is_empty()).map(|line| explained(snapshot(line).decode()));
     let attachment = lines.next().filter(|line| !line.is_empty()).map(|line| explained(attachment(line).decode()));
@@ -197,6 +199,8 @@ const TABLES: [Table; 9] = [
             ("version", NUMBER),
             ("revision", NUMBER),
             ("body", VOLUME),
+            ("has_snapshots", NUMBER),
+            ("has_attachments", NUMBER),
         ],
     ),
     (
@@ -272,7 +276,7 @@ impl Rows {
     pub fn new() -> Self {
         let mut connection = Connection::open_in_memory().expect("there is memory");
         let tx = connection.transaction().expect("it is new");
-        migrate(&tx, 0).expect("the schema is sound");
+        migrate(&tx, 0, version()).expect("the schema is sound");
         tx.commit().expect("there is memory");
         Self(connection)
     }

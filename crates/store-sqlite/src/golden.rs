@@ -135,7 +135,8 @@ fn lives() -> Vec<(&'static str, VolumeRecord, Vec<Input>)> {
     ]
 }
 
-fn every_volume() -> Vec<(String, VolumeRecord)> {
+/// A volume in every phase, and with a part in every phase.
+pub(crate) fn every_volume() -> Vec<(String, VolumeRecord)> {
     let mut all = Vec::new();
     for (name, first, inputs) in lives() {
         let mut record = first;

@@ -23,6 +23,8 @@ pub mod fuzzing;
 mod golden;
 mod keeper;
 mod list;
+#[cfg(test)]
+mod older;
 mod points;
 mod read;
 mod readers;

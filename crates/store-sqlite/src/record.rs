@@ -1,7 +1,7 @@
 //! The stored form of the records: one row each, columns for what is looked for, and a body of JSON for the rest. Version 1.
 //!
 //! Not here: SQL (`apply`, `read`, `list`), and the forms of phases and reasons (`form`). Invariants:
-//! - a value is in a column or in the body, never in both, except what is computed from the state (status, owes work);
+//! - a value is in a column or in the body, never in both, except what is computed from the state (status, owes work, has parts);
 //! - a body says its version as `"v"`; a body of a version that is not known is an error, an unknown field is ignored;
 //! - decoding what was encoded gives the same record, and the golden files in `testdata` stay readable.
 
@@ -42,6 +42,10 @@ pub(crate) struct VolumeRow {
     pub(crate) version: u64,
     pub(crate) revision: u64,
     pub(crate) body: String,
+    /// Whether rows of table `snapshots` are of this volume. While this is false there are none.
+    pub(crate) has_snapshots: bool,
+    /// As [`has_snapshots`](Self::has_snapshots), of table `attachments`.
+    pub(crate) has_attachments: bool,
 }
 
 /// A row of table `snapshots`.
@@ -304,6 +308,8 @@ impl VolumeRow {
             version: 0,
             revision: 0,
             body: to_json(&body),
+            has_snapshots: !record.snapshots.is_empty(),
+            has_attachments: !record.attachments.is_empty(),
         }
     }
 

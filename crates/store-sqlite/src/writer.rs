@@ -284,7 +284,8 @@ impl Thread {
                         self.state.recent.keep(*commit, *revision);
                     }
                 }
-                debug_assert!(kept.into_iter().all(|key| self.is_kept_as_stored(key)), "what is kept in memory is what is stored");
+                debug_assert!(kept.iter().all(|key| self.is_kept_as_stored(*key)), "what is kept in memory is what is stored");
+                debug_assert!(kept.iter().all(|key| self.tells_its_parts(*key)), "a volume's row tells whether it has parts");
                 for (waiting, answer) in waiting.into_iter().zip(answers) {
                     // A caller that gave up reads what became of it.
                     let _ = waiting.send(answer);
@@ -308,6 +309,12 @@ impl Thread {
     fn is_kept_as_stored(&self, key: Key) -> bool {
         let Some(kept) = self.state.recent.read(key) else { return true };
         read::record(&self.connection, key).map_or(true, |stored| stored.is_some_and(|stored| stored == kept))
+    }
+
+    /// Whether a volume's row tells what the tables of its parts do, as far as that can be read.
+    fn tells_its_parts(&self, key: Key) -> bool {
+        let Key::Volume(id) = key else { return true };
+        read::tells_its_parts(&self.connection, id).unwrap_or(true)
     }
 
     fn write(&mut self, group: &[Waiting]) -> Result<Vec<Result<Committed, CommitError>>, (rusqlite::Error, Stage)> {

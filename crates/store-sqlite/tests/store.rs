@@ -1,10 +1,13 @@
 //! What is peculiar to a store on a disk: shared transactions, kills, full and broken disks, folders that are refused. What every
 //! store promises is in `contract.rs`.
 
-use engine::records::{About, Key, PoolRecord, Record, VolumeRecord};
+use engine::records::{About, AttachmentAbout, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
 use engine::store::{Change, Commit, CommitError, Counter, Expected, Item, Kind, ListQuery, Store, StoreError, Touched};
-use lifecycle::{Bytes, PoolId, ProfileId, Timestamp, Volume, VolumeId};
-use std::collections::BTreeMap;
+use lifecycle::{
+    Attachment, AttachmentId, AttachmentPhase, Bytes, HostId, Mode, PoolId, ProfileId, Seen, Snapshot, SnapshotId, SnapshotPhase,
+    Timestamp, Volume, VolumeId,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -73,6 +76,138 @@ async fn counters_never_overshoot_and_commits_share_transactions() {
     assert!(store.transactions() < 201, "{} transactions for 201 commits", store.transactions());
     let in_use = Change { record: None, expected: Expected::Version(1), unused: true, ..pool() };
     assert!(matches!(store.commit(one(in_use)).await, Err(CommitError::InUse { counted: 100, .. })));
+}
+
+/// What is random here, from a seed: xorshift.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, many: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % many
+    }
+}
+
+/// Gives the volume a snapshot or an attachment, takes one away, or does both. Tells what was touched.
+fn change_parts(record: &mut VolumeRecord, dice: &mut Dice) -> Touched {
+    let mut touched = Touched { volume: dice.below(2) == 0, ..Touched::default() };
+    let mut parts = record.state.clone().into_parts();
+    for _ in 0..=dice.below(2) {
+        let id = Uuid::from_u128(u128::from(dice.below(u64::MAX)));
+        match dice.below(4) {
+            0 => {
+                let (size, since, phase) = (parts.size, Timestamp(5), SnapshotPhase::Available);
+                let part = Snapshot { size, phase, since, seen: Seen::Unknown, recover: None, pins: [].into() };
+                parts.snapshots.insert(SnapshotId(id), part);
+                let about = About { created_at: Timestamp(5), ..About::default() };
+                record.snapshots.insert(SnapshotId(id), SnapshotAbout { about, profile: record.profile });
+                touched.snapshots.insert(SnapshotId(id));
+            }
+            1 => {
+                let (host, phase) = (HostId(Uuid::nil()), AttachmentPhase::Attaching { again: None });
+                let part = Attachment { host, mode: Mode::ReadWrite, phase, since: Timestamp(5) };
+                parts.attachments.insert(AttachmentId(id), part);
+                let about = About { created_at: Timestamp(5), ..About::default() };
+                let about = AttachmentAbout { about, mountpoint: String::new(), protocol: "nbd".into() };
+                record.attachments.insert(AttachmentId(id), about);
+                touched.attachments.insert(AttachmentId(id));
+            }
+            2 => {
+                if let Some((id, _)) = parts.snapshots.pop_first() {
+                    record.snapshots.remove(&id);
+                    touched.snapshots.remove(&id);
+                }
+            }
+            _ => {
+                if let Some((id, _)) = parts.attachments.pop_first() {
+                    record.attachments.remove(&id);
+                    touched.attachments.remove(&id);
+                }
+            }
+        }
+    }
+    record.state = Volume::restore(parts);
+    touched
+}
+
+/// Volumes with their versions, as they stand in the store.
+type Kept = BTreeMap<VolumeId, (VolumeRecord, u64)>;
+
+/// A commit of one to three volumes, and what is kept after it. Now and then the last of them is stale, so that all is refused.
+fn some_commit(kept: &Kept, dice: &mut Dice) -> (Commit, Kept) {
+    let ids: BTreeSet<_> = (0..=dice.below(3)).map(|_| VolumeId(Uuid::from_u128(u128::from(dice.below(5)) + 1))).collect();
+    let (mut next, mut changes) = (kept.clone(), Vec::new());
+    for id in ids {
+        let (mut record, expected) = match next.remove(&id) {
+            Some((record, version)) => (record, Expected::Version(version)),
+            None => (volume(id.0.as_u128(), "v"), Expected::Absent),
+        };
+        if expected != Expected::Absent && dice.below(8) == 0 {
+            changes.push(Change { record: None, ..put(record, expected) });
+            continue;
+        }
+        let mut touched = change_parts(&mut record, dice);
+        touched.volume |= expected == Expected::Absent;
+        changes.push(Change { touched, ..put(record.clone(), expected) });
+        next.insert(id, (record, 0));
+    }
+    if dice.below(8) == 0 {
+        changes.last_mut().unwrap().expected = Expected::Version(1_000_000);
+    }
+    (Commit { changes, ..Commit::default() }, next)
+}
+
+/// What each volume's row tells of its snapshots and attachments, which is what is there.
+fn told(rows: &rusqlite::Connection) -> Vec<(bool, bool)> {
+    let sql = "SELECT has_snapshots, has_attachments,
+             EXISTS(SELECT 1 FROM snapshots WHERE volume = volumes.id), EXISTS(SELECT 1 FROM attachments WHERE volume = volumes.id)
+         FROM volumes";
+    let mut sql = rows.prepare_cached(sql).unwrap();
+    let mut rows = sql.query([]).unwrap();
+    let mut told = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        let pair = |at| (row.get(at).unwrap(), row.get(at + 1).unwrap());
+        let (tells, has): ((bool, bool), (bool, bool)) = (pair(0), pair(2));
+        assert_eq!(tells, has);
+        told.push(tells);
+    }
+    told
+}
+
+/// While a row says that a volume has none, nobody looks for its snapshots: were that wrong, they would be gone for everybody.
+#[tokio::test]
+async fn a_volumes_row_tells_whether_it_has_parts_whatever_is_committed() {
+    let mut dice = Dice(0x5eed_2026);
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let rows = rusqlite::Connection::open(folder.path().join("berth.db")).unwrap();
+    let (mut kept, mut seen) = (Kept::new(), BTreeMap::<_, u32>::new());
+    for _ in 0..600 {
+        let (commit, mut next) = some_commit(&kept, &mut dice);
+        if let Ok(made) = store.commit(commit.clone()).await {
+            for Change { key, touched, .. } in &commit.changes {
+                let Key::Volume(id) = key else { panic!("{key:?}") };
+                if let Some((record, version)) = next.get_mut(id) {
+                    touched.stamp(record, made.revision);
+                    *version = made.revision;
+                }
+            }
+            kept = next;
+        }
+        told(&rows).into_iter().for_each(|tells| *seen.entry(tells).or_default() += 1);
+        let (mut batches, mut listed) = (store.list(ListQuery::all(Kind::Volume)).await.unwrap(), Vec::new());
+        while let Some(batch) = batches.recv().await {
+            listed.extend(batch.unwrap());
+        }
+        let wanted: Vec<_> = kept.values().map(|(record, _)| Item::Volume(Box::new(record.clone()))).collect();
+        assert_eq!(listed, wanted);
+    }
+    assert!(seen.len() == 4 && seen.values().all(|many| *many > 50), "{seen:?}");
+    let orphans = "SELECT count(*) FROM (SELECT volume FROM snapshots UNION ALL SELECT volume FROM attachments)
+         WHERE volume NOT IN (SELECT id FROM volumes)";
+    assert_eq!(rows.query_row(orphans, [], |row| row.get::<_, i64>(0)), Ok(0));
 }
 
 /// Twice what the log may hold, faster than it is moved: what counts is that it is, and that the log begins anew.

@@ -104,6 +104,7 @@ fn rows() -> Seeds {
         ("volume-body-null", but(0, 11, &[NUL])),
         ("volume-body-blob", but(0, 11, &bytes(BLOB, b"{}"))),
         ("volume-body-newer", but(0, 11, &bytes(TEXT, br#"{"v":7}"#))),
+        ("volume-has-snapshots-text", but(0, 12, &bytes(TEXT, b"some"))),
         ("snapshot-profile-short", but(1, 5, &bytes(BLOB, &[]))),
         ("attachment-host-integer", but(2, 4, &number(INTEGER, 1))),
         ("attachment-body-number", but(2, 7, &number(INTEGER, 1))),
