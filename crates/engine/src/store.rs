@@ -63,7 +63,7 @@ pub struct Versioned<T> {
 /// What commits together.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Records to write or remove, each under the version it was read at.
+    /// Records to write or remove, each under the version it was read at, and none of them twice.
     pub changes: Vec<Change>,
     /// Counters to move. They commute, so that a pool's capacity does not make every create conflict with every other.
     pub counters: Vec<Counter>,
