@@ -64,9 +64,11 @@ pub(crate) async fn identify(mut request: Request, routes: Router, engine: Arc<E
     Ok(response)
 }
 
-/// The tenant of the path, as it is written there: enough to know whose turn it is. Empty where the path has none.
+/// The tenant of the path, to know whose turn it is. All that name none, or not as it is spelled, are one: nobody has more turns by more
+/// spellings.
 pub(crate) fn tenant_of(uri: &Uri) -> &str {
-    uri.path().strip_prefix("/v1beta/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
+    let tenant = uri.path().strip_prefix("/v1beta/").and_then(|rest| rest.split('/').next());
+    tenant.filter(|tenant| is_tenant(tenant)).unwrap_or_default()
 }
 
 /// Whether a browser sends it on behalf of another site's page. Unless it only reads that is refused: `POST` without a body (`retry`,

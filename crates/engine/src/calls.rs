@@ -89,7 +89,7 @@ pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work
         bear_witness(&shared, &record, work, &outcome);
         told(Told::Ended(outcome));
     };
-    let task = tokio::spawn(turns.take(&tenant, call));
+    let task = tokio::spawn(turns.take(tenant, call));
     Running { work, token, pool, limit, task }
 }
 

@@ -12,7 +12,7 @@ use crate::places::Places;
 use crate::ports::{Client, Clock};
 use crate::probes::Watched;
 use crate::reach::Reach;
-use crate::records::{About, AttachmentAbout, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
+use crate::records::{About, AttachmentAbout, HostRecord, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
 use crate::rehearsal::rehearsed;
 use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolNow, Refusal, Relabel, VolumeNow};
 use crate::settings::Settings;
@@ -118,7 +118,7 @@ impl Engine {
             exporters,
             clock,
             commands: Places::new(settings.commands_at_once),
-            lists: Places::new(settings.lists_at_once),
+            lists: Places::shared(settings.lists_at_once),
             turns: Turns::of_this_runtime(),
             settings,
             pools: held,
@@ -277,9 +277,35 @@ impl Engine {
     pub async fn list(&self, caller: &Caller, mut query: ListQuery) -> Result<Listed, Refusal> {
         let shared_by_all = matches!(query.kind, Kind::Profile | Kind::Pool);
         query.tenant = (!caller.is_admin && !shared_by_all).then(|| caller.tenant.clone());
-        let _place = self.shared.lists.take(&caller.tenant).await;
+        let patience = self.shared.settings.list_patience;
+        let Ok(_place) = tokio::time::timeout(patience, self.shared.lists.take(&caller.tenant)).await else {
+            let waited = patience.as_secs();
+            let message = "lists that were asked for before this have not begun to answer for";
+            let remedy = "try again later, and ask for less at once: shorter pages, filters that have an index";
+            return Err(Refusal::Unavailable(format!("{message} {waited} seconds; {remedy}")));
+        };
         let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
         Ok(Listed { first: batches.recv().await, rest: batches })
+    }
+
+    /// Every host that the caller may see, for what the controller tells by itself: it waits behind nobody's lists.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn hosts(&self, caller: &Caller) -> Result<Vec<HostRecord>, Refusal> {
+        let tenant = (!caller.is_admin).then(|| caller.tenant.clone());
+        let mut batches = self.shared.store.list(ListQuery { tenant, ..ListQuery::all(Kind::Host) }).await.map_err(unavailable)?;
+        let mut hosts = Vec::new();
+        while let Some(batch) = batches.recv().await {
+            hosts.extend(batch.map_err(unavailable)?.into_iter().filter_map(|item| match item {
+                Item::Other(record) => match *record {
+                    Record::Host(host) => Some(host),
+                    Record::Profile(_) | Record::Pool(_) | Record::Volume(_) => None,
+                },
+                Item::Volume(_) | Item::Snapshot(..) | Item::Attachment(..) => None,
+            }));
+        }
+        Ok(hosts)
     }
 
     /// The journal of one resource, also of one that is gone.

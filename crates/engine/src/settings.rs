@@ -34,11 +34,13 @@ pub struct Settings {
     /// percent of a processor.
     pub look_rate: u32,
     /// How many commands are on their way to the store at once; further ones wait, and tenants take turns. Enough to share a sync: with
-    /// more of them not more is done, and everybody waits longer, as all that is under way passes the runtime's one queue.
+    /// more of them not more is done, and everybody waits longer.
     pub commands_at_once: usize,
-    /// How many lists are begun at once; further ones wait, and tenants take turns. Each is a thread until its first rows are there:
-    /// enough to keep a disk busy, and few beside who reads one thing.
+    /// How many lists are begun at once, at most half of them for one tenant; further ones wait, and tenants take turns. Each is a thread
+    /// until its first rows are there: three for each processor keep these busy, and are few beside who reads one thing.
     pub lists_at_once: usize,
+    /// How long a list waits to be begun.
+    pub list_patience: Duration,
     /// How many driver calls run at once in one pool.
     pub places_per_pool: usize,
     /// How long what a pool's backend told of its capacity is believed.
@@ -69,7 +71,8 @@ impl Default for Settings {
             look_interval: Duration::from_secs(30),
             look_rate: 2000,
             commands_at_once: 32,
-            lists_at_once: 8,
+            lists_at_once: 6,
+            list_patience: Duration::from_secs(20),
             places_per_pool: 32,
             capacity_life: Duration::from_secs(1),
             capacity_timeout: Duration::from_secs(2),

@@ -2,18 +2,17 @@
 //!
 //! The runtime polls what is ready in the order in which it became so, whoever's it is. What is done for tenants waits here instead, in
 //! its tenant's line, and lines take turns. Few are told at once that it is their turn, so that the runtime's own queue stays
-//! short. A turn is one poll: nobody has one while waiting for anything, so that what hangs takes nobody's.
+//! short. A turn is one poll: nobody has one while waiting for anything, so that what hangs takes nobody's. For that, who is told must be
+//! polled or dropped: what is in turns is a task of its own, or is awaited by one. Inside a turn it is polled as part of that.
 //!
 //! Not here: places at the store and at the backends, which are held while waiting (`places`).
 
 use pin_project_lite::pin_project;
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-
-/// Whose turns those are that the controller takes for itself. No tenant is called so.
-pub(crate) const OWN: &str = "";
 
 /// The turns of one engine.
 #[derive(Clone)]
@@ -26,6 +25,11 @@ struct State {
     lines: HashMap<Arc<str>, VecDeque<Arc<Ticket>>>,
     /// The tenants that have a line, in the order of their turns.
     order: VecDeque<Arc<str>>,
+}
+
+thread_local! {
+    /// Whether this thread is in a turn.
+    static IN_TURN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// One future that takes turns. It is woken through this.
@@ -70,7 +74,7 @@ impl Turns {
     }
 
     /// `future`, polled when it is the turn of `tenant`.
-    pub(crate) fn take<F: Future>(&self, tenant: &str, future: F) -> InTurn<F> {
+    pub(crate) fn take<F: Future>(&self, tenant: impl Into<Arc<str>>, future: F) -> InTurn<F> {
         let held = Held { stage: Stage::New, task: None };
         let ticket = Arc::new(Ticket { turns: self.clone(), tenant: tenant.into(), held: Mutex::new(held) });
         InTurn { waker: ticket.clone().into(), seat: Seat(ticket), future }
@@ -88,19 +92,21 @@ impl Turns {
     /// Who is next; if nobody waits, the turn is free.
     fn call(&self) -> Option<Arc<Ticket>> {
         let mut state = self.lock();
-        let State { free, lines, order, .. } = &mut *state;
-        let Some(tenant) = order.pop_front() else {
-            *free += 1;
-            return None;
-        };
-        let line = lines.get_mut(&tenant)?;
-        let next = line.pop_front();
-        if line.is_empty() {
-            lines.remove(&tenant);
-        } else {
-            order.push_back(tenant);
+        let State { free, lines, order } = &mut *state;
+        while let Some(tenant) = order.pop_front() {
+            let Some(line) = lines.get_mut(&tenant) else { continue };
+            let next = line.pop_front();
+            if line.is_empty() {
+                lines.remove(&tenant);
+            } else {
+                order.push_back(tenant);
+            }
+            if next.is_some() {
+                return next;
+            }
         }
-        next
+        *free += 1;
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,6 +169,14 @@ impl Ticket {
         is_here
     }
 
+    /// Leaves the line, and gives back a turn that was not used.
+    fn leave(&self) {
+        let left = std::mem::replace(&mut self.lock().stage, Stage::New);
+        if left == Stage::Next {
+            self.turns.give_back();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,10 +220,14 @@ impl<F: Future> Future for InTurn<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        if IN_TURN.get() {
+            this.seat.0.leave();
+            return this.future.poll(context);
+        }
         if !this.seat.0.may_begin(context.waker()) {
             return Poll::Pending;
         }
-        let mut turn = Turn { ticket: &this.seat.0, is_last: true };
+        let mut turn = Turn::begin(&this.seat.0);
         let polled = this.future.poll(&mut Context::from_waker(this.waker));
         turn.is_last = polled.is_ready();
         polled
@@ -222,8 +240,16 @@ struct Turn<'a> {
     is_last: bool,
 }
 
+impl<'a> Turn<'a> {
+    fn begin(ticket: &'a Arc<Ticket>) -> Self {
+        IN_TURN.set(true);
+        Self { ticket, is_last: true }
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        IN_TURN.set(false);
         // First, so that who is polled again stands behind those who wait.
         self.ticket.turns.give_back();
         let mut held = self.ticket.lock();
@@ -235,20 +261,16 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Leaves the line, and gives back a turn that was not used, when dropped.
+/// Leaves when it is dropped.
 struct Seat(Arc<Ticket>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let left = {
-            let mut held = self.0.lock();
-            // The task's waker keeps the task, which keeps this.
-            held.task = None;
-            std::mem::replace(&mut held.stage, Stage::Gone)
-        };
-        if left == Stage::Next {
-            self.0.turns.give_back();
-        }
+        self.0.leave();
+        let mut held = self.0.lock();
+        held.stage = Stage::Gone;
+        // The task's waker keeps the task, which keeps this.
+        held.task = None;
     }
 }
 
@@ -340,6 +362,18 @@ mod tests {
         drop(gone);
         assert!(poll(holder.as_mut()).is_ready());
         assert!(poll(other.as_mut()).is_ready());
+        assert!(turns.is_idle(1));
+    }
+
+    #[tokio::test]
+    async fn what_is_polled_inside_a_turn_is_part_of_it() {
+        let turns = Turns::new(1);
+        let inner = turns.take("a", async {
+            twice().await;
+            tokio::task::yield_now().await;
+        });
+        let outer = tokio::spawn(turns.take("a", inner));
+        tokio::time::timeout(Duration::from_secs(10), outer).await.expect("it ends").unwrap();
         assert!(turns.is_idle(1));
     }
 

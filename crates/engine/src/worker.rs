@@ -16,7 +16,6 @@ use crate::requests::Live;
 use crate::settings::work_word;
 use crate::shared::{Bell, Pool, Shared, is_creating, lock};
 use crate::store::StoreError;
-use crate::turns;
 use crate::waits::Waits;
 use lifecycle::{Facts, Input, Outcome, Owed, Slot, Subject, Timestamp, VolumeId, VolumePhase, Work};
 use std::collections::BTreeMap;
@@ -28,12 +27,12 @@ use tokio::time::Instant;
 
 /// Makes sure that the volume's owed work is being driven.
 pub(crate) fn poke(shared: &Arc<Shared>, id: VolumeId) {
-    start(shared, id, turns::OWN, false);
+    start(shared, id, None, false);
 }
 
-/// The same, in the turns of the tenant who asked for it.
+/// The same, where it is known whose it is.
 pub(crate) fn poke_for(shared: &Arc<Shared>, id: VolumeId, tenant: &str) {
-    start(shared, id, tenant, false);
+    start(shared, id, Some(tenant.into()), false);
 }
 
 /// The same, and what waits for its next try is tried now.
@@ -46,13 +45,14 @@ pub(crate) fn hurry(shared: &Arc<Shared>, id: VolumeId) {
 
 /// The same after a start of the controller: looks at the backend before it acts.
 pub(crate) fn resume(shared: &Arc<Shared>, id: VolumeId) {
-    start(shared, id, turns::OWN, true);
+    start(shared, id, None, true);
 }
 
-fn start(shared: &Arc<Shared>, id: VolumeId, tenant: &str, look_first: bool) {
+/// What it does is done in its tenant's turns: without `tenant`, its record is asked whose that is.
+fn start(shared: &Arc<Shared>, id: VolumeId, tenant: Option<Arc<str>>, look_first: bool) {
     let Some(bell) = shared.ring(id) else { return };
-    let (turns, shared) = (shared.turns.clone(), shared.clone());
-    let working = async move {
+    let shared = shared.clone();
+    tokio::spawn(async move {
         let mut guard = Retire { shared: shared.clone(), id, panicked: true };
         let (tell, told) = mpsc::unbounded_channel();
         let mut worker = Worker {
@@ -67,13 +67,17 @@ fn start(shared: &Arc<Shared>, id: VolumeId, tenant: &str, look_first: bool) {
             shown: Vec::new(),
             turn: Instant::now(),
         };
-        if look_first {
-            worker.look_first().await;
-        }
-        worker.run().await;
+        let (turns, tenant) = (worker.shared.turns.clone(), worker.whose(tenant).await);
+        turns
+            .take(tenant, async {
+                if look_first {
+                    worker.look_first().await;
+                }
+                worker.run().await;
+            })
+            .await;
         guard.panicked = false;
-    };
-    tokio::spawn(turns.take(tenant, working));
+    });
 }
 
 /// Takes the worker off the list if it dies of a panic, so that the next bell starts another.
@@ -130,6 +134,14 @@ struct Worker {
 }
 
 impl Worker {
+    /// Whose the volume is. One whose record is gone, or cannot be read now, is nobody's.
+    async fn whose(&self, known: Option<Arc<str>>) -> Arc<str> {
+        match known {
+            Some(tenant) => tenant,
+            None => self.shared.read_volume(self.id).await.ok().flatten().map(|now| now.record.tenant.into()).unwrap_or_default(),
+        }
+    }
+
     async fn look_first(&mut self) {
         let Ok(Some(now)) = self.shared.read_volume(self.id).await else { return };
         // What this look finds may be its end.
@@ -387,7 +399,7 @@ impl Worker {
             Some((running, _)) if running.work != owed.work => Some(Waits::Earlier(running.work)),
             Some(_) => match (&held.asked, pool) {
                 (Some(whom), _) => Some(Waits::Asked(whom)),
-                (None, Some(pool)) if needs_backend(owed.work) => {
+                (None, Some(pool)) if needs_backend(owed.work) && pool.places.are_taken() => {
                     Some(Waits::Place { pool: &pool.setup.name, places: self.shared.settings.places_per_pool })
                 }
                 (None, Some(_) | None) => None,

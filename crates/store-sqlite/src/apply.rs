@@ -97,9 +97,12 @@ impl Held {
 
 /// Checks every precondition. Returns of each change that is of a volume what is there.
 fn check(tx: &Connection, commit: &Commit) -> Result<Vec<Option<Held>>, Failure> {
-    // Or the second would go by what was there before the first.
-    let keys = || commit.changes.iter().map(|change| change.key);
-    debug_assert!(keys().enumerate().all(|(at, key)| !keys().skip(at + 1).any(|other| other == key)), "a record is changed twice");
+    // The second change of a record would go by what was there before the first. Nobody makes such a commit.
+    for (at, change) in commit.changes.iter().enumerate() {
+        if commit.changes[..at].iter().any(|other| other.key == change.key) {
+            return Err(Failure::Refused(CommitError::Stale(change.key)));
+        }
+    }
     if let Some((tenant, key, _)) = &commit.idempotent
         && let Some(used) = read::used(tx, tenant, key)?
     {

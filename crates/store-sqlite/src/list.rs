@@ -46,7 +46,7 @@ pub(crate) fn run(file: &Path, kept: Option<Connection>, query: &ListQuery, send
     let read = || {
         let mut connection = kept.map_or_else(|| connect(file, Role::Reader), Ok).map_err(|error| trouble(&error))?;
         let budget = Arc::new(AtomicU64::new(STEPS_MAX));
-        bound(&mut connection, &budget).map_err(|error| trouble(&error))?;
+        bound(&mut connection, &budget, sender).map_err(|error| trouble(&error))?;
         let tx = connection.unchecked_transaction().map_err(|error| trouble(&error))?;
         List { tx: &tx, query, sender, budget: &budget }.run()?;
         tx.finish().map_err(|error| trouble(&error))?;
@@ -62,10 +62,14 @@ pub(crate) fn run(file: &Path, kept: Option<Connection>, query: &ListQuery, send
     }
 }
 
-/// Interrupts SQLite once the budget is used up.
-fn bound(connection: &mut Connection, budget: &Arc<AtomicU64>) -> rusqlite::Result<()> {
-    let budget = budget.clone();
-    let is_over = move || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(STEPS_EACH)).is_err();
+/// Interrupts SQLite once the budget is used up, or nobody reads any more.
+fn bound(connection: &mut Connection, budget: &Arc<AtomicU64>, sender: &Sender) -> rusqlite::Result<()> {
+    // Weak, so that a connection that is kept does not keep the channel of its last list open.
+    let (budget, reader) = (budget.clone(), sender.downgrade());
+    let is_over = move || {
+        let is_used_up = budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(STEPS_EACH)).is_err();
+        is_used_up || reader.upgrade().is_none_or(|reader| reader.is_closed())
+    };
     connection.progress_handler(STEPS_EACH as i32, Some(is_over))
 }
 
@@ -493,8 +497,8 @@ mod tests {
     /// The names of what is listed, and how many steps it took.
     fn listed(connection: &mut Connection, query: &ListQuery, steps: u64) -> Result<(Vec<String>, u64), StoreError> {
         let budget = Arc::new(AtomicU64::new(steps));
-        bound(connection, &budget).unwrap();
         let (sender, mut receiver) = mpsc::channel(1000);
+        bound(connection, &budget, &sender).unwrap();
         List { tx: connection, query, sender: &sender, budget: &budget }.run()?;
         drop(sender);
         let mut names = Vec::new();
@@ -556,10 +560,15 @@ mod tests {
             50,
             "behind all others in the order: sorted once that is seen"
         );
-        bound(&mut connection, &Arc::new(AtomicU64::new(10_000))).unwrap();
+        let (sender, receiver) = mpsc::channel(1);
+        bound(&mut connection, &Arc::new(AtomicU64::new(10_000)), &sender).unwrap();
         let walk = "SELECT count(*) FROM volumes WHERE +name = 'nobody'";
         let error = connection.query_row(walk, [], |row| row.get::<_, i64>(0)).unwrap_err();
         assert_eq!(trouble_within(&error), StoreError::TooBroad(SCAN_MAX));
         assert_eq!(listed(&mut connection, &far, STEPS_MAX).unwrap().0.len(), 50);
+        bound(&mut connection, &Arc::new(AtomicU64::new(u64::MAX)), &sender).unwrap();
+        assert_eq!(connection.query_row(walk, [], |row| row.get::<_, i64>(0)), Ok(0), "as many as it likes");
+        drop(receiver);
+        assert!(connection.query_row(walk, [], |row| row.get::<_, i64>(0)).is_err(), "for nobody, nothing is read");
     }
 }

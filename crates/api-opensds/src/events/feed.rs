@@ -5,9 +5,9 @@
 use super::desk::Desk;
 use super::event::{Event, host_event, host_gone, pool_event};
 use crate::Api;
-use engine::records::{HostRecord, Record};
-use engine::requests::{Caller, Live, Refusal};
-use engine::store::{Item, Kind, ListQuery, Mark, StoreError};
+use engine::records::HostRecord;
+use engine::requests::{Caller, Live};
+use engine::store::{Mark, StoreError};
 use engine::{Follower, Rung};
 use lifecycle::{HostId, PoolId, Subject};
 use std::collections::HashMap;
@@ -159,7 +159,7 @@ impl Feed {
 
     /// Where they cannot be listed now, the next tick tries again.
     async fn tell_hosts(&mut self) {
-        let Ok(now) = self.api.all_hosts(&Caller { is_admin: true, ..Caller::default() }).await else { return };
+        let Ok(now) = self.api.engine.hosts(&Caller { is_admin: true, ..Caller::default() }).await else { return };
         let now: HashMap<_, _> = now.into_iter().map(|host| (host.id, host)).collect();
         for host in now.values().filter(|host| self.hosts.get(&host.id) != Some(host)) {
             self.desk.tell(&Arc::new(host_event("change", host)));
@@ -179,27 +179,5 @@ impl Feed {
                 self.pools.insert(pool.id, event);
             }
         }
-    }
-}
-
-impl Api {
-    /// Every host that the caller sees.
-    ///
-    /// # Errors
-    /// The store cannot answer.
-    pub(super) async fn all_hosts(&self, caller: &Caller) -> Result<Vec<HostRecord>, Refusal> {
-        let mut batches = self.engine.list(caller, ListQuery::all(Kind::Host)).await?;
-        let mut hosts = Vec::new();
-        while let Some(batch) = batches.recv().await {
-            let batch = batch.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-            hosts.extend(batch.into_iter().filter_map(|item| match item {
-                Item::Other(record) => match *record {
-                    Record::Host(host) => Some(host),
-                    Record::Profile(_) | Record::Pool(_) | Record::Volume(_) => None,
-                },
-                Item::Volume(_) | Item::Snapshot(..) | Item::Attachment(..) => None,
-            }));
-        }
-        Ok(hosts)
     }
 }

@@ -402,7 +402,7 @@ impl Reader {
     async fn hosts_and_pools(&mut self, name: &'static str) -> Result<Result<(), StoreError>, Over> {
         let unavailable = |refusal: Refusal| StoreError::Unavailable(refusal.to_string());
         if self.tray.wanted.has("host") {
-            match self.api.all_hosts(&self.caller).await {
+            match self.api.engine.hosts(&self.caller).await {
                 Ok(hosts) => hosts.iter().for_each(|host| self.aside(&host_event(name, host))),
                 Err(refusal) => return Ok(Err(unavailable(refusal))),
             }
