@@ -66,7 +66,7 @@ pub(crate) async fn identify(mut request: Request, routes: Router, engine: Arc<E
 
 /// The tenant of the path, to know whose turn it is. All that name none, or not as it is spelled, are one: nobody has more turns by more
 /// spellings.
-pub(crate) fn tenant_of(uri: &Uri) -> &str {
+pub fn tenant_of(uri: &Uri) -> &str {
     let tenant = uri.path().strip_prefix("/v1beta/").and_then(|rest| rest.split('/').next());
     tenant.filter(|tenant| is_tenant(tenant)).unwrap_or_default()
 }

@@ -37,6 +37,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+pub use caller::tenant_of;
 use engine::Engine;
 pub use machine::{statemachine, statemachine_svg};
 pub use openapi::openapi;
@@ -123,11 +124,10 @@ fn of_tenant() -> Routes {
 /// and not left until somebody comes by. What only reads ends with its client.
 pub(crate) async fn finish(request: Request, routes: Router, engine: &Engine) -> Result<Response, Infallible> {
     if request.method().is_safe() {
-        // It takes as long as a turn does, and what is longer has its own: a list has a place, and who waits takes turns.
         return routes.oneshot(request).await;
     }
-    let tenant = caller::tenant_of(request.uri()).to_owned();
-    match tokio::spawn(engine.in_turn(&tenant, routes.oneshot(request))).await {
+    let whose = engine.turns_of(tenant_of(request.uri()));
+    match tokio::spawn(whose.take(routes.oneshot(request))).await {
         Ok(answer) => answer,
         Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
         // The runtime ends, and this with it.

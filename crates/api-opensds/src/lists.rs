@@ -218,20 +218,16 @@ impl Api {
     ) -> Result<bool, ApiError> {
         let deadline = Instant::now() + wanted.timeout;
         let mut waiter = self.engine.wait(volume);
-        let waiting = async {
-            loop {
-                let now = self.status(caller, subject).await?;
-                let now_is =
-                    |wanted: &String| wanted == now.unwrap_or("deleted") || (wanted == "deleted" && now == Some("detached"));
-                if wanted.statuses.iter().any(now_is) {
-                    return Ok(true);
-                }
-                if now.is_none() || tokio::time::timeout_at(deadline, waiter.changed()).await.is_err() {
-                    return Ok(false);
-                }
+        loop {
+            let now = self.status(caller, subject).await?;
+            let now_is = |wanted: &String| wanted == now.unwrap_or("deleted") || (wanted == "deleted" && now == Some("detached"));
+            if wanted.statuses.iter().any(now_is) {
+                return Ok(true);
             }
-        };
-        self.engine.in_turn(&caller.tenant, waiting).await
+            if now.is_none() || tokio::time::timeout_at(deadline, waiter.changed()).await.is_err() {
+                return Ok(false);
+            }
+        }
     }
 
     /// The resource's status as the wire spells it; none once it is gone.

@@ -7,6 +7,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
+use engine::{Engine, Whose};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -40,7 +41,10 @@ pub(crate) struct Limits {
 }
 
 /// Serves `router` on `listener` until `stop` resolves.
-pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()>) {
+///
+/// A connection takes the turns of the tenant whom its last request named: that of the next one is not known before it is read, and is mostly
+/// the same.
+pub(crate) async fn serve(listener: TcpListener, router: Router, engine: Engine, limits: Limits, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(limits.connections));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let graceful = GracefulShutdown::new();
@@ -68,13 +72,14 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             }
             continue;
         };
-        let connection = graceful.watch(connection(stream, router.clone(), limits.header_timeout));
-        tokio::spawn(async move {
+        let whose = engine.turns_of("");
+        let connection = graceful.watch(connection(stream, router.clone(), whose.clone(), limits.header_timeout));
+        tokio::spawn(whose.take(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");
             }
             drop(place);
-        });
+        }));
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
@@ -106,12 +111,16 @@ fn too_many() -> Response<Body> {
 fn connection(
     stream: TcpStream,
     router: Router,
+    whose: Whose,
     header_timeout: Duration,
 ) -> hyper::server::conn::http1::Connection<
     TokioIo<TcpStream>,
     impl hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send,
 > {
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        whose.is(api_opensds::tenant_of(request.uri()));
+        answer(router.clone(), request)
+    });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

@@ -103,7 +103,7 @@ impl Ready {
             // Streams of events end by themselves: they would be waited for in vain.
             self.engine.end();
         };
-        http::serve(self.listener, self.router, self.limits, stop).await;
+        http::serve(self.listener, self.router, self.engine.clone(), self.limits, stop).await;
         STOP.before.pass();
         self.data_plane.close().await;
         STOP.after.pass();

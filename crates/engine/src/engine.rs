@@ -22,7 +22,7 @@ use crate::store::{
     StoreError, Touched,
 };
 use crate::survey::Survey;
-use crate::turns::Turns;
+use crate::turns::{Turns, Whose};
 use crate::{admission, probes, recovery, worker};
 use lifecycle::{
     AttachmentId, Bytes, Command, Context, Input, PoolId, ProfileId, SnapshotId, Source, Subject, Timestamp, Volume, VolumeId,
@@ -141,9 +141,10 @@ impl Engine {
         Ok(engine)
     }
 
-    /// `future`, polled in turns with what is done for other tenants, so that none waits behind all that another has under way.
-    pub fn in_turn<F: Future>(&self, tenant: &str, future: F) -> impl Future<Output = F::Output> + use<F> {
-        self.shared.turns.take(tenant, future)
+    /// Turns for a task that does something for `tenant`: none waits behind all that another has under way.
+    #[must_use]
+    pub fn turns_of(&self, tenant: &str) -> Whose {
+        self.shared.turns.of(tenant)
     }
 
     /// Whether the store answers and recovery has been started.

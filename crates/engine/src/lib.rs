@@ -56,3 +56,4 @@ pub use points::FAIL_POINTS;
 pub use reach::Reach;
 pub use settings::Settings;
 pub use shared::PoolSetup;
+pub use turns::{InTurn, Whose};

@@ -35,12 +35,12 @@ thread_local! {
 /// One future that takes turns. It is woken through this.
 struct Ticket {
     turns: Turns,
-    tenant: Arc<str>,
     /// Locked before the turns are, and never by who holds them.
     held: Mutex<Held>,
 }
 
 struct Held {
+    tenant: Arc<str>,
     stage: Stage,
     /// Wakes the task that the future is in.
     task: Option<Waker>,
@@ -75,9 +75,13 @@ impl Turns {
 
     /// `future`, polled when it is the turn of `tenant`.
     pub(crate) fn take<F: Future>(&self, tenant: impl Into<Arc<str>>, future: F) -> InTurn<F> {
-        let held = Held { stage: Stage::New, task: None };
-        let ticket = Arc::new(Ticket { turns: self.clone(), tenant: tenant.into(), held: Mutex::new(held) });
-        InTurn { waker: ticket.clone().into(), seat: Seat(ticket), future }
+        self.of(tenant).take(future)
+    }
+
+    /// Turns of `tenant`, for one future that is not there yet.
+    pub(crate) fn of(&self, tenant: impl Into<Arc<str>>) -> Whose {
+        let held = Held { tenant: tenant.into(), stage: Stage::New, task: None };
+        Whose(Arc::new(Ticket { turns: self.clone(), held: Mutex::new(held) }))
     }
 
     /// A turn has ended: the next line's first is told that it is next.
@@ -142,11 +146,11 @@ impl Ticket {
             return;
         }
         held.stage = Stage::InLine;
-        if let Some(line) = state.lines.get_mut(&self.tenant) {
+        if let Some(line) = state.lines.get_mut(&held.tenant) {
             line.push_back(self.clone());
         } else {
-            state.lines.insert(self.tenant.clone(), VecDeque::from([self.clone()]));
-            state.order.push_back(self.tenant.clone());
+            state.lines.insert(held.tenant.clone(), VecDeque::from([self.clone()]));
+            state.order.push_back(held.tenant.clone());
         }
     }
 
@@ -205,9 +209,28 @@ impl Wake for Ticket {
     }
 }
 
+/// Whose turns a future takes: of one tenant after the other, if it is a connection.
+#[derive(Clone)]
+pub struct Whose(Arc<Ticket>);
+
+impl Whose {
+    /// From its next turn on it takes those of `tenant`.
+    pub fn is(&self, tenant: &str) {
+        let mut held = self.0.lock();
+        if *held.tenant != *tenant {
+            held.tenant = tenant.into();
+        }
+    }
+
+    /// `future`, polled when it is its turn. Only one future can take these turns.
+    pub fn take<F: Future>(self, future: F) -> InTurn<F> {
+        InTurn { waker: self.0.clone().into(), seat: Seat(self.0), future }
+    }
+}
+
 pin_project! {
-    /// See [`Turns::take`].
-    pub(crate) struct InTurn<F> {
+    /// A future that takes turns.
+    pub struct InTurn<F> {
         seat: Seat,
         waker: Waker,
         #[pin]
@@ -374,6 +397,22 @@ mod tests {
         });
         let outer = tokio::spawn(turns.take("a", inner));
         tokio::time::timeout(Duration::from_secs(10), outer).await.expect("it ends").unwrap();
+        assert!(turns.is_idle(1));
+    }
+
+    #[tokio::test]
+    async fn whose_turns_are_taken_may_change() {
+        let turns = Turns::new(1);
+        let holder = told(&turns, twice()).await;
+        let whose = turns.of("");
+        whose.is("a");
+        let mut future = pin!(whose.clone().take(async {}));
+        assert!(poll(future.as_mut()).is_pending());
+        assert_eq!(turns.lock().order, [Arc::from("a")]);
+        // It stays in the line that it is in.
+        whose.is("b");
+        drop(holder);
+        assert!(poll(future.as_mut()).is_ready());
         assert!(turns.is_idle(1));
     }
 

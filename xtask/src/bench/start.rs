@@ -112,32 +112,26 @@ fn fair(folder: &Path, report: &mut Report) -> Result<()> {
             beside
         })
     };
-    // The one that creates first, so that there is something to list.
-    let (creating, listing) = (beside("create", "")?, beside("get", "?limit=50")?);
-    println!(
-        "\n| a quiet tenant, at a fixed rate | alone: p50, p99 ms | beside 256 clients of another that create without a pause | \
-         ratio of p99 | beside 256 that list pages of 50 | ratio of p99 |"
-    );
-    println!("|---|---|---|---|---|---|");
-    let all = ["create until available, 40 a second", "a page of 50, 100 a second"]
-        .into_iter()
-        .zip(&alone)
-        .zip(creating.iter().zip(&listing));
-    for ((what, alone), (creating, listing)) in all {
-        let ms = |told: &Value, field: &str| told[field].as_f64().unwrap_or(f64::NAN) / 1e3;
-        let cell = |told: &Value| format!("{:.1}, {:.1}", ms(told, "p50"), ms(told, "p99"));
-        let ratio = |told: &Value| format!("**{:.1}**", ms(told, "p99") / ms(alone, "p99"));
-        for (beside, told) in [("nobody", alone), ("256 clients that create", creating), ("256 clients that list", listing)] {
-            report.note("start", what, &json!({ "beside": beside }), std::slice::from_ref(told));
+    // Those that create first, so that there is something to list.
+    let crowds = [
+        ("256 clients of another that create without a pause", beside("create", "")?),
+        ("256 that list pages of 50", beside("get", "?limit=50")?),
+        ("256 that ask for one thing", beside("miss", "/{id}")?),
+    ];
+    let ms = |told: &Value, field: &str| told[field].as_f64().unwrap_or(f64::NAN) / 1e3;
+    let cell = |told: &Value| format!("{:.1}, {:.1}", ms(told, "p50"), ms(told, "p99"));
+    let whats = ["create until available, 40 a second", "a page of 50, 100 a second"];
+    println!("\n| a quiet tenant beside | {}: p50, p99 ms | ratio of p99 | {}: p50, p99 ms | ratio of p99 |", whats[0], whats[1]);
+    println!("|---|---|---|---|---|");
+    println!("| nobody | {} | | {} | |", cell(&alone[0]), cell(&alone[1]));
+    for (crowd, told) in &crowds {
+        let ratio = |at: usize| format!("**{:.1}**", ms(&told[at], "p99") / ms(&alone[at], "p99"));
+        println!("| {crowd} | {} | {} | {} | {} |", cell(&told[0]), ratio(0), cell(&told[1]), ratio(1));
+    }
+    for (crowd, told) in [("nobody", alone)].into_iter().chain(crowds) {
+        for (what, told) in whats.iter().zip(&told) {
+            report.note("start", what, &json!({ "beside": crowd }), std::slice::from_ref(told));
         }
-        println!(
-            "| {what} | {} | {} | {} | {} | {} |",
-            cell(alone),
-            cell(creating),
-            ratio(creating),
-            cell(listing),
-            ratio(listing)
-        );
     }
     server.stop()
 }
