@@ -128,8 +128,8 @@ impl Api {
         // The first batch is awaited, so that an error that comes at once is an answer and not a broken stream.
         let first = batches.recv().await.unwrap_or_else(|| Ok(Vec::new()))?;
         let (sender, receiver) = mpsc::channel::<Result<Bytes, StoreError>>(2);
-        let api = self.clone();
-        tokio::spawn(async move { api.send_list(words, first, batches, sender).await });
+        let whose = self.engine.turns_of(&caller.tenant);
+        tokio::spawn(whose.take(self.clone().send_list(words, first, batches, sender)));
         let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
             let next = receiver.recv().await?;
             Some((next, receiver))

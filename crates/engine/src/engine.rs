@@ -54,6 +54,24 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// All hosts of it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn hosts(mut self) -> Result<Vec<HostRecord>, Refusal> {
+        let mut hosts = Vec::new();
+        while let Some(batch) = self.recv().await {
+            hosts.extend(batch.map_err(unavailable)?.into_iter().filter_map(|item| match item {
+                Item::Other(record) => match *record {
+                    Record::Host(host) => Some(host),
+                    Record::Profile(_) | Record::Pool(_) | Record::Volume(_) => None,
+                },
+                Item::Volume(_) | Item::Snapshot(..) | Item::Attachment(..) => None,
+            }));
+        }
+        Ok(hosts)
+    }
+
     /// The next batch; none behind the last. An error is the last.
     pub async fn recv(&mut self) -> Option<Result<Vec<Item>, StoreError>> {
         match self.first.take() {
@@ -274,10 +292,9 @@ impl Engine {
     /// holds none, as it is given back with the first batch.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`]; a filter that looks at too much is an error in the stream.
-    pub async fn list(&self, caller: &Caller, mut query: ListQuery) -> Result<Listed, Refusal> {
-        let shared_by_all = matches!(query.kind, Kind::Profile | Kind::Pool);
-        query.tenant = (!caller.is_admin && !shared_by_all).then(|| caller.tenant.clone());
+    /// [`Refusal::Unavailable`], also if it is not begun in [`Settings::list_patience`]; a filter that looks at too much is an error in the
+    /// stream.
+    pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<Listed, Refusal> {
         let patience = self.shared.settings.list_patience;
         let Ok(_place) = tokio::time::timeout(patience, self.shared.lists.take(&caller.tenant)).await else {
             let waited = patience.as_secs();
@@ -285,28 +302,27 @@ impl Engine {
             let remedy = "try again later, and ask for less at once: shorter pages, filters that have an index";
             return Err(Refusal::Unavailable(format!("{message} {waited} seconds; {remedy}")));
         };
-        let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
-        Ok(Listed { first: batches.recv().await, rest: batches })
+        self.begin_list(caller, query).await
     }
 
-    /// Every host that the caller may see, for what the controller tells by itself: it waits behind nobody's lists.
+    /// The same, however long it takes to be begun: for streams, which have begun to answer already.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    pub async fn hosts(&self, caller: &Caller) -> Result<Vec<HostRecord>, Refusal> {
-        let tenant = (!caller.is_admin).then(|| caller.tenant.clone());
-        let mut batches = self.shared.store.list(ListQuery { tenant, ..ListQuery::all(Kind::Host) }).await.map_err(unavailable)?;
-        let mut hosts = Vec::new();
-        while let Some(batch) = batches.recv().await {
-            hosts.extend(batch.map_err(unavailable)?.into_iter().filter_map(|item| match item {
-                Item::Other(record) => match *record {
-                    Record::Host(host) => Some(host),
-                    Record::Profile(_) | Record::Pool(_) | Record::Volume(_) => None,
-                },
-                Item::Volume(_) | Item::Snapshot(..) | Item::Attachment(..) => None,
-            }));
-        }
-        Ok(hosts)
+    /// As [`Self::list`].
+    pub async fn list_in_time(&self, caller: &Caller, query: ListQuery) -> Result<Listed, Refusal> {
+        let _place = self.shared.lists.take(&caller.tenant).await;
+        self.begin_list(caller, query).await
+    }
+
+    /// Begins a list without a place: for what the controller tells by itself, which waits behind nobody's lists.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn begin_list(&self, caller: &Caller, mut query: ListQuery) -> Result<Listed, Refusal> {
+        let shared_by_all = matches!(query.kind, Kind::Profile | Kind::Pool);
+        query.tenant = (!caller.is_admin && !shared_by_all).then(|| caller.tenant.clone());
+        let mut batches = self.shared.store.list(query).await.map_err(unavailable)?;
+        Ok(Listed { first: batches.recv().await, rest: batches })
     }
 
     /// The journal of one resource, also of one that is gone.

@@ -53,10 +53,14 @@ impl Places {
                 return state.give(self, tenant);
             }
             let (sender, receiver) = oneshot::channel();
-            let queue = state.waiting.entry(tenant.to_owned()).or_default();
-            let first = queue.is_empty();
-            queue.push_back(sender);
-            if first {
+            if let Some(queue) = state.waiting.get_mut(tenant) {
+                // Those who gave up are not kept until a place is free, which may be long.
+                while queue.front().is_some_and(oneshot::Sender::is_closed) {
+                    queue.pop_front();
+                }
+                queue.push_back(sender);
+            } else {
+                state.waiting.insert(tenant.to_owned(), VecDeque::from([sender]));
                 state.turns.push_back(tenant.to_owned());
             }
             receiver

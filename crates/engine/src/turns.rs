@@ -214,12 +214,14 @@ impl Wake for Ticket {
 pub struct Whose(Arc<Ticket>);
 
 impl Whose {
-    /// From its next turn on it takes those of `tenant`.
-    pub fn is(&self, tenant: &str) {
+    /// From its next turn on it takes those of `tenant`. Returns whether these are others than it has taken.
+    pub fn is(&self, tenant: &str) -> bool {
         let mut held = self.0.lock();
-        if *held.tenant != *tenant {
+        let is_another = *held.tenant != *tenant;
+        if is_another {
             held.tenant = tenant.into();
         }
+        is_another
     }
 
     /// `future`, polled when it is its turn. Only one future can take these turns.
@@ -405,12 +407,12 @@ mod tests {
         let turns = Turns::new(1);
         let holder = told(&turns, twice()).await;
         let whose = turns.of("");
-        whose.is("a");
+        assert!(whose.is("a") && !whose.is("a"));
         let mut future = pin!(whose.clone().take(async {}));
         assert!(poll(future.as_mut()).is_pending());
         assert_eq!(turns.lock().order, [Arc::from("a")]);
         // It stays in the line that it is in.
-        whose.is("b");
+        assert!(whose.is("b"));
         drop(holder);
         assert!(poll(future.as_mut()).is_ready());
         assert!(turns.is_idle(1));

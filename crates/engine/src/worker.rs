@@ -95,6 +95,9 @@ impl Drop for Retire {
     }
 }
 
+/// Whose turns are taken for what is nobody's. No tenant's name begins so.
+const NOBODY: &str = "-";
+
 /// What is known of one piece of owed work besides that it is owed.
 #[derive(Default)]
 struct Try {
@@ -138,7 +141,14 @@ impl Worker {
     async fn whose(&self, known: Option<Arc<str>>) -> Arc<str> {
         match known {
             Some(tenant) => tenant,
-            None => self.shared.read_volume(self.id).await.ok().flatten().map(|now| now.record.tenant.into()).unwrap_or_default(),
+            None => self
+                .shared
+                .read_volume(self.id)
+                .await
+                .ok()
+                .flatten()
+                .map(|now| now.record.tenant.into())
+                .unwrap_or_else(|| NOBODY.into()),
         }
     }
 

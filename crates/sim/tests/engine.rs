@@ -735,7 +735,8 @@ async fn lists_are_bounded_and_shared_among_tenants() {
     breathe().await;
     assert_eq!(*store.came.lock().unwrap(), ["noisy", "noisy", "quiet", "noisy"]);
     // Who waits is told in the end why, though all that it waits for hangs. What the controller tells by itself does not wait.
-    engine.hosts(&Caller { is_admin: true, ..Caller::default() }).await.expect("listed");
+    let everybody = Caller { is_admin: true, ..Caller::default() };
+    engine.begin_list(&everybody, ListQuery::all(Kind::Host)).await.expect("begun").hosts().await.expect("listed");
     tokio::time::sleep(patience).await;
     let told = asked.remove(2).await.expect("no panic").expect_err("not begun").to_string();
     assert!(told.contains("20 seconds"), "{told}");

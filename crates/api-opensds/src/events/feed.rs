@@ -7,7 +7,7 @@ use super::event::{Event, host_event, host_gone, pool_event};
 use crate::Api;
 use engine::records::HostRecord;
 use engine::requests::{Caller, Live};
-use engine::store::{Mark, StoreError};
+use engine::store::{Kind, ListQuery, Mark, StoreError};
 use engine::{Follower, Rung};
 use lifecycle::{HostId, PoolId, Subject};
 use std::collections::HashMap;
@@ -159,7 +159,9 @@ impl Feed {
 
     /// Where they cannot be listed now, the next tick tries again.
     async fn tell_hosts(&mut self) {
-        let Ok(now) = self.api.engine.hosts(&Caller { is_admin: true, ..Caller::default() }).await else { return };
+        let everybody = Caller { is_admin: true, ..Caller::default() };
+        let Ok(listed) = self.api.engine.begin_list(&everybody, ListQuery::all(Kind::Host)).await else { return };
+        let Ok(now) = listed.hosts().await else { return };
         let now: HashMap<_, _> = now.into_iter().map(|host| (host.id, host)).collect();
         for host in now.values().filter(|host| self.hosts.get(&host.id) != Some(host)) {
             self.desk.tell(&Arc::new(host_event("change", host)));

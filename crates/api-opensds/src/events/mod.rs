@@ -68,11 +68,12 @@ async fn events(State(api): State<Api>, asking: Asking, query: Query, headers: H
     let wanted = Wanted::parse(&api, &asking.caller, &query, &headers).await?;
     api.hub.is_fed.get_or_init(|| feed::start(&api));
     let (sender, receiver) = mpsc::channel(CHUNKS);
+    let whose = api.engine.turns_of(&asking.caller.tenant);
     let reader = Reader::open(api, asking.caller, wanted, format, sender).await?;
-    tokio::spawn(async move {
+    tokio::spawn(whose.take(async move {
         reader.run().await;
         drop(place);
-    });
+    }));
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
         let chunk = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), receiver))
