@@ -427,6 +427,7 @@ impl Config {
         set(&mut settings.down_after, self.times.down_after);
         set(&mut settings.probe_interval, self.times.probe_interval);
         settings.deadlines = self.times.deadline.deadlines();
+        // The engine's number is for two processors.
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         settings.lists_at_once = settings.lists_at_once.max(3 * processors);
         settings

@@ -297,10 +297,9 @@ impl Engine {
     pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<Listed, Refusal> {
         let patience = self.shared.settings.list_patience;
         let Ok(_place) = tokio::time::timeout(patience, self.shared.lists.take(&caller.tenant)).await else {
-            let waited = patience.as_secs();
-            let message = "lists that were asked for before this have not begun to answer for";
+            let message = format!("the list was not begun in {} seconds, as others were asked for before it", patience.as_secs());
             let remedy = "try again later, and ask for less at once: shorter pages, filters that have an index";
-            return Err(Refusal::Unavailable(format!("{message} {waited} seconds; {remedy}")));
+            return Err(Refusal::Unavailable(format!("{message}; {remedy}")));
         };
         self.begin_list(caller, query).await
     }
@@ -309,7 +308,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub async fn list_in_time(&self, caller: &Caller, query: ListQuery) -> Result<Listed, Refusal> {
+    pub async fn list_patiently(&self, caller: &Caller, query: ListQuery) -> Result<Listed, Refusal> {
         let _place = self.shared.lists.take(&caller.tenant).await;
         self.begin_list(caller, query).await
     }

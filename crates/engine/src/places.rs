@@ -35,7 +35,7 @@ impl Places {
         Self::with(count, None)
     }
 
-    /// Of which no tenant has more than half, if there are two.
+    /// Of which no tenant has more than half, rounded up.
     pub(crate) fn shared(count: usize) -> Self {
         Self::with(count, Some((count.div_ceil(2), BTreeMap::new())))
     }

@@ -139,16 +139,12 @@ struct Worker {
 impl Worker {
     /// Whose the volume is. One whose record is gone, or cannot be read now, is nobody's.
     async fn whose(&self, known: Option<Arc<str>>) -> Arc<str> {
-        match known {
-            Some(tenant) => tenant,
-            None => self
-                .shared
-                .read_volume(self.id)
-                .await
-                .ok()
-                .flatten()
-                .map(|now| now.record.tenant.into())
-                .unwrap_or_else(|| NOBODY.into()),
+        if let Some(tenant) = known {
+            return tenant;
+        }
+        match self.shared.read_volume(self.id).await {
+            Ok(Some(now)) => now.record.tenant.into(),
+            Ok(None) | Err(_) => NOBODY.into(),
         }
     }
 

@@ -262,7 +262,7 @@ impl Reader {
 
     /// Sends what a list finds.
     async fn list(&mut self, query: ListQuery, seen: &mut HashSet<About>) -> Result<Result<(), StoreError>, Over> {
-        let mut batches = match self.api.engine.list_in_time(&self.caller, query).await {
+        let mut batches = match self.api.engine.list_patiently(&self.caller, query).await {
             Ok(batches) => batches,
             Err(refusal) => return Ok(Err(StoreError::Unavailable(refusal.to_string()))),
         };
@@ -402,7 +402,7 @@ impl Reader {
     async fn hosts_and_pools(&mut self, name: &'static str) -> Result<Result<(), StoreError>, Over> {
         let unavailable = |refusal: Refusal| StoreError::Unavailable(refusal.to_string());
         if self.tray.wanted.has("host") {
-            let hosts = async { self.api.engine.list_in_time(&self.caller, ListQuery::all(Kind::Host)).await?.hosts().await };
+            let hosts = async { self.api.engine.list_patiently(&self.caller, ListQuery::all(Kind::Host)).await?.hosts().await };
             match hosts.await {
                 Ok(hosts) => hosts.iter().for_each(|host| self.aside(&host_event(name, host))),
                 Err(refusal) => return Ok(Err(unavailable(refusal))),
