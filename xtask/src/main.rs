@@ -11,15 +11,16 @@ mod fuzz;
 mod page;
 mod schemathesis;
 mod sim;
+mod tally;
 #[cfg(test)]
 mod tidy;
 mod torture;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
+use tally::{Tally, shown};
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -51,19 +52,6 @@ enum Task {
     Torture(torture::Options),
     /// The hours-long runs: an hour of torture, and fuzzing if it is asked for.
     Soak(torture::Soak),
-}
-
-/// What test binaries told.
-#[derive(Default)]
-struct Tally {
-    passed: u64,
-    /// By name.
-    failed: Vec<String>,
-    /// How many of these are of test binaries that have ended.
-    ended: usize,
-    skipped: Vec<String>,
-    /// The first lines of each panic that was shown: of expected ones, too.
-    panics: Vec<Vec<String>>,
 }
 
 fn main() -> ExitCode {
@@ -176,60 +164,37 @@ const PYTHON_VENV: &str = "/var/lib/dpkg/info/python3-venv.list";
 
 /// Holds a running controller to the API document. Where schemathesis cannot be had that is told as skipped.
 fn document() -> Tally {
-    let mut tally = Tally::default();
-    match schemathesis::test() {
-        Ok(true) => tally.passed += 1,
-        Ok(false) => tally.failed.push("schemathesis".into()),
-        Err(why) => {
-            println!("skipped: schemathesis: {why:#}");
-            tally.hear(&format!("skipped: schemathesis: {why:#}"));
-        }
-    }
-    tally
+    Tally::of("schemathesis", schemathesis::test())
 }
 
 /// Uses the page in a browser. Where that cannot be done it is told as skipped.
 fn looked_at() -> Tally {
-    let mut tally = Tally::default();
-    match page::test() {
-        Ok(true) => tally.passed += 1,
-        Ok(false) => tally.failed.push("page".into()),
-        Err(why) => {
-            println!("skipped: page: {why:#}");
-            tally.hear(&format!("skipped: page: {why:#}"));
-        }
-    }
-    tally
+    Tally::of("page", page::test())
 }
 
 /// Tortures a running controller: every fail point, and a few minutes at random.
 fn tortured() -> Tally {
-    let mut tally = Tally::default();
     if let Some(missing) = ["nbdsh", "qemu-io"].into_iter().find(|program| !is_there(program)) {
-        println!("skipped: torture: {missing} is missing");
-        tally.hear(&format!("skipped: torture: {missing} is missing"));
-        return tally;
+        return Tally::skip("torture", &format!("{missing} is missing"));
     }
+    let mut tally = Tally::default();
     match torture::test() {
         Ok(found) if found.is_empty() => tally.passed += 1,
-        Ok(found) => tally.failed.push(format!("torture: {} violations: {}", found.len(), found[0])),
-        Err(why) => tally.failed.push(format!("torture: {why:#}")),
+        Ok(found) => tally.fail(format!("torture: {} violations: {}", found.len(), found[0])),
+        Err(why) => tally.fail(format!("torture: {why:#}")),
     }
     tally
 }
 
 /// Lints the one feature that is off by default, and runs its tests.
 fn shared_keys() -> Result<Tally> {
-    let mut tally = Tally::default();
     if !is_there(OPENSSL_HEADER) {
-        println!("skipped: pre-shared keys: OpenSSL's headers (libssl-dev) are missing");
-        tally.hear("skipped: pre-shared keys: OpenSSL's headers (libssl-dev) are missing");
-        return Ok(tally);
+        return Ok(Tally::skip("pre-shared keys", "OpenSSL's headers (libssl-dev) are missing"));
     }
     let feature = ["-p", "exporter", "--features", "tls-psk,fuzzing"];
     step("lint features", Command::new("cargo").arg("clippy").args(feature).args(["--all-targets", "--", "-D", "warnings"]))?;
     let psk = ["test", "--release", "-p", "exporter", "--features", "tls-psk", "--test", "suite", "psk"];
-    Ok(tally.and(tests(&psk)?))
+    tests(&psk)
 }
 
 /// Installs what is missing where that can be done; elsewhere the tests that need it tell that they are skipped.
@@ -280,122 +245,14 @@ fn step(name: &str, command: &mut Command) -> Result<()> {
 fn tests(args: &[&str]) -> Result<Tally> {
     let begun = Instant::now();
     println!("== tests");
-    let mut child = Command::new("cargo")
-        .args(args)
-        .args(["--no-fail-fast", "--", "--show-output"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run the tests")?;
-    let output = child.stdout.take().context("the tests' output was asked for")?;
     let mut tally = Tally::default();
-    for line in BufReader::new(output).lines() {
-        let line = line.context("cannot read the tests' output")?;
-        println!("{line}");
-        tally.hear(&line);
-    }
-    let status = child.wait().context("cannot await the tests")?;
+    let mut command = Command::new("cargo");
+    command.args(args).args(["--no-fail-fast", "--", "--show-output"]);
+    let succeeded = shown(&mut command, |line| tally.hear(line)).context("cannot run the tests")?;
     println!("== tests: {} s", begun.elapsed().as_secs());
-    if !status.success() && tally.failed.is_empty() {
+    if !succeeded && !tally.has_failures() {
         // One that does not build, or died without a word.
         bail!("the tests could not be run");
     }
     Ok(tally)
-}
-
-/// How many lines of a panic are repeated at the end.
-const PANIC_LINES: usize = 6;
-
-impl Tally {
-    fn hear(&mut self, line: &str) {
-        if let Some(skipped) = line.trim_start().strip_prefix("skipped:") {
-            self.skipped.push(skipped.trim().to_owned());
-        }
-        if let Some(failed) = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED")) {
-            self.failed.push(failed.to_owned());
-        }
-        if line.starts_with("thread '") && line.contains(" panicked at ") {
-            self.panics.push(vec![line.to_owned()]);
-        } else if let Some(panic) = self.panics.last_mut().filter(|panic| panic.len() < PANIC_LINES) {
-            let is_over = line.is_empty() || line.starts_with("stack backtrace:") || line.starts_with("note: ");
-            panic.extend(if is_over { vec![String::new(); PANIC_LINES] } else { vec![line.to_owned()] });
-        }
-        if line.starts_with("test result:") {
-            let count = |what: &str| -> usize {
-                let before = line.split(what).next().unwrap_or_default();
-                before.split_whitespace().next_back().and_then(|number| number.parse().ok()).unwrap_or_default()
-            };
-            self.passed += count(" passed") as u64;
-            // A process that a test starts may write into the line that names it.
-            let all = self.failed.len().max(self.ended + count(" failed"));
-            self.failed.resize(all, "a test whose name could not be read".to_owned());
-            self.ended = all;
-        }
-    }
-
-    fn and(mut self, other: Self) -> Self {
-        self.passed += other.passed;
-        self.failed.extend(other.failed);
-        self.skipped.extend(other.skipped);
-        self.panics.extend(other.panics);
-        self
-    }
-
-    /// What failed, each with what panicked in its thread, which has its name.
-    fn failures(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for failed in &self.failed {
-            lines.push(format!("failed: {failed}"));
-            let thread = format!("thread '{failed}'");
-            let panics = self.panics.iter().filter(|panic| panic[0].starts_with(&thread)).flatten();
-            lines.extend(panics.filter(|line| !line.is_empty()).map(|line| format!("    {line}")));
-        }
-        lines
-    }
-
-    fn verdict(self) -> Result<()> {
-        self.failures().iter().for_each(|line| println!("{line}"));
-        println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped.len());
-        if !self.failed.is_empty() {
-            bail!("{} tests failed: {}", self.failed.len(), self.failed.join(", "));
-        }
-        if std::env::var_os("CI").is_some() && !self.skipped.is_empty() {
-            bail!("skipped in CI: {}", self.skipped.join("; "));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_add_up_and_what_failed_is_named_with_why() {
-        let mut tally = Tally::default();
-        for line in [
-            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.08s",
-            "test drift::one ... FAILED",
-            "test drift::other ... ok",
-            "---- drift::one stdout ----",
-            "thread 'drift::one' (7) panicked at crates/a.rs:1:2:",
-            "assertion failed",
-            "stack backtrace:",
-            "   0: far",
-            "thread 'drift::other' (8) panicked at crates/b.rs:1:2:",
-            "scripted",
-            "test drift::third ... something that it started saysFAILED",
-            "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.08s",
-            "skipped: no mount here",
-        ] {
-            tally.hear(line);
-        }
-        assert_eq!((tally.passed, tally.failed.len(), tally.skipped.len()), (13, 2, 1));
-        let why = [
-            "failed: drift::one",
-            "    thread 'drift::one' (7) panicked at crates/a.rs:1:2:",
-            "    assertion failed",
-            "failed: a test whose name could not be read",
-        ];
-        assert_eq!(tally.failures(), why);
-    }
 }

@@ -5,6 +5,7 @@
 //! - With `--images` the pictures of `docs/images` are taken anew: look at them before they are committed.
 
 use crate::bench::controller::{binary, build, target};
+use crate::tally::{Why, shown};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,15 +40,15 @@ impl Options {
             more.extend(["--only".to_owned(), only.clone()]);
         }
         build()?;
-        if looked_at(&installed()?, &more)? { Ok(()) } else { bail!("the page is not as it should be") }
+        if looked_at(&installed()?, &more)?.is_empty() { Ok(()) } else { bail!("the page is not as it should be") }
     }
 }
 
-/// The run of `cargo xtask test`: whether all of it passed.
+/// The run of `cargo xtask test`: what failed.
 ///
 /// # Errors
 /// Why it could not be run.
-pub(crate) fn test() -> Result<bool> {
+pub(crate) fn test() -> Result<Vec<Why>> {
     match missing() {
         Some(missing) => bail!("{missing}"),
         None => looked_at(&installed()?, &[]),
@@ -89,11 +90,46 @@ fn installed() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Runs them. Whether nothing failed.
-fn looked_at(folder: &Path, more: &[String]) -> Result<bool> {
+/// Runs them. What failed.
+fn looked_at(folder: &Path, more: &[String]) -> Result<Vec<Why>> {
     println!("== page");
     let controller = binary().canonicalize().context("the controller is not there")?;
     let mut command = Command::new("node");
     command.current_dir(folder).arg("page.mjs").arg(controller).args(more);
-    Ok(command.stdin(Stdio::null()).status().context("cannot run node")?.success())
+    let mut whys = Vec::new();
+    let succeeded = shown(command.stdin(Stdio::null()), |line| hear(&mut whys, line)).context("cannot run node")?;
+    if !succeeded && whys.is_empty() {
+        whys.push(Why::new("page", "its tests did not come to their end"));
+    }
+    Ok(whys)
+}
+
+/// A line of what they print: each test's begins with how it ended.
+fn hear(whys: &mut Vec<Why>, line: &str) {
+    if let Some(failed) = line.strip_prefix("FAILED ") {
+        whys.push(Why::new(&format!("page: {}", failed.split(": ").next().unwrap_or(failed)), failed));
+    } else if let Some(why) = whys.last_mut() {
+        if line.starts_with("ok ") { why.end() } else { why.hear(line) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_told_with_why() {
+        let mut whys = Vec::new();
+        for line in [
+            "ok one (1.0 s)",
+            "FAILED two, at once: Error: not seen",
+            "waiting for it",
+            "ok three (0.1 s)",
+            "page: 2 passed, 1 failed",
+        ] {
+            hear(&mut whys, line);
+        }
+        let told = crate::tally::Tally::of("page", Ok(whys)).failures();
+        assert_eq!(told, ["failed: page: two, at once", "    two, at once: Error: not seen", "    waiting for it"]);
+    }
 }

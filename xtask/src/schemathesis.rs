@@ -9,6 +9,7 @@
 //! takes its time and leaves a tombstone.
 
 use crate::bench::controller::{Server, build, target};
+use crate::tally::{Why, shown};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,15 +43,19 @@ impl Options {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let tool = installed()?;
         build()?;
-        if attacked(&tool, self.minutes * 60, self.seed.unwrap_or(now))? { Ok(()) } else { bail!("schemathesis found something") }
+        if attacked(&tool, self.minutes * 60, self.seed.unwrap_or(now))?.is_empty() {
+            Ok(())
+        } else {
+            bail!("schemathesis found something")
+        }
     }
 }
 
-/// The bounded run of `cargo xtask test`. Whether nothing was found.
+/// The bounded run of `cargo xtask test`. What was found.
 ///
 /// # Errors
 /// Why it could not be run.
-pub(crate) fn test() -> Result<bool> {
+pub(crate) fn test() -> Result<Vec<Why>> {
     attacked(&installed()?, TEST_SECONDS, TEST_SEED)
 }
 
@@ -76,8 +81,8 @@ fn done(command: &mut Command, what: &str) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("cannot {what}") }
 }
 
-/// Runs it against a controller of its own. Whether nothing was found.
-fn attacked(program: &Path, seconds: u64, seed: u64) -> Result<bool> {
+/// Runs it against a controller of its own. What was found: the first lines of each of its failures.
+fn attacked(program: &Path, seconds: u64, seed: u64) -> Result<Vec<Why>> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let server = Server::start(&folder.path().join("data"))?;
     println!("== schemathesis: {seconds} s from seed {seed} (again: cargo xtask schemathesis --seed {seed})");
@@ -90,7 +95,20 @@ fn attacked(program: &Path, seconds: u64, seed: u64) -> Result<bool> {
     command.args(["--exclude-path", "/v1beta/{tenant}/block/events"]);
     // What is tried fits a request, not a schema: how much of it is refused says nothing of the server.
     command.args(["--warnings", "off", "--suppress-health-check", "all", "--continue-on-failure", "--no-shrink", "--no-color"]);
-    Ok(command.stdin(Stdio::null()).status().context("cannot run schemathesis")?.success())
+    let mut whys: Vec<Why> = Vec::new();
+    let succeeded = shown(command.stdin(Stdio::null()), |line| {
+        // A line of underscores has the name of the operation that failed, as pytest's have.
+        let name = line.strip_prefix("__").map(|rest| rest.trim_matches(['_', ' ']));
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => whys.push(Why::new(&format!("schemathesis: {name}"), name)),
+            None => whys.last_mut().filter(|_| !line.is_empty()).into_iter().for_each(|why| why.hear(line)),
+        }
+    })
+    .context("cannot run schemathesis")?;
+    if !succeeded && whys.is_empty() {
+        whys.push(Why::new("schemathesis", "it failed without naming an operation"));
+    }
+    Ok(if succeeded { Vec::new() } else { whys })
 }
 
 fn hooks() -> PathBuf {

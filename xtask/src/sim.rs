@@ -3,7 +3,8 @@
 //! Not here: what is played and how failures are made small (`crates/sim`).
 
 use super::bench::controller::target;
-use super::{Tally, step};
+use super::step;
+use crate::tally::Tally;
 use anyhow::Result;
 use std::process::Command;
 
@@ -48,9 +49,7 @@ pub(crate) fn test() -> Tally {
     // As cargo has built it with the tests.
     match played(Command::new(target().join("release/simulate")), MINUTES) {
         Ok(()) => tally.passed += 1,
-        Err(why) => {
-            tally.failed.push(format!("simulation: {why:#}"));
-        }
+        Err(why) => tally.fail(format!("simulation: {why:#}")),
     }
     tally
 }
