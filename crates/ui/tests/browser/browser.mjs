@@ -5,14 +5,17 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 /** How long anything may take to be seen, in milliseconds: a busy machine, not a slow page. */
-export const PATIENCE = 20_000;
+export const PATIENCE = 60_000;
+/** How long the browser may take to be there, in milliseconds: a newly installed one is read from a disk that others use. */
+const LAUNCH_MAX = 180_000;
 const PROGRAMS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const AXE = readFileSync(join(import.meta.dirname, "node_modules/axe-core/axe.min.js"), "utf8");
 
 export async function launch() {
   const executablePath = PROGRAMS.find(existsSync);
   if (!executablePath) throw new Error(`no browser: none of ${PROGRAMS.join(", ")} is there`);
-  return chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  // Shared memory of a container may be too small for it: then it writes into a file.
+  return chromium.launch({ executablePath, timeout: LAUNCH_MAX, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 }
 
 /** What the browser says of a server that was killed on purpose. */

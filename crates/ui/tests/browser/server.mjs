@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 
 export const TENANT = "e93b4c0934da416eb9c8d120c5d04d96";
 /** How long it may take to answer for the first time, in milliseconds. */
-const START_MAX = 30_000;
+const START_MAX = 90_000;
 
 const CONFIG = `
 [[pool]]
