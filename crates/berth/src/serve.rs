@@ -33,6 +33,10 @@ const LOCAL_MARK_FILE: &str = "local-mark";
 /// How many threads may block besides those of the pools: the runtime's own default.
 const BLOCKING_THREADS: usize = 512;
 
+/// After how many polls of tasks a busy thread looks which connections have something to read. By the runtime's own default of 61 a quiet tenant's
+/// request lay unseen for two milliseconds beside a noisy one's, whoever's turn it was. Looking takes less than a microsecond.
+const POLLS_BEFORE_EVENTS: u32 = 5;
+
 /// How long the first answer waits for the records to be compared with what is exported: far more than that takes, unless a data
 /// plane hangs or hundreds of thousands of volumes are attached; then health tells what is not known.
 const COMPARING_MAX: Duration = Duration::from_secs(2);
@@ -122,7 +126,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     // As many threads as all pools can block at once, and the usual number for everybody else.
     let threads = BLOCKING_THREADS + config.pools.len() * driver_file::THREADS_MAX;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.enable_all().max_blocking_threads(threads).build().context("cannot start the runtime")?;
+    runtime.enable_all().max_blocking_threads(threads).event_interval(POLLS_BEFORE_EVENTS);
+    let runtime = runtime.build().context("cannot start the runtime")?;
     runtime.block_on(async {
         // From the first moment on, so that what a start has begun is ended in order.
         let stop = told_to_stop()?;

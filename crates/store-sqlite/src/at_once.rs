@@ -1,7 +1,8 @@
 //! Reading what is in the system's memory already, by whoever asks and without handing it to a thread.
 //!
 //! Most reads find all they need in the system's page cache, and then take less time than waking a [reader](crate::readers) does.
-//! Whoever serves requests must not wait for a disk, though. So SQLite's reads of a file go through [`pread`] here, which for such a
+//! Whoever serves requests must not wait for a disk, though, nor read for long, as a volume with thousands of snapshots is: what takes more
+//! steps of SQLite's machine than [`STEPS_MAX`] ends as what is not in memory does. So SQLite's reads of a file go through [`pread`] here, which for such a
 //! read asks the kernel for no more than what is there (`RWF_NOWAIT`); where that is not all, the read ends, and a reader does it anew.
 //! Connections of their own do it, as a lock on one that a reader uses would be waited for as long as its disk takes. What else such a read
 //! would write, and so wait for, others see to:
@@ -28,12 +29,18 @@ use std::time::Duration;
 
 /// More are of no use than there are threads that serve requests; each has a page cache.
 const CONNECTIONS_MAX: usize = 8;
+/// After how many steps of SQLite's machine it is looked at how many there were.
+const STEPS_EACH: u32 = 500;
+/// How many steps one read may take: of a volume with some two hundred snapshots, a millisecond.
+const STEPS_MAX: u32 = 4_000;
 
 thread_local! {
     /// Whether this thread must not wait for a disk now.
     static MUST_NOT_WAIT: Cell<bool> = const { Cell::new(false) };
     /// Whether something was not there since that was set.
     static MISSED: Cell<bool> = const { Cell::new(false) };
+    /// How many steps what this thread reads may still take.
+    static STEPS_LEFT: Cell<u32> = const { Cell::new(0) };
     /// Whether this thread's reads come here at all.
     static IS_ASKED: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread met a system that cannot do it.
@@ -54,10 +61,12 @@ impl AtOnce {
         IS_IN_VAIN.set(false);
         let many = std::thread::available_parallelism().map_or(1, usize::from).min(CONNECTIONS_MAX);
         let open = |_| {
-            let connection = connect(file, Role::Reader)?;
+            let mut connection = connect(file, Role::Reader)?;
+            connection.progress_handler(STEPS_EACH.cast_signed(), Some(is_long))?;
             // A lock in the log's index that somebody holds is not waited for either.
             connection.busy_timeout(Duration::ZERO)?;
             // Opens the log and its index.
+            STEPS_LEFT.set(STEPS_MAX);
             crate::read::meta(&connection, "revision")?;
             Ok(Mutex::new(connection))
         };
@@ -67,7 +76,7 @@ impl AtOnce {
         Ok(Self { connections, is_in_vain: is_in_vain.into() })
     }
 
-    /// What `read` finds, if it finds it without waiting for a disk. Its errors are for who reads it anew to tell.
+    /// What `read` finds, if it finds it soon and without waiting for a disk. Its errors are for who reads it anew to tell.
     pub(crate) fn read<T>(&self, read: &impl Fn(&Connection) -> Result<T, StoreError>) -> Option<T> {
         if self.is_in_vain.load(Ordering::Relaxed) {
             return None;
@@ -75,6 +84,7 @@ impl AtOnce {
         let connection = self.connections.iter().find_map(|connection| connection.try_lock().ok())?;
         MISSED.set(false);
         IS_IN_VAIN.set(false);
+        STEPS_LEFT.set(STEPS_MAX);
         MUST_NOT_WAIT.set(true);
         let found = catch_unwind(AssertUnwindSafe(|| read(&connection)));
         MUST_NOT_WAIT.set(false);
@@ -84,6 +94,13 @@ impl AtOnce {
         // A miss that SQLite did not take for an error is one all the same.
         found.ok()?.ok().filter(|_| !MISSED.get())
     }
+}
+
+/// Whether a read has taken all the steps that it may; asked after each few.
+fn is_long() -> bool {
+    let left = STEPS_LEFT.get().checked_sub(STEPS_EACH);
+    STEPS_LEFT.set(left.unwrap_or_default());
+    left.is_none()
 }
 
 type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;
@@ -199,6 +216,22 @@ mod tests {
         assert!(!at_once.is_in_vain.load(Ordering::Relaxed));
         assert_eq!(long(&connect(&file, Role::Reader).unwrap()), Ok(there), "who may wait reads it");
         assert_eq!(at_once.read(&long), Some(there), "now it is there");
+    }
+
+    #[test]
+    fn what_takes_long_is_left_to_who_may() {
+        let Some(ground) = ground::Ground::new(ground::Kind::Ext4, 64) else { return };
+        let (_, at_once) = at_once(&ground);
+        let count = |to: u32| {
+            move |connection: &Connection| {
+                let sql = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT count(*) FROM n";
+                connection.query_row(sql, [to], |row| row.get::<_, u32>(0)).map_err(|error| crate::read::trouble(&error))
+            }
+        };
+        for _ in 0..3 {
+            assert_eq!(at_once.read(&count(STEPS_MAX)), None);
+            assert_eq!(at_once.read(&count(100)), Some(100), "each read has its own");
+        }
     }
 
     #[test]
