@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("exporter-local", &["engine", "lifecycle"]),
     ("api-opensds", &["engine", "lifecycle"]),
     ("ui", &[]),
-    ("bench", &["api-opensds", "engine", "lifecycle", "sim", "store-sqlite"]),
+    ("bench", &["api-opensds", "driver-file", "engine", "lifecycle", "sim", "store-sqlite"]),
     (
         "berth",
         &["api-opensds", "driver-file", "engine", "exporter", "exporter-local", "failpoint", "lifecycle", "store-sqlite", "ui"],

@@ -38,14 +38,29 @@ pub(crate) struct Log {
 
 /// Serves, on a runtime as large as the controller's. Prints its address.
 pub(crate) fn trivial(options: Trivial) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async move {
-        let json = [("content-type", "application/json; charset=utf-8")];
-        let router = axum::Router::new().fallback(move || async move { (json, options.body) });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("no free port")?;
-        println!("{}", listener.local_addr()?);
-        axum::serve(listener, router).await.context("it does not serve")
-    })
+    let json = [("content-type", "application/json; charset=utf-8")];
+    let router = axum::Router::new().fallback(move || async move { (json, options.body) });
+    runtime()?.block_on(serve(router))
+}
+
+/// As many threads as the controller has.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
+}
+
+/// Prints the address, and serves until it is killed.
+pub(crate) async fn serve(router: axum::Router) -> Result<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("no free port")?;
+    println!("{}", listener.local_addr()?);
+    axum::serve(listener, router).await.context("it does not serve")
+}
+
+/// The figures with `busy`: microseconds of processor each, of this process since it had used `before`.
+pub(crate) fn told(figures: Figures, took: Duration, before: Duration) -> Result<serde_json::Value> {
+    let mut told = figures.tell(took);
+    let used = crate::figures::busy(std::process::id())?.saturating_sub(before).as_secs_f64() * 1e6;
+    told["busy"] = serde_json::json!(used / told["count"].as_f64().unwrap_or(1.0).max(1.0));
+    Ok(told)
 }
 
 type Waiting = oneshot::Sender<()>;
@@ -56,7 +71,7 @@ pub(crate) fn log(options: &Log) -> Result<()> {
     let file = File::create(&options.file).context("cannot make the file")?;
     let bytes = options.bytes;
     let writer = std::thread::spawn(move || append(&file, bytes, queue));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let begun = Instant::now();
     let until = begun + Duration::from_secs_f64(options.seconds);
     let figures = runtime.block_on(async {

@@ -4,6 +4,7 @@
 //! - `watch`: who listens to the events;
 //! - `limits`: what stands beside the figures: a trivial HTTP handler, and a log that is only appended to;
 //! - `store`: the store alone, with the commits that the engine makes;
+//! - `instant`: a controller whose driver does nothing, and the file driver without a controller;
 //! - `work`: fixed workloads whose instructions are counted;
 //! - `fill`: a store and a pool of as many volumes as are asked for.
 //!
@@ -13,6 +14,7 @@
 
 mod figures;
 mod fill;
+mod instant;
 mod limits;
 mod load;
 mod store;
@@ -38,6 +40,10 @@ enum Measure {
     Log(limits::Log),
     /// Commits to a store as creating volumes does.
     Store(store::Options),
+    /// Serves as a controller does, with a driver that does nothing, until it is killed.
+    Instant(instant::Instantly),
+    /// Has the file driver make volumes.
+    Files(instant::Files),
     /// Does a fixed piece of work, to be counted.
     Work(work::Options),
     /// Writes volumes, with snapshots, into the store and the pool of a controller that does not run.
@@ -52,6 +58,8 @@ fn main() -> Result<()> {
         Measure::Trivial(options) => limits::trivial(options),
         Measure::Log(options) => limits::log(&options),
         Measure::Store(options) => store::run(&options),
+        Measure::Instant(options) => instant::serve(&options),
+        Measure::Files(options) => instant::files(&options),
         Measure::Work(options) => work::run(&options),
         Measure::Fill(options) => fill::run(&options),
     }

@@ -39,8 +39,7 @@ pub(crate) struct Options {
 /// figures of single commits; `log`: the greatest size of the store's log, and how often it was begun anew.
 pub(crate) fn run(options: &Options) -> Result<()> {
     std::fs::create_dir_all(&options.folder).context("cannot make a folder")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    crate::limits::runtime()?.block_on(async {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&options.folder, store_sqlite::Options::default())?);
         let home = match Home::find(&*store).await {
             Ok(home) => home,
@@ -58,11 +57,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             commits.join(each);
         }
         let took = begun.elapsed();
-        let mut told = all.tell(took);
+        let mut told = crate::limits::told(all, took, before)?;
         told["commit"] = commits.tell(took);
         told["log"] = log.tell();
-        let used = crate::figures::busy(std::process::id())?.saturating_sub(before).as_secs_f64() * 1e6;
-        told["busy"] = json!(used / told["count"].as_f64().unwrap_or(1.0).max(1.0));
         println!("{told}");
         Ok(())
     })

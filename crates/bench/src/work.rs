@@ -5,11 +5,8 @@ use anyhow::{Context, Result, ensure};
 use axum::body::Body;
 use axum::http::Request;
 use engine::store::Store;
-use engine::{Engine, PoolSetup, Settings};
 use lifecycle::{SnapshotId, VolumeId};
-use sim::{MemDriver, MemExporter, SteppedClock};
 use std::path::PathBuf;
-use std::sync::Arc;
 use store_sqlite::SqliteStore;
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -69,10 +66,7 @@ async fn commit(store: SqliteStore) -> Result<()> {
 }
 
 async fn request(store: SqliteStore) -> Result<()> {
-    let pool = PoolSetup { overcommit: 20.0, ..PoolSetup::new("default", Arc::new(MemDriver::able())) };
-    let (exporter, clock) = (Arc::new(MemExporter::default()), Arc::new(SteppedClock::default()));
-    let engine = Engine::start(Arc::new(store), exporter, clock, vec![pool], Settings::default()).await?;
-    let router = api_opensds::router(Arc::new(engine), api_opensds::Settings::default());
+    let router = crate::instant::router(store).await?;
     let path = format!("/v1beta/{}/block/volumes", crate::TENANT);
     let ask = async |method: &str, path: &str, body: &str| -> Result<String> {
         let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned()))?;

@@ -2,6 +2,7 @@
 //!
 //! - *trivial handler*: axum answering the same body without looking at anything: the price of HTTP;
 //! - *the store alone*: the same two commits a creation, without a controller around them;
+//! - *a driver that does nothing*: the same engine, routes and store, with the driver in memory; *the file driver alone*: without a controller;
 //! - *plain log*: as many bytes as a commit has, appended and synced for everybody who waits at once: the price of being durable.
 //!
 //! The pool is in memory (`/dev/shm`), so that its driver answers at once; the records are on the disk that is measured.
@@ -9,7 +10,7 @@
 use super::Effort;
 use super::controller::{Server, TENANT};
 use super::report::Report;
-use super::tool::{Spread, Trivial, age, load, measure, words};
+use super::tool::{Beside, Spread, age, load, measure, words};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,10 @@ struct Rest<'a> {
     folder: &'a Path,
     effort: &'a Effort,
     server: Server,
-    trivial: Trivial,
+    trivial: Beside,
+    /// A controller whose driver does nothing.
+    instant: Beside,
+    pool: &'a Path,
     /// The paths of a volume, and of all of them.
     volume: String,
     collection: String,
@@ -49,10 +53,12 @@ pub(super) fn run(folder: &Path, effort: &Effort, report: &mut Report) -> Result
     let aged = folder.join("ids");
     age(&server, &aged)?;
     let sample = server.sample()?;
-    let trivial = Trivial::start(&sample.to_string())?;
+    let trivial = Beside::trivial(&sample.to_string())?;
+    let instant = Beside::instant(&folder.join("instant"))?;
+    let alone = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
     let collection = format!("/v1beta/{TENANT}/block/volumes");
     let volume = format!("{collection}/{}", sample["id"].as_str().context("an id")?);
-    let mut rest = Rest { folder, effort, server, trivial, volume, collection, aged, report };
+    let mut rest = Rest { folder, effort, server, trivial, instant, pool: alone.path(), volume, collection, aged, report };
     println!("| what | clients | a second | p50 ms | p99 ms | µs of its processor | beside |");
     println!("|---|---|---|---|---|---|---|");
     let mut rates = [0.0; 2];
@@ -75,7 +81,7 @@ impl Rest<'_> {
         let (mut bare, mut got, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
         let (any, ids) = (format!("{}/{{id}}", self.collection), format!("--ids {}", self.aged.display()));
         for _ in 0..self.effort.rounds {
-            bare.push(self.trivial.load(clients, seconds, "")?);
+            bare.push(self.trivial.load("get", "/", clients, seconds, "")?);
             got.push(load(&self.server, "get", &any, clients, seconds, &ids)?);
             fresh.push(load(&self.server, "get", &self.volume, clients, seconds, "")?);
         }
@@ -88,18 +94,23 @@ impl Rest<'_> {
 
     /// Gives the rate of the server.
     fn creations(&mut self, clients: usize) -> Result<f64> {
-        let (mut log, mut store, mut made) = (Vec::new(), Vec::new(), Vec::new());
-        let (folder, seconds) = (self.folder.display(), self.effort.seconds);
+        let (mut log, mut store, mut files, mut instant, mut made) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (folder, pool, seconds) = (self.folder.display(), self.pool.display(), self.effort.seconds);
         for _ in 0..self.effort.rounds {
             log.push(measure(&words(&format!(
                 "log --file {folder}/log --bytes {BYTES} --each 2 --clients {clients} --seconds {seconds}"
             )))?);
             store.push(measure(&words(&format!("store --folder {folder}/store --clients {clients} --seconds {seconds}")))?);
+            files.push(measure(&words(&format!("files --pool {pool} --clients {clients} --seconds {seconds}")))?);
+            instant.push(self.instant.load("create", &self.collection, clients, seconds, "")?);
             made.push(load(&self.server, "create", &self.collection, clients, seconds, "")?);
         }
         self.row("plain log: two appends of 1,500 bytes", clients, &log, "");
         self.row("the store alone: two commits", clients, &store, &format!("**{:.2}** of the plain log", ratio(&store, &log)));
-        self.row("create until available", clients, &made, &format!("**{:.2}** of the store alone", ratio(&made, &store)));
+        self.row("the file driver alone: one file", clients, &files, "");
+        let of_store = |told: &[Value]| format!("**{:.2}** of the store alone", ratio(told, &store));
+        self.row("create until available, a driver that does nothing", clients, &instant, &of_store(&instant));
+        self.row("create until available", clients, &made, &of_store(&made));
         Ok(Spread::of(&made, "rate").median)
     }
 
@@ -129,7 +140,7 @@ impl Rest<'_> {
             let paced = format!("--rate {due}");
             let (mut bare, mut told) = (Vec::new(), Vec::new());
             for _ in 0..self.effort.rounds {
-                bare.push(self.trivial.load(OPEN, seconds, &paced)?);
+                bare.push(self.trivial.load("get", "/", OPEN, seconds, &paced)?);
                 told.push(load(&self.server, ask, &path, OPEN, seconds, &format!("{paced} {more}"))?);
             }
             self.open_row("trivial handler, same body", due, &bare);

@@ -26,8 +26,11 @@ pub(super) fn words(line: &str) -> Vec<String> {
 
 /// Requests of so many clients to a server.
 pub(super) fn load(server: &Server, ask: &str, path: &str, clients: usize, seconds: f64, more: &str) -> Result<Value> {
-    let (to, pid) = (server.address()?, server.pid());
-    let mut args = words(&format!("load --to {to} --pid {pid} --ask {ask} --clients {clients} --seconds {seconds} {more} --path"));
+    asked(server.address()?, server.pid(), ask, path, &format!("--clients {clients} --seconds {seconds} {more}"))
+}
+
+fn asked(to: &str, pid: u32, ask: &str, path: &str, more: &str) -> Result<Value> {
+    let mut args = words(&format!("load --to {to} --pid {pid} --ask {ask} {more} --path"));
     args.push(path.to_owned());
     measure(&args)
 }
@@ -50,27 +53,37 @@ pub(super) fn age(server: &Server, file: &Path) -> Result<()> {
     Ok(std::fs::write(file, ids.join("\n"))?)
 }
 
-/// A server that looks at nothing.
-pub(super) struct Trivial {
+/// A server that stands beside the controller, of the measuring process's own.
+pub(super) struct Beside {
     child: Child,
     address: String,
 }
 
-impl Trivial {
-    pub(super) fn start(body: &str) -> Result<Self> {
-        let mut child = tool().args(["trivial", "--body", body]).stdout(Stdio::piped()).spawn().context("cannot start it")?;
+impl Beside {
+    /// One that answers everything with this body and looks at nothing.
+    pub(super) fn trivial(body: &str) -> Result<Self> {
+        Self::start(&["trivial", "--body", body])
+    }
+
+    /// A controller whose driver does nothing, with a store in this folder.
+    pub(super) fn instant(folder: &Path) -> Result<Self> {
+        Self::start(&["instant", "--folder", &folder.display().to_string()])
+    }
+
+    fn start(args: &[&str]) -> Result<Self> {
+        let mut child = tool().args(args).stdout(Stdio::piped()).spawn().context("cannot start it")?;
         let mut address = String::new();
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut address)?;
         Ok(Self { child, address: address.trim().to_owned() })
     }
 
-    pub(super) fn load(&self, clients: usize, seconds: f64, more: &str) -> Result<Value> {
-        let (to, pid) = (&self.address, self.child.id());
-        measure(&words(&format!("load --to {to} --pid {pid} --ask get --path / --clients {clients} --seconds {seconds} {more}")))
+    /// As [`load`].
+    pub(super) fn load(&self, ask: &str, path: &str, clients: usize, seconds: f64, more: &str) -> Result<Value> {
+        asked(&self.address, self.child.id(), ask, path, &format!("--clients {clients} --seconds {seconds} {more}"))
     }
 }
 
-impl Drop for Trivial {
+impl Drop for Beside {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
