@@ -22,8 +22,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How often the log is moved into the database. Source: reliability page, "The embedded store".
+/// How long what is committed lies in the log alone before it is moved into the database. Source: reliability page, "The embedded store".
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
+/// How much of it does: what is more is moved sooner. A slow disk, on which less comes, is asked for no more syncs.
+const CHECKPOINT_AT: u64 = 8 << 20;
+/// How often it is looked how much there is.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// When this much is in the log the writer pauses, so that it begins anew. Twice as much may come until this is seen.
 const LOG_MAX: u64 = 16 << 20;
 /// What a page takes in the log: itself, and 24 bytes. Source: SQLite file format, "WAL frames".
@@ -55,9 +59,9 @@ impl Keeper {
     /// Works until the writer is gone.
     pub(crate) fn run(self, jobs: &mpsc::WeakSender<Job>) {
         let (mut swept, mut looked) = (Instant::now(), Instant::now());
-        let (mut seen, mut is_stuck) = (0, false);
+        let (mut seen, mut is_stuck, mut moved_at) = (0, false, Instant::now());
         loop {
-            std::thread::sleep(CHECKPOINT_EVERY);
+            std::thread::sleep(LOOK_EVERY);
             let Some(jobs) = jobs.upgrade() else { return };
             if self.state.stopped().is_some() {
                 continue;
@@ -72,8 +76,9 @@ impl Keeper {
                 None
             };
             let now = self.state.transactions();
+            let is_due = || moved_at.elapsed() >= CHECKPOINT_EVERY || self.unmoved() >= CHECKPOINT_AT;
             let mut begins_anew = false;
-            if now != seen || is_stuck {
+            if (now != seen || is_stuck) && is_due() {
                 let mut moved = self.checkpoint();
                 begins_anew = moved.as_ref().is_ok_and(|log| *log > LOG_MAX);
                 let more_rounds = if begins_anew { ROUNDS_BEFORE_PAUSE - 1 } else { 0 };
@@ -86,8 +91,8 @@ impl Keeper {
                     tracing::warn!(%error, "what was committed is not moved out of the log, which grows until it is");
                 }
                 is_stuck = moved.is_err();
+                (seen, moved_at) = (now, Instant::now());
             }
-            seen = now;
             for job in begins_anew.then_some(Job::BeginLogAnew).into_iter().chain(job) {
                 // A full queue will have room at the next round.
                 let _ = jobs.try_send(job);
@@ -122,9 +127,14 @@ impl Keeper {
             return Ok(0);
         }
         self.guard.execute_batch("COMMIT")?;
-        let Moved { pages, .. } = moved?;
+        let pages = moved?.pages;
         CHECKPOINT.after.try_pass().map_err(|error| injected(&error))?;
         Ok(pages * FRAME_BYTES)
+    }
+
+    /// How much is in the log alone, in bytes.
+    fn unmoved(&self) -> u64 {
+        move_log(&self.connection, "NOOP").map_or(0, |log| log.pages.saturating_sub(log.moved) * FRAME_BYTES)
     }
 
     /// Ends all writing; the guard stays.
@@ -173,9 +183,10 @@ fn move_all(connection: &Connection, witness: &Witness, state: &State) {
     }
 }
 
-/// What a log holds, and whether all of it is in the database: readers may hold some up.
+/// How many pages a log holds, and how many of them are in the database: readers may hold some up.
 struct Moved {
     pages: u64,
+    moved: u64,
     is_all: bool,
 }
 
@@ -183,8 +194,9 @@ struct Moved {
 fn move_log(connection: &Connection, how: &str) -> rusqlite::Result<Moved> {
     // A query and no pragma of rusqlite's, which quotes what stands in brackets.
     connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| {
-        let (is_busy, pages, moved) = (row.get::<_, bool>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
-        Ok(Moved { pages: pages.max(0).cast_unsigned(), is_all: !is_busy && pages == moved })
+        let many = |at| row.get::<_, i64>(at).map(|many| many.max(0).cast_unsigned());
+        let (is_busy, pages, moved) = (row.get::<_, bool>(0)?, many(1)?, many(2)?);
+        Ok(Moved { pages, moved, is_all: !is_busy && pages == moved })
     })
 }
 
@@ -328,7 +340,9 @@ mod tests {
         let many = "CREATE TABLE filler(word); WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 500)
                     INSERT INTO filler SELECT hex(zeroblob(2000)) FROM n";
         bench.writer.execute_batch(many).unwrap();
+        let unmoved = keeper.unmoved();
         let large = keeper.checkpoint().unwrap();
+        assert_eq!((unmoved, keeper.unmoved()), (large, 0));
         let length = std::fs::metadata(log_of(&bench.file())).unwrap().len();
         assert!((1 << 20..=length).contains(&large), "{large} of {length}");
         begin_log_anew(&bench.writer, &bench.witness(), &bench.state);
