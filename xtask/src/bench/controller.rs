@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How finely the kernel counts a process' time. Source: proc(5), "clock ticks"; a hundred a second on Linux wherever Rust runs.
+const TICK_MICROSECONDS: f64 = 10_000.0;
 
 /// The default tenant, who is the administrator. Source: OpenSDS' default.
 pub(crate) const TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
@@ -67,6 +70,20 @@ impl Server {
     /// Its resident memory in bytes.
     pub(super) fn resident(&self) -> Result<u64> {
         resident(self.pid())
+    }
+
+    /// Waits until it has little to do: its slow look has listed the backend, and compares what it found at its own pace.
+    pub(super) fn rests(&self) -> Result<()> {
+        const PART: f64 = 0.2;
+        let (look, end) = (Duration::from_secs(2), Instant::now() + Duration::from_secs(600));
+        loop {
+            let before = processor_time(self.pid())?;
+            std::thread::sleep(look);
+            if processor_time(self.pid())? - before < look.as_secs_f64() * 1e6 * PART {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "the controller has work for more than ten minutes");
+        }
     }
 
     /// Kills it as a crash does, and leaves its folder; its data plane is ended too.
@@ -176,6 +193,14 @@ pub(super) fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
     Ok(kib.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}
+
+/// The processor time of a process and all threads it ever had, in microseconds. Source: proc(5), fields 14 and 15 of "stat".
+pub(super) fn processor_time(process: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).context("the server is gone")?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: Vec<f64> = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    Ok(ticks.iter().sum::<f64>() * TICK_MICROSECONDS)
 }
 
 /// A client that keeps its connections open.

@@ -1,11 +1,12 @@
 //! How cost grows with the number of things that exist: start, memory, disk, requests, lists, commits.
 //!
-//! Stores and pools are filled beforehand; then the released controller starts on them as it would after years. Its slow look at the whole
-//! backend runs meanwhile, as it always does. The pool's files lie beside the records, on the same disk.
+//! Stores and pools are filled beforehand; then the released controller starts on them as it would after years. It lists the whole backend first,
+//! with all of a processor; what is measured then comes once it compares that with its records, which it does slowly, as it mostly does. The
+//! pool's files lie beside the records, on the same disk.
 
 use super::controller::{Server, TENANT, get};
 use super::report::Report;
-use super::tool::{load, measure, words};
+use super::tool::{Beside, load, measure, words};
 use super::{Effort, chart};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -38,6 +39,8 @@ struct Grown {
     loaded: u64,
     each: u64,
     log: u64,
+    bare: Value,
+    listing: Value,
     got: Value,
     missed: Value,
     named: Value,
@@ -53,9 +56,13 @@ impl Grown {
         });
         report.note("scale", "the start, and what is kept, in bytes", &about, &[rest]);
         let about = json!({ "volumes": self.volumes, "clients": CLIENTS });
-        for (what, told) in
-            [("GET one at random", &self.got), ("GET one that is missing", &self.missed), ("a new name", &self.named)]
-        {
+        for (what, told) in [
+            ("trivial handler, same body", &self.bare),
+            ("GET one at random, while the backend is listed", &self.listing),
+            ("GET one at random", &self.got),
+            ("GET one that is missing", &self.missed),
+            ("a new name", &self.named),
+        ] {
             report.note("scale", what, &about, std::slice::from_ref(told));
         }
         let about = json!({ "volumes": self.volumes, "clients": 1 });
@@ -84,7 +91,7 @@ fn grown(folder: &Path, volumes: u64, effort: &Effort) -> Result<Grown> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let (data, pool, ids) = (folder.join("data"), folder.join("pool"), folder.join("ids"));
     let server = Server::start_with(&data, "", Some(&pool))?;
-    server.sample()?;
+    let trivial = Beside::trivial(&server.sample()?.to_string())?;
     server.stop()?;
     println!("filling with {volumes} volumes and twice as many snapshots");
     let (shown, pooled, listed) = (data.display(), pool.display(), ids.display());
@@ -98,7 +105,10 @@ fn grown(folder: &Path, volumes: u64, effort: &Effort) -> Result<Grown> {
     let store = std::fs::metadata(data.join("berth.db")).map_or(0, |file| file.len());
     let one = format!("/v1beta/{TENANT}/block/volumes/{{id}}");
     let (seconds, known) = (effort.seconds, format!("--ids {}", ids.display()));
+    let listing = load(&server, "get", &one, CLIENTS, seconds, &known)?;
+    server.rests()?;
     let got = load(&server, "get", &one, CLIENTS, seconds, &known)?;
+    let bare = trivial.load("get", "/", CLIENTS, seconds, "")?;
     let missed = load(&server, "miss", &one, CLIENTS, seconds, "")?;
     let marker = std::fs::read_to_string(&ids)?.lines().nth(500).context("ids")?.to_owned();
     let page = |query: &str| {
@@ -110,7 +120,7 @@ fn grown(folder: &Path, volumes: u64, effort: &Effort) -> Result<Grown> {
     let log = std::fs::metadata(data.join("berth.db-wal")).map_or(0, |file| file.len());
     let loaded = server.resident()?;
     server.stop()?;
-    Ok(Grown { volumes, ready, idle, loaded, each: store / (volumes * 3), log, got, missed, named, pages })
+    Ok(Grown { volumes, ready, idle, loaded, each: store / (volumes * 3), log, bare, listing, got, missed, named, pages })
 }
 
 fn field(told: &Value, name: &str) -> f64 {
@@ -122,12 +132,16 @@ fn print(all: &[Grown]) {
     println!("|---|{}", "---|".repeat(all.len()));
     let row = |what: &str, cell: &dyn Fn(&Grown) -> String| println!("| {what} | {} |", joined(all, cell));
     row("from exec to the first answer, ms", &|grown| format!("{:.0}", grown.ready.as_secs_f64() * 1e3));
-    row("resident memory five seconds after it, the slow look under way, MiB", &|grown| (grown.idle >> 20).to_string());
+    row("resident memory five seconds after it, the backend being listed, MiB", &|grown| (grown.idle >> 20).to_string());
     row("after all of the below, MiB", &|grown| (grown.loaded >> 20).to_string());
     row("bytes of the store a resource", &|grown| grown.each.to_string());
     row("the store's log after all, MiB", &|grown| (grown.log >> 20).to_string());
     row(&format!("GET one at random, a second, {CLIENTS} clients"), &|grown| format!("{:.0}", field(&grown.got, "rate")));
+    row("of the trivial handler's rate, same body", &|grown| {
+        format!("**{:.2}**", field(&grown.got, "rate") / field(&grown.bare, "rate"))
+    });
     row("its p99, ms", &|grown| format!("{:.2}", field(&grown.got, "p99") / 1e3));
+    row("a second, while the backend is listed", &|grown| format!("{:.0}", field(&grown.listing, "rate")));
     row("GET one that is missing, a second", &|grown| format!("{:.0}", field(&grown.missed, "rate")));
     row(&format!("a new name, a second, {CLIENTS} clients"), &|grown| format!("{:.0}", field(&grown.named, "rate")));
     row("its p99, ms", &|grown| format!("{:.2}", field(&grown.named, "p99") / 1e3));

@@ -1,13 +1,11 @@
 //! The clients: fio's nbd engine and nbdcopy, and how one turn of one of them is measured.
 
 use super::servers::{SIZE, Served, Way};
+use crate::bench::controller::processor_time;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// How finely the kernel counts a process' time. Source: proc(5), "clock ticks"; a hundred a second on Linux wherever Rust runs.
-const TICK_MICROSECONDS: f64 = 10_000.0;
 
 /// What is done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,12 +159,4 @@ pub(super) fn run(program: &str, args: &[&str]) -> Result<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} {} failed: {errors}", args.join(" "));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The processor time of a process and all threads it ever had, in microseconds. Source: proc(5), fields 14 and 15 of "stat".
-fn processor_time(process: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).context("the server is gone")?;
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: Vec<f64> = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
-    Ok(ticks.iter().sum::<f64>() * TICK_MICROSECONDS)
 }
