@@ -109,7 +109,12 @@ fn hear(whys: &mut Vec<Why>, line: &str) {
     if let Some(failed) = line.strip_prefix("FAILED ") {
         whys.push(Why::new(&format!("page: {}", failed.split(": ").next().unwrap_or(failed)), failed));
     } else if let Some(why) = whys.last_mut() {
-        if line.starts_with("ok ") { why.end() } else { why.hear(line) }
+        match line {
+            // Within what an assertion says.
+            "" => {}
+            _ if line.starts_with("ok ") || line.starts_with("page: ") => why.end(),
+            _ => why.hear(line),
+        }
     }
 }
 

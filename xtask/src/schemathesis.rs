@@ -96,21 +96,48 @@ fn attacked(program: &Path, seconds: u64, seed: u64) -> Result<Vec<Why>> {
     // What is tried fits a request, not a schema: how much of it is refused says nothing of the server.
     command.args(["--warnings", "off", "--suppress-health-check", "all", "--continue-on-failure", "--no-shrink", "--no-color"]);
     let mut whys: Vec<Why> = Vec::new();
-    let succeeded = shown(command.stdin(Stdio::null()), |line| {
-        // A line of underscores has the name of the operation that failed, as pytest's have.
-        let name = line.strip_prefix("__").map(|rest| rest.trim_matches(['_', ' ']));
-        match name.filter(|name| !name.is_empty()) {
-            Some(name) => whys.push(Why::new(&format!("schemathesis: {name}"), name)),
-            None => whys.last_mut().filter(|_| !line.is_empty()).into_iter().for_each(|why| why.hear(line)),
-        }
-    })
-    .context("cannot run schemathesis")?;
+    let succeeded = shown(command.stdin(Stdio::null()), |line| hear(&mut whys, line)).context("cannot run schemathesis")?;
     if !succeeded && whys.is_empty() {
         whys.push(Why::new("schemathesis", "it failed without naming an operation"));
     }
     Ok(if succeeded { Vec::new() } else { whys })
 }
 
+/// A line of what it prints: one of underscores has the name of the operation that failed, as pytest's have.
+fn hear(whys: &mut Vec<Why>, line: &str) {
+    let name = line.strip_prefix("__").map(|rest| rest.trim_matches(['_', ' ']));
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        whys.push(Why::new(&format!("schemathesis: {name}"), name));
+    } else if let Some(why) = whys.last_mut().filter(|_| !line.is_empty()) {
+        if line.starts_with("==") { why.end() } else { why.hear(line) }
+    }
+}
+
 fn hooks() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_told_with_why() {
+        let mut whys = Vec::new();
+        let lines = [
+            "=== FAILURES ===",
+            "____ GET /v1beta/{tenant}/pools ____",
+            "1. Test Case ID: x1",
+            "",
+            "- Server error",
+            "=== SUMMARY ===",
+            "all",
+        ];
+        lines.iter().for_each(|line| hear(&mut whys, line));
+        let told = crate::tally::Tally::of("schemathesis", Ok(whys)).failures();
+        let operation = "GET /v1beta/{tenant}/pools";
+        let lines = [format!("failed: schemathesis: {operation}"), format!("    {operation}"), "    1. Test Case ID: x1".into()];
+        assert_eq!(told[..3], lines);
+        assert_eq!(told[3..], ["    - Server error"]);
+    }
 }

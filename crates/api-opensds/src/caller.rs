@@ -93,8 +93,8 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
     given.unwrap_or_else(new_id)
 }
 
-/// An id that no other request has and nobody can guess. By a key of this process: to ask the system for so many random bytes each time is a call
-/// to the kernel, 2% of a `GET`.
+/// An id that no other request has, of this or any other start. By a key of this process: to ask the system for so many random bytes each time is
+/// a call to the kernel, 2% of a `GET`.
 fn new_id() -> String {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -229,4 +229,17 @@ fn fingerprint(path: &str, body: &[u8]) -> [u8; 32] {
         sum.copy_from_slice(&hash.to_le_bytes());
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_has_an_id_of_its_own() {
+        let ids: std::collections::BTreeSet<_> = (0..1000).map(|_| new_id()).collect();
+        assert_eq!(ids.len(), 1000);
+        let is_random = |id: &String| uuid::Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 4);
+        assert!(ids.iter().all(is_random));
+    }
 }

@@ -4,16 +4,21 @@ use crate::figures::Figures;
 use crate::limits::{self, told};
 use anyhow::{Context, Result};
 use driver_file::FileDriver;
-use engine::ports::{Call, Driver as _, Progress};
+use engine::ports::{Call, Clock, Driver as _, Progress};
 use engine::{Engine, PoolSetup, Settings};
-use lifecycle::{Bytes, Outcome, Token, VolumeId};
-use sim::{MemDriver, MemExporter, SteppedClock};
+use lifecycle::{Bytes, Outcome, Timestamp, Token, VolumeId};
+use sim::{MemDriver, MemExporter};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use store_sqlite::SqliteStore;
 use uuid::Uuid;
+
+/// Longer than anything is measured.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// As in the controller.
+const POLLS_BEFORE_EVENTS: u32 = 5;
 
 /// A controller with a driver in memory.
 #[derive(clap::Args)]
@@ -37,19 +42,32 @@ pub(crate) struct Files {
     seconds: f64,
 }
 
-/// The rules, the engine and the routes as they are, on this store, with a driver and an exporter in memory.
-pub(crate) async fn router(store: SqliteStore) -> Result<axum::Router> {
+/// The wall clock: what a store keeps for some days is not old at once.
+struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The rules, the engine and the routes as they are, on this store, with a driver and an exporter in memory. The backend is not looked at
+/// meanwhile: the one in memory is not made for a look at a hundred thousand volumes.
+pub(crate) async fn router(store: SqliteStore, clock: Arc<dyn Clock>) -> Result<axum::Router> {
     let pool = PoolSetup { overcommit: 1e6, ..PoolSetup::new("default", Arc::new(MemDriver::able())) };
-    let (exporter, clock) = (Arc::new(MemExporter::default()), Arc::new(SteppedClock::default()));
-    let engine = Engine::start(Arc::new(store), exporter, clock, vec![pool], Settings::default()).await?;
+    let settings = Settings { look_interval: NEVER, ..Settings::default() };
+    let engine = Engine::start(Arc::new(store), Arc::new(MemExporter::default()), clock, vec![pool], settings).await?;
     Ok(api_opensds::router(Arc::new(engine), api_opensds::Settings::default()))
 }
 
-/// Serves, on a runtime as large as the controller's. Prints its address.
+/// Serves, on a runtime as the controller's. Prints its address.
 pub(crate) fn serve(options: &Instantly) -> Result<()> {
     std::fs::create_dir_all(&options.folder).context("cannot make a folder")?;
     let store = SqliteStore::open(&options.folder, store_sqlite::Options::default())?;
-    limits::runtime()?.block_on(async { limits::serve(router(store).await?).await })
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().event_interval(POLLS_BEFORE_EVENTS).build().context("no runtime")?;
+    runtime.block_on(async { limits::serve(router(store, Arc::new(WallClock)).await?).await })
 }
 
 /// Each client has the driver make one volume of 1 GiB after the other. Prints the figures, with `busy`: microseconds of processor a volume.

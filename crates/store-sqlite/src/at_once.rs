@@ -2,7 +2,7 @@
 //!
 //! Most reads find all they need in the system's page cache, and then take less time than waking a [reader](crate::readers) does.
 //! Whoever serves requests must not wait for a disk, though, nor read for long, as a volume with thousands of snapshots is: what takes more
-//! steps of SQLite's machine than [`STEPS_MAX`] ends as what is not in memory does. So SQLite's reads of a file go through [`pread`] here, which for such a
+//! steps of SQLite's machine than [`STEPS_MAX`] ends as what is not in memory does. SQLite's reads of a file go through [`pread`] here, which for such a
 //! read asks the kernel for no more than what is there (`RWF_NOWAIT`); where that is not all, the read ends, and a reader does it anew.
 //! Connections of their own do it, as a lock on one that a reader uses would be waited for as long as its disk takes. What else such a read
 //! would write, and so wait for, others see to:
@@ -31,7 +31,7 @@ use std::time::Duration;
 const CONNECTIONS_MAX: usize = 8;
 /// After how many steps of SQLite's machine it is looked at how many there were.
 const STEPS_EACH: u32 = 500;
-/// How many steps one read may take: of a volume with some two hundred snapshots, a millisecond.
+/// How many steps one read may take, about: of a volume with some three hundred snapshots, a millisecond.
 const STEPS_MAX: u32 = 4_000;
 
 thread_local! {
@@ -98,9 +98,9 @@ impl AtOnce {
 
 /// Whether a read has taken all the steps that it may; asked after each few.
 fn is_long() -> bool {
-    let left = STEPS_LEFT.get().checked_sub(STEPS_EACH);
-    STEPS_LEFT.set(left.unwrap_or_default());
-    left.is_none()
+    let left = STEPS_LEFT.get().saturating_sub(STEPS_EACH);
+    STEPS_LEFT.set(left);
+    left == 0
 }
 
 type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;

@@ -22,13 +22,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How long what is committed lies in the log alone before it is moved into the database. Source: reliability page, "The embedded store".
+/// How long after one move of the log into the database the next one comes. Source: reliability page, "The embedded store".
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
-/// How much of it does: what is more is moved sooner. A slow disk, on which less comes, is asked for no more syncs.
+/// It comes sooner where so much is in the log that the last one did not leave there. Less is not worth the syncs.
 const CHECKPOINT_AT: u64 = 8 << 20;
-/// How often it is looked how much there is.
+/// How often it is looked whether it is time for one.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// When this much is in the log the writer pauses, so that it begins anew. Twice as much may come until this is seen.
+/// When this much is in the log the writer pauses, so that it begins anew. What comes until then may be as much again.
 const LOG_MAX: u64 = 16 << 20;
 /// What a page takes in the log: itself, and 24 bytes. Source: SQLite file format, "WAL frames".
 const FRAME_BYTES: u64 = 4096 + 24;
@@ -59,7 +59,7 @@ impl Keeper {
     /// Works until the writer is gone.
     pub(crate) fn run(self, jobs: &mpsc::WeakSender<Job>) {
         let (mut swept, mut looked) = (Instant::now(), Instant::now());
-        let (mut seen, mut is_stuck, mut moved_at) = (0, false, Instant::now());
+        let (mut seen, mut is_stuck, mut pace) = (0, false, Pace::new(Instant::now()));
         loop {
             std::thread::sleep(LOOK_EVERY);
             let Some(jobs) = jobs.upgrade() else { return };
@@ -76,11 +76,10 @@ impl Keeper {
                 None
             };
             let now = self.state.transactions();
-            let is_due = || moved_at.elapsed() >= CHECKPOINT_EVERY || self.unmoved() >= CHECKPOINT_AT;
             let mut begins_anew = false;
-            if (now != seen || is_stuck) && is_due() {
+            if (now != seen || is_stuck) && pace.is_due(Instant::now(), || self.unmoved()) {
                 let mut moved = self.checkpoint();
-                begins_anew = moved.as_ref().is_ok_and(|log| *log > LOG_MAX);
+                begins_anew = moved.as_ref().is_ok_and(|log| pace.may_begin_anew(Instant::now(), log.bytes()));
                 let more_rounds = if begins_anew { ROUNDS_BEFORE_PAUSE - 1 } else { 0 };
                 for _ in 0..more_rounds {
                     moved = self.checkpoint();
@@ -91,7 +90,8 @@ impl Keeper {
                     tracing::warn!(%error, "what was committed is not moved out of the log, which grows until it is");
                 }
                 is_stuck = moved.is_err();
-                (seen, moved_at) = (now, Instant::now());
+                pace.note(Instant::now(), moved.as_ref().ok());
+                seen = now;
             }
             for job in begins_anew.then_some(Job::BeginLogAnew).into_iter().chain(job) {
                 // A full queue will have room at the next round.
@@ -101,10 +101,10 @@ impl Keeper {
     }
 
     /// Moves what the log holds into the database, under the guard. One that the witness does not confirm stops all writing, and nothing is
-    /// moved from then on. Returns how much is in the log, moved or not, in bytes: the file is as long as it ever was.
-    fn checkpoint(&self) -> rusqlite::Result<u64> {
+    /// moved from then on. Returns what is in the log, whose file is as long as it ever was.
+    fn checkpoint(&self) -> rusqlite::Result<Moved> {
         if self.state.stopped().is_some() {
-            return Ok(0);
+            return Ok(Moved::default());
         }
         CHECKPOINT.before.try_pass().map_err(|error| injected(&error))?;
         if !self.guard.is_autocommit() {
@@ -117,24 +117,24 @@ impl Keeper {
             Ok(()) => move_log(&self.connection, "PASSIVE"),
             Err(error) => {
                 self.give_up(&error);
-                return Ok(0);
+                return Ok(Moved::default());
             }
         };
         if moved.is_ok()
             && let Err(error) = self.witness.confirm()
         {
             self.give_up(&error);
-            return Ok(0);
+            return Ok(Moved::default());
         }
         self.guard.execute_batch("COMMIT")?;
-        let pages = moved?.pages;
+        let moved = moved?;
         CHECKPOINT.after.try_pass().map_err(|error| injected(&error))?;
-        Ok(pages * FRAME_BYTES)
+        Ok(moved)
     }
 
     /// How much is in the log alone, in bytes.
     fn unmoved(&self) -> u64 {
-        move_log(&self.connection, "NOOP").map_or(0, |log| log.pages.saturating_sub(log.moved) * FRAME_BYTES)
+        move_log(&self.connection, "NOOP").map_or(0, |log| log.left())
     }
 
     /// Ends all writing; the guard stays.
@@ -183,11 +183,66 @@ fn move_all(connection: &Connection, witness: &Witness, state: &State) {
     }
 }
 
+/// When the log is moved, and when the writer is asked to have it begun anew.
+///
+/// Who reads for long holds up what came after: it stays in the log however often that is moved, and the writer would wait for the reader
+/// each time. So what a move left there is no reason for the next, and a writer that was asked in vain is not asked again so soon.
+struct Pace {
+    moved_at: Instant,
+    /// What the last move left in the log alone, in bytes; nothing is known if it failed.
+    left: Option<u64>,
+    /// When the writer was asked, and how much was in the log then; until it has begun anew.
+    asked: Option<(Instant, u64)>,
+}
+
+impl Pace {
+    const fn new(now: Instant) -> Self {
+        Self { moved_at: now, left: None, asked: None }
+    }
+
+    fn is_due(&self, now: Instant, unmoved: impl FnOnce() -> u64) -> bool {
+        now - self.moved_at >= CHECKPOINT_EVERY || self.left.is_some_and(|left| unmoved() >= left + CHECKPOINT_AT)
+    }
+
+    /// Notes that the log was moved, or that it failed.
+    fn note(&mut self, now: Instant, moved: Option<&Moved>) {
+        self.moved_at = now;
+        self.left = moved.map(Moved::left);
+        if let (Some((_, then)), Some(log)) = (self.asked, moved)
+            && log.bytes() < then
+        {
+            self.asked = None;
+        }
+    }
+
+    /// Whether the writer is asked now, with so much in the log.
+    fn may_begin_anew(&mut self, now: Instant, log: u64) -> bool {
+        let may = log > LOG_MAX && self.asked.is_none_or(|(at, then)| log < then || now - at >= CHECKPOINT_EVERY);
+        if may {
+            self.asked = Some((now, log));
+        }
+        may
+    }
+}
+
 /// How many pages a log holds, and how many of them are in the database: readers may hold some up.
+#[derive(Default)]
 struct Moved {
     pages: u64,
     moved: u64,
     is_all: bool,
+}
+
+impl Moved {
+    /// How much is in the log, moved or not, in bytes.
+    const fn bytes(&self) -> u64 {
+        self.pages * FRAME_BYTES
+    }
+
+    /// How much of it is there alone.
+    const fn left(&self) -> u64 {
+        self.pages.saturating_sub(self.moved) * FRAME_BYTES
+    }
 }
 
 /// Moves what the log holds into the database, as far as readers let it: what they hold up, the next time moves.
@@ -341,12 +396,58 @@ mod tests {
                     INSERT INTO filler SELECT hex(zeroblob(2000)) FROM n";
         bench.writer.execute_batch(many).unwrap();
         let unmoved = keeper.unmoved();
-        let large = keeper.checkpoint().unwrap();
+        let large = keeper.checkpoint().unwrap().bytes();
         assert_eq!((unmoved, keeper.unmoved()), (large, 0));
         let length = std::fs::metadata(log_of(&bench.file())).unwrap().len();
         assert!((1 << 20..=length).contains(&large), "{large} of {length}");
         begin_log_anew(&bench.writer, &bench.witness(), &bench.state);
         bench.write();
-        assert!(keeper.checkpoint().unwrap() < 10 * FRAME_BYTES);
+        assert!(keeper.checkpoint().unwrap().pages < 10);
+    }
+
+    /// What a move found in the log, and left there alone, in bytes.
+    fn moved(log: u64, left: u64) -> Moved {
+        let (pages, left) = (log.div_ceil(FRAME_BYTES), left / FRAME_BYTES);
+        Moved { pages, moved: pages - left, is_all: left == 0 }
+    }
+
+    #[test]
+    fn the_log_is_moved_by_the_clock_and_by_what_has_come_since() {
+        let begun = Instant::now();
+        let soon = begun + LOOK_EVERY;
+        let mut pace = Pace::new(begun);
+        assert!(pace.is_due(begun + CHECKPOINT_EVERY, || 0));
+        // What the last move left, what is unmoved now, and whether it is time.
+        let rows = [
+            (Some(0), 0, false),
+            (Some(0), CHECKPOINT_AT - 1, false),
+            (Some(0), CHECKPOINT_AT, true),
+            (Some(2 * CHECKPOINT_AT), 2 * CHECKPOINT_AT, false),
+            (Some(2 * CHECKPOINT_AT), 3 * CHECKPOINT_AT, true),
+            (None, 9 * CHECKPOINT_AT, false),
+        ];
+        for (left, unmoved, is_due) in rows {
+            pace.note(begun, left.map(|left| moved(9 * CHECKPOINT_AT, left)).as_ref());
+            assert_eq!(pace.is_due(soon, || unmoved), is_due, "{left:?} {unmoved}");
+        }
+    }
+
+    #[test]
+    fn the_writer_is_not_asked_in_vain_again_and_again() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        assert!(!pace.may_begin_anew(now, LOG_MAX));
+        let mut asked = 0;
+        // For four seconds somebody reads all of it, and at each look there is more.
+        for turn in 1..=80 {
+            now += LOOK_EVERY;
+            let log = LOG_MAX + turn * CHECKPOINT_AT;
+            asked += u32::from(pace.may_begin_anew(now, log));
+            pace.note(now, Some(&moved(log, log)));
+        }
+        assert_eq!(asked, 20);
+        // It has begun anew: the next time is the next time.
+        pace.note(now, Some(&moved(CHECKPOINT_AT, 0)));
+        assert!(pace.may_begin_anew(now, 2 * LOG_MAX));
     }
 }

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 /// Marks a database as Berth's ("BRTH").
 const APPLICATION_ID: i32 = 0x4252_5448;
 
-/// The oldest SQLite without the "WAL-reset" bug, which lost committed data when a checkpoint raced with a writer.
+/// The oldest SQLite without the "WAL-reset" bug, which lost committed data when a checkpoint raced with a writer. One older than 3.51.0 would also
+/// take `wal_checkpoint(NOOP)` for an order to move the log.
 const SQLITE_OLDEST: i32 = 3_051_003;
 
 /// How long a statement waits for a lock that somebody else holds (an operator's shell, a backup) before it gives up.

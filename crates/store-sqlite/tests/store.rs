@@ -90,6 +90,38 @@ impl Dice {
     }
 }
 
+/// A snapshot that is there, with what is told of it.
+fn snapshot(size: Bytes, profile: ProfileId) -> (Snapshot, SnapshotAbout) {
+    let phase = SnapshotPhase::Available;
+    let part = Snapshot { size, phase, since: Timestamp(5), seen: Seen::Unknown, recover: None, pins: [].into() };
+    (part, SnapshotAbout { about: About { created_at: Timestamp(5), ..About::default() }, profile })
+}
+
+/// One whose reading takes longer than what is read at once may take.
+#[tokio::test]
+async fn a_volume_with_thousands_of_snapshots_is_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut record = volume(10, "many");
+    let (mut parts, mut touched) = (record.state.into_parts(), Touched { volume: true, ..Touched::default() });
+    for id in (100..3100).map(|id| SnapshotId(Uuid::from_u128(id))) {
+        let (part, about) = snapshot(parts.size, record.profile);
+        parts.snapshots.insert(id, part);
+        record.snapshots.insert(id, about);
+        touched.snapshots.insert(id);
+    }
+    record.state = Volume::restore(parts);
+    let key = Key::Volume(record.state.id());
+    let put = Change { touched, ..put(record.clone(), Expected::Absent) };
+    store.commit(one(put)).await.unwrap();
+    for _ in 0..3 {
+        let read = store.read(key).await.unwrap().expect("it is there");
+        let Record::Volume(read) = read.record else { panic!("it is a volume") };
+        assert!(read.snapshots.keys().eq(record.snapshots.keys()));
+        assert!(read.state.into_parts().snapshots == record.state.clone().into_parts().snapshots);
+    }
+}
+
 /// Gives the volume a snapshot or an attachment, takes one away, or does both. Tells what was touched.
 fn change_parts(record: &mut VolumeRecord, dice: &mut Dice) -> Touched {
     let mut touched = Touched { volume: dice.below(2) == 0, ..Touched::default() };
@@ -98,11 +130,9 @@ fn change_parts(record: &mut VolumeRecord, dice: &mut Dice) -> Touched {
         let id = Uuid::from_u128(u128::from(dice.below(u64::MAX)));
         match dice.below(4) {
             0 => {
-                let (size, since, phase) = (parts.size, Timestamp(5), SnapshotPhase::Available);
-                let part = Snapshot { size, phase, since, seen: Seen::Unknown, recover: None, pins: [].into() };
+                let (part, about) = snapshot(parts.size, record.profile);
                 parts.snapshots.insert(SnapshotId(id), part);
-                let about = About { created_at: Timestamp(5), ..About::default() };
-                record.snapshots.insert(SnapshotId(id), SnapshotAbout { about, profile: record.profile });
+                record.snapshots.insert(SnapshotId(id), about);
                 touched.snapshots.insert(SnapshotId(id));
             }
             1 => {

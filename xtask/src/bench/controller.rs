@@ -72,7 +72,7 @@ impl Server {
         resident(self.pid())
     }
 
-    /// Waits until it has little to do: its slow look has listed the backend, and compares what it found at its own pace.
+    /// Waits until it has little to do: the first look at its backends, which has all of a processor, is done.
     pub(super) fn rests(&self) -> Result<()> {
         const PART: f64 = 0.2;
         let (look, end) = (Duration::from_secs(2), Instant::now() + Duration::from_secs(600));

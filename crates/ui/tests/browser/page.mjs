@@ -476,10 +476,10 @@ test("a tab that nobody looks at lets go of its connection", async ({ browser, s
     await until(() => relay.streams.size === 1, "one stream");
     await hide(page);
     // The clock goes on by itself, too: a busy machine may take its time between these.
-    await page.clock.fastForward(60_000);
+    await page.clock.fastForward(100_000);
     await live(page);
-    assert.equal(relay.streams.size, 1, "for two minutes it is kept");
-    await page.clock.fastForward(61_000);
+    assert.equal(relay.streams.size, 1, "for two minutes, or most of them, it is kept");
+    await page.clock.fastForward(21_000);
     await page.locator(".connection.paused").waitFor();
     await until(() => relay.streams.size === 0, "no stream");
     await page.getByText(/Paused while nobody looked since/).waitFor();
