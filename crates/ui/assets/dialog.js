@@ -11,13 +11,17 @@ export function Dialog() {
   if (!asked) return null;
   const object = asked.id ? find(asked.kind, asked.id) : null;
   // What it is about went while the question stood.
-  if (asked.id && !object) return html`<${Gone} />`;
+  if (asked.id && !object) return html`<${Gone} key=${asked.key} asked=${asked} />`;
   return html`<${Question} key=${asked.key} asked=${asked} object=${object} />`;
 }
 
-const close = () => (asking.value = null);
+/** Ends this question, and not another that was asked meanwhile: a browser tells only later that a dialog was closed by Escape. */
+const end = (asked) => {
+  if (asking.value === asked) asking.value = null;
+};
 
-function Frame({ label, danger, children, onSubmit }) {
+function Frame({ asked, label, danger, children, onSubmit }) {
+  const close = () => end(asked);
   const dialog = useRef(null);
   useEffect(() => {
     dialog.current.showModal();
@@ -49,7 +53,7 @@ function Question({ asked, object }) {
     refused.value = null;
     try {
       const said = await send(asked, values.value);
-      if (asking.value === asked) close();
+      end(asked);
       say(said);
     } catch (error) {
       refused.value = error;
@@ -59,14 +63,14 @@ function Question({ asked, object }) {
   };
   const set = (name, value) => (values.value = { ...values.value, [name]: value });
 
-  return html`<${Frame} label=${label} danger=${command.danger} onSubmit=${submit}>
+  return html`<${Frame} asked=${asked} label=${label} danger=${command.danger} onSubmit=${submit}>
     ${fields.map((field) => html`<${Field} key=${field.name} field=${field} value=${values.value[field.name]} set=${set} />`)}
     <p class="says">${command.says(object, values.value)}</p>
     <div role="alert">
       ${refused.value && html`<p class="refused"><${Prose} text=${refused.value.message} /></p>`}
     </div>
     <div class="buttons">
-      <button type="button" onClick=${close}>Cancel</button>
+      <button type="button" onClick=${() => end(asked)}>Cancel</button>
       <button type="submit" class="go ${command.danger ? "loud" : "primary"}" disabled=${isImpossible} aria-busy=${busy.value ? "true" : undefined}>
         ${busy.value ? "Asking…" : (command.verb ?? command.label)}
       </button>
@@ -114,7 +118,7 @@ function Field({ field, value, set }) {
   </div>`;
 }
 
-const Gone = () => html`<${Frame} label="It is gone" onSubmit=${(event) => (event.preventDefault(), close())}>
+const Gone = ({ asked }) => html`<${Frame} asked=${asked} label="It is gone" onSubmit=${(event) => (event.preventDefault(), end(asked))}>
   <p class="says">What this was about does not exist any more.</p>
   <div class="buttons"><button type="submit" class="go">Close</button></div>
 </${Frame}>`;
