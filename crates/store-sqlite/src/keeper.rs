@@ -25,11 +25,11 @@ use tokio::sync::mpsc;
 /// How long after one move of the log into the database the next one comes. Source: reliability page, "The embedded store".
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
 /// It comes sooner where so much is in the log that the last one did not leave there. Less is not worth the syncs.
-const CHECKPOINT_AT: u64 = 8 << 20;
+const CHECKPOINT_AT: u64 = 4 << 20;
 /// How often it is looked whether it is time for one.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// When this much is in the log the writer pauses, so that it begins anew. What comes until then may be as much again.
-const LOG_MAX: u64 = 16 << 20;
+const LOG_MAX: u64 = 8 << 20;
 /// What a page takes in the log: itself, and 24 bytes. Source: SQLite file format, "WAL frames".
 const FRAME_BYTES: u64 = 4096 + 24;
 /// How often what came meanwhile is moved before the writer pauses: each time it is less, and the pause is as long as what is left takes.
@@ -79,7 +79,8 @@ impl Keeper {
             let mut begins_anew = false;
             if (now != seen || is_stuck) && pace.is_due(Instant::now(), || self.unmoved()) {
                 let mut moved = self.checkpoint();
-                begins_anew = moved.as_ref().is_ok_and(|log| pace.may_begin_anew(Instant::now(), log.bytes()));
+                begins_anew =
+                    moved.as_ref().is_ok_and(|log| pace.may_begin_anew(Instant::now(), log.bytes(), self.state.begun_anew()));
                 let more_rounds = if begins_anew { ROUNDS_BEFORE_PAUSE - 1 } else { 0 };
                 for _ in 0..more_rounds {
                     moved = self.checkpoint();
@@ -178,8 +179,12 @@ fn move_all(connection: &Connection, witness: &Witness, state: &State) {
         state.stop(&not_confirmed(&error));
         return;
     }
-    if let Err(error) = move_log(connection, "RESTART") {
-        state.stop(&error);
+    match move_log(connection, "RESTART") {
+        Ok(moved) if moved.is_all => state.note_begun_anew(),
+        Ok(_) => {}
+        Err(error) => {
+            state.stop(&error);
+        }
     }
 }
 
@@ -191,7 +196,7 @@ struct Pace {
     moved_at: Instant,
     /// What the last move left in the log alone, in bytes; nothing is known if it failed.
     left: Option<u64>,
-    /// When the writer was asked, and how much was in the log then; until it has begun anew.
+    /// When the writer was asked last, and how often the log had begun anew by then.
     asked: Option<(Instant, u64)>,
 }
 
@@ -208,18 +213,14 @@ impl Pace {
     fn note(&mut self, now: Instant, moved: Option<&Moved>) {
         self.moved_at = now;
         self.left = moved.map(Moved::left);
-        if let (Some((_, then)), Some(log)) = (self.asked, moved)
-            && log.bytes() < then
-        {
-            self.asked = None;
-        }
     }
 
-    /// Whether the writer is asked now, with so much in the log.
-    fn may_begin_anew(&mut self, now: Instant, log: u64) -> bool {
-        let may = log > LOG_MAX && self.asked.is_none_or(|(at, then)| log < then || now - at >= CHECKPOINT_EVERY);
+    /// Whether the writer is asked now, with so much in the log, which has begun anew so often.
+    fn may_begin_anew(&mut self, now: Instant, log: u64, begun: u64) -> bool {
+        let is_in_vain = |(at, then)| begun == then && now - at < CHECKPOINT_EVERY;
+        let may = log > LOG_MAX && !self.asked.is_some_and(is_in_vain);
         if may {
-            self.asked = Some((now, log));
+            self.asked = Some((now, begun));
         }
         may
     }
@@ -383,6 +384,7 @@ mod tests {
         let begun = Instant::now();
         begin_log_anew(&bench.writer, &bench.witness(), &bench.state);
         assert!(begun.elapsed() < BUSY_TIMEOUT / 2, "{:?}", begun.elapsed());
+        assert_eq!(bench.state.begun_anew(), 0);
         assert_eq!(bench.state.stopped(), None, "it is tried again, once nobody reads");
         let timeout: i64 = bench.writer.pragma_query_value(None, "busy_timeout", |row| row.get(0)).unwrap();
         assert_eq!(timeout, 5000);
@@ -401,6 +403,7 @@ mod tests {
         let length = std::fs::metadata(log_of(&bench.file())).unwrap().len();
         assert!((1 << 20..=length).contains(&large), "{large} of {length}");
         begin_log_anew(&bench.writer, &bench.witness(), &bench.state);
+        assert_eq!(bench.state.begun_anew(), 1);
         bench.write();
         assert!(keeper.checkpoint().unwrap().pages < 10);
     }
@@ -436,18 +439,15 @@ mod tests {
     fn the_writer_is_not_asked_in_vain_again_and_again() {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
-        assert!(!pace.may_begin_anew(now, LOG_MAX));
+        assert!(!pace.may_begin_anew(now, LOG_MAX, 0));
         let mut asked = 0;
         // For four seconds somebody reads all of it, and at each look there is more.
         for turn in 1..=80 {
             now += LOOK_EVERY;
-            let log = LOG_MAX + turn * CHECKPOINT_AT;
-            asked += u32::from(pace.may_begin_anew(now, log));
-            pace.note(now, Some(&moved(log, log)));
+            asked += u32::from(pace.may_begin_anew(now, LOG_MAX + turn * CHECKPOINT_AT, 0));
         }
         assert_eq!(asked, 20);
         // It has begun anew: the next time is the next time.
-        pace.note(now, Some(&moved(CHECKPOINT_AT, 0)));
-        assert!(pace.may_begin_anew(now, 2 * LOG_MAX));
+        assert!(pace.may_begin_anew(now + LOOK_EVERY, 2 * LOG_MAX, 1));
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Writer {
 #[derive(Default)]
 pub(crate) struct State {
     transactions: AtomicU64,
+    /// How often the writer has had the log begin anew.
+    begun_anew: AtomicU64,
     full: AtomicBool,
     /// Why nothing is written any more.
     stopped: OnceLock<String>,
@@ -79,6 +81,14 @@ impl State {
 
     pub(crate) fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begun_anew(&self) -> u64 {
+        self.begun_anew.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_begun_anew(&self) {
+        self.begun_anew.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) const fn recent(&self) -> &Recent {
