@@ -125,16 +125,19 @@ mod tests {
     #[test]
     fn what_failed_is_told_with_why() {
         let mut whys = Vec::new();
-        for line in [
+        let lines = [
             "ok one (1.0 s)",
-            "FAILED two, at once: Error: not seen",
-            "waiting for it",
+            "FAILED two, at once: AssertionError: not equal:",
+            "",
+            "1 !== 2",
             "ok three (0.1 s)",
-            "page: 2 passed, 1 failed",
-        ] {
-            hear(&mut whys, line);
-        }
+            "said of nothing that failed",
+            "FAILED four: Error: not seen",
+            "page: 2 passed, 2 failed",
+        ];
+        lines.iter().for_each(|line| hear(&mut whys, line));
         let told = crate::tally::Tally::of("page", Ok(whys)).failures();
-        assert_eq!(told, ["failed: page: two, at once", "    two, at once: Error: not seen", "    waiting for it"]);
+        assert_eq!(told[..3], ["failed: page: two, at once", "    two, at once: AssertionError: not equal:", "    1 !== 2"]);
+        assert_eq!(told[3..], ["failed: page: four", "    four: Error: not seen"]);
     }
 }

@@ -33,6 +33,17 @@ impl Figures {
             "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": at(1.0),
         })
     }
+
+    /// As [`Self::tell`], with `busy`: microseconds of processor each, of this process since it had used `before`.
+    ///
+    /// # Errors
+    /// The system does not tell what it has used.
+    pub(crate) fn tell_busy(self, took: Duration, before: Duration) -> anyhow::Result<Value> {
+        let mut told = self.tell(took);
+        let used = busy(std::process::id())?.saturating_sub(before).as_secs_f64() * 1e6;
+        told["busy"] = json!(used / told["count"].as_f64().unwrap_or(1.0).max(1.0));
+        Ok(told)
+    }
 }
 
 /// Processor time that a process has used so far, in its own code and in the kernel's for it.

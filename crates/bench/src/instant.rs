@@ -1,13 +1,13 @@
 //! A controller whose driver does nothing: what creating a volume costs besides the driver's own work, and what that work costs alone.
 
 use crate::figures::Figures;
-use crate::limits::{self, told};
+use crate::limits;
 use anyhow::{Context, Result};
 use driver_file::FileDriver;
-use engine::ports::{Call, Clock, Driver as _, Progress};
+use engine::ports::{Call, Driver as _, Progress};
 use engine::{Engine, PoolSetup, Settings};
-use lifecycle::{Bytes, Outcome, Timestamp, Token, VolumeId};
-use sim::{MemDriver, MemExporter};
+use lifecycle::{Bytes, Outcome, Token, VolumeId};
+use sim::{MemDriver, MemExporter, SteppedClock};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,22 +42,12 @@ pub(crate) struct Files {
     seconds: f64,
 }
 
-/// The wall clock: what a store keeps for some days is not old at once.
-struct WallClock;
-
-impl Clock for WallClock {
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-    }
-}
-
 /// The rules, the engine and the routes as they are, on this store, with a driver and an exporter in memory. The backend is not looked at
 /// meanwhile: the one in memory is not made for a look at a hundred thousand volumes.
-pub(crate) async fn router(store: SqliteStore, clock: Arc<dyn Clock>) -> Result<axum::Router> {
+pub(crate) async fn router(store: SqliteStore, clock: SteppedClock) -> Result<axum::Router> {
     let pool = PoolSetup { overcommit: 1e6, ..PoolSetup::new("default", Arc::new(MemDriver::able())) };
     let settings = Settings { look_interval: NEVER, ..Settings::default() };
-    let engine = Engine::start(Arc::new(store), Arc::new(MemExporter::default()), clock, vec![pool], settings).await?;
+    let engine = Engine::start(Arc::new(store), Arc::new(MemExporter::default()), Arc::new(clock), vec![pool], settings).await?;
     Ok(api_opensds::router(Arc::new(engine), api_opensds::Settings::default()))
 }
 
@@ -65,9 +55,12 @@ pub(crate) async fn router(store: SqliteStore, clock: Arc<dyn Clock>) -> Result<
 pub(crate) fn serve(options: &Instantly) -> Result<()> {
     std::fs::create_dir_all(&options.folder).context("cannot make a folder")?;
     let store = SqliteStore::open(&options.folder, store_sqlite::Options::default())?;
+    let clock = SteppedClock::default();
+    // It stands still, at a time of which the store keeps everything.
+    clock.step(i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().event_interval(POLLS_BEFORE_EVENTS).build().context("no runtime")?;
-    runtime.block_on(async { limits::serve(router(store, Arc::new(WallClock)).await?).await })
+    runtime.block_on(async { limits::serve(router(store, clock).await?).await })
 }
 
 /// Each client has the driver make one volume of 1 GiB after the other. Prints the figures, with `busy`: microseconds of processor a volume.
@@ -83,7 +76,7 @@ pub(crate) fn files(options: &Files) -> Result<()> {
         for client in clients {
             all.join(client.await.context("a client panicked")??);
         }
-        println!("{}", told(all, begun.elapsed(), before)?);
+        println!("{}", all.tell_busy(begun.elapsed(), before)?);
         Ok(())
     })
 }

@@ -55,14 +55,6 @@ pub(crate) async fn serve(router: axum::Router) -> Result<()> {
     axum::serve(listener, router).await.context("it does not serve")
 }
 
-/// The figures with `busy`: microseconds of processor each, of this process since it had used `before`.
-pub(crate) fn told(figures: Figures, took: Duration, before: Duration) -> Result<serde_json::Value> {
-    let mut told = figures.tell(took);
-    let used = crate::figures::busy(std::process::id())?.saturating_sub(before).as_secs_f64() * 1e6;
-    told["busy"] = serde_json::json!(used / told["count"].as_f64().unwrap_or(1.0).max(1.0));
-    Ok(told)
-}
-
 type Waiting = oneshot::Sender<()>;
 
 /// Appends and prints the figures: whatever waits is written and synced at once.

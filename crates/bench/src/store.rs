@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             commits.join(each);
         }
         let took = begun.elapsed();
-        let mut told = crate::limits::told(all, took, before)?;
+        let mut told = all.tell_busy(took, before)?;
         told["commit"] = commits.tell(took);
         told["log"] = log.tell();
         println!("{told}");

@@ -8,7 +8,6 @@ use engine::store::Store;
 use lifecycle::{SnapshotId, VolumeId};
 use sim::SteppedClock;
 use std::path::PathBuf;
-use std::sync::Arc;
 use store_sqlite::SqliteStore;
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -68,7 +67,7 @@ async fn commit(store: SqliteStore) -> Result<()> {
 }
 
 async fn request(store: SqliteStore) -> Result<()> {
-    let router = crate::instant::router(store, Arc::new(SteppedClock::default())).await?;
+    let router = crate::instant::router(store, SteppedClock::default()).await?;
     let path = format!("/v1beta/{}/block/volumes", crate::TENANT);
     let ask = async |method: &str, path: &str, body: &str| -> Result<String> {
         let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned()))?;

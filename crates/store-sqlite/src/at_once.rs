@@ -31,7 +31,7 @@ use std::time::Duration;
 const CONNECTIONS_MAX: usize = 8;
 /// After how many steps of SQLite's machine it is looked at how many there were.
 const STEPS_EACH: u32 = 500;
-/// How many steps one read may take, about: of a volume with some three hundred snapshots, a millisecond.
+/// How many steps one read may take, about: a volume without snapshots takes some tens, one with three hundred so many.
 const STEPS_MAX: u32 = 4_000;
 
 thread_local! {
