@@ -143,7 +143,7 @@ impl Round<'_> {
     }
 
     /// The next records; none at the end. One that cannot be read is told, and passed over.
-    async fn next(&mut self, cursor: &mut Cursor) -> Result<Vec<VolumeRecord>, String> {
+    async fn next(&mut self, cursor: &mut Cursor) -> Result<Vec<Arc<VolumeRecord>>, String> {
         let mut failures = 0;
         loop {
             match self.page(cursor).await {
@@ -171,7 +171,7 @@ impl Round<'_> {
         }
     }
 
-    async fn page(&self, cursor: &Cursor) -> Result<Vec<VolumeRecord>, StoreError> {
+    async fn page(&self, cursor: &Cursor) -> Result<Vec<Arc<VolumeRecord>>, StoreError> {
         let query = ListQuery {
             filters: vec![Filter { field: Field::PoolId, values: vec![self.pool.id.to_string()] }],
             marker: cursor.after,
@@ -183,7 +183,7 @@ impl Round<'_> {
         let mut page = Vec::new();
         while let Some(batch) = batches.recv().await {
             let volume = |item| match item {
-                Item::Volume(record) => Some(*record),
+                Item::Volume(record) => Some(record),
                 Item::Snapshot(..) | Item::Attachment(..) | Item::Other(_) => None,
             };
             page.extend(batch?.into_iter().filter_map(volume));

@@ -11,6 +11,7 @@ use crate::records::{Key, Record, TenantId, VolumeRecord};
 use async_trait::async_trait;
 use lifecycle::{AttachmentId, OperationKind, Reason, SnapshotId, Subject, Timestamp, VolumeId};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Keeps the records.
@@ -241,15 +242,15 @@ pub enum Kind {
     Pool,
 }
 
-/// One row of a list: a record, and which part of it was listed.
+/// One row of a list: a record, and which part of it was listed. Parts of one volume may share its record, as it can have a thousand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A volume.
-    Volume(Box<VolumeRecord>),
+    Volume(Arc<VolumeRecord>),
     /// A snapshot, within its volume.
-    Snapshot(SnapshotId, Box<VolumeRecord>),
+    Snapshot(SnapshotId, Arc<VolumeRecord>),
     /// An attachment, within its volume.
-    Attachment(AttachmentId, Box<VolumeRecord>),
+    Attachment(AttachmentId, Arc<VolumeRecord>),
     /// A host, profile or pool.
     Other(Box<Record>),
 }

@@ -8,7 +8,7 @@ use engine::store::{
 };
 use lifecycle::{AttachmentStatus, Mode, SnapshotStatus, VolumeId};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -137,11 +137,11 @@ impl State {
 
     fn items(&self, kind: Kind) -> Vec<Item> {
         let volumes = self.volumes();
-        let boxed = |record: &VolumeRecord| Box::new(record.clone());
+        let shared = |record: &VolumeRecord| Arc::new(record.clone());
         match kind {
-            Kind::Volume => volumes.map(|record| Item::Volume(boxed(record))).collect(),
-            Kind::Snapshot => volumes.flat_map(|v| v.snapshots.keys().map(|id| Item::Snapshot(*id, boxed(v)))).collect(),
-            Kind::Attachment => volumes.flat_map(|v| v.attachments.keys().map(|id| Item::Attachment(*id, boxed(v)))).collect(),
+            Kind::Volume => volumes.map(|record| Item::Volume(shared(record))).collect(),
+            Kind::Snapshot => volumes.flat_map(|v| v.snapshots.keys().map(|id| Item::Snapshot(*id, shared(v)))).collect(),
+            Kind::Attachment => volumes.flat_map(|v| v.attachments.keys().map(|id| Item::Attachment(*id, shared(v)))).collect(),
             Kind::Host | Kind::Profile | Kind::Pool => {
                 let wanted = |record: &&Versioned<Record>| {
                     matches!(

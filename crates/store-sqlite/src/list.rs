@@ -2,7 +2,8 @@
 //!
 //! An indexed filter or order is SQL's; any other filter is compared on rows. Where the filter has one index and the order another, few rows
 //! are found by the first and sorted, many are walked in the order of the second. All of it within a budget, so that no list can stall
-//! others.
+//! others; and within bounded memory: a volume that has a thousand snapshots is read once for all of them, and where rows are sorted here, only
+//! what they are sorted by is kept.
 
 use crate::read::{self, OTHER_COLUMNS, VOLUME_COLUMNS, other_row, trouble, volume_row};
 use crate::schema::{Role, connect};
@@ -11,7 +12,8 @@ use engine::store::{Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
 use lifecycle::{AttachmentId, Mode, SnapshotId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, params_from_iter};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +21,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-/// How many rows a batch has.
+/// How many rows a batch has at the most.
 const BATCH: usize = 256;
+/// How many rows of all three tables a batch holds, about: a volume comes with all of its parts, each of which may take a kilobyte.
+const BATCH_PARTS: usize = 2048;
+/// How many such rows of volumes are kept for the next of their parts.
+const HELD_PARTS: usize = 4096;
 /// How many rows a list may look at beyond those it gives.
 const SCAN_MAX: u64 = 100_000;
 /// How many rows are sorted for an order that their index has not: about as long as a page takes in any case.
@@ -48,7 +54,7 @@ pub(crate) fn run(file: &Path, kept: Option<Connection>, query: &ListQuery, send
         let budget = Arc::new(AtomicU64::new(STEPS_MAX));
         bound(&mut connection, &budget, sender).map_err(|error| trouble(&error))?;
         let tx = connection.unchecked_transaction().map_err(|error| trouble(&error))?;
-        List { tx: &tx, query, sender, budget: &budget }.run()?;
+        List { tx: &tx, query, sender, budget: &budget, held: RefCell::default() }.run()?;
         tx.finish().map_err(|error| trouble(&error))?;
         Ok(connection)
     };
@@ -102,6 +108,54 @@ struct List<'a> {
     sender: &'a Sender,
     /// How many more steps SQLite's machine may take.
     budget: &'a AtomicU64,
+    held: RefCell<Held>,
+}
+
+/// Volumes that were read for one of their parts: the next row is often another part of the same.
+#[derive(Default)]
+struct Held {
+    volumes: HashMap<Uuid, Arc<VolumeRecord>>,
+    parts: usize,
+}
+
+/// What is sent next.
+struct Batch<'a> {
+    sender: &'a Sender,
+    items: Vec<Item>,
+    /// How many rows its records are, about: parts of one volume that follow each other share its record.
+    parts: usize,
+    last: Option<Uuid>,
+}
+
+impl<'a> Batch<'a> {
+    const fn to(sender: &'a Sender) -> Self {
+        Self { sender, items: Vec::new(), parts: 0, last: None }
+    }
+
+    /// Adds an item. Returns whether the reader is still there.
+    fn push(&mut self, item: Item) -> Result<bool, StoreError> {
+        if let Item::Volume(record) | Item::Snapshot(_, record) | Item::Attachment(_, record) = &item {
+            let id = record.state.id().0;
+            self.parts += if self.last.replace(id) == Some(id) { 0 } else { parts(record) };
+        }
+        self.items.push(item);
+        if self.items.len() < BATCH && self.parts < BATCH_PARTS { Ok(true) } else { self.send() }
+    }
+
+    fn send(&mut self) -> Result<bool, StoreError> {
+        (self.parts, self.last) = (0, None);
+        send(self.sender, Ok(std::mem::take(&mut self.items)))
+    }
+
+    /// Sends what is left.
+    fn end(mut self) -> Result<(), StoreError> {
+        if self.items.is_empty() { Ok(()) } else { self.send().map(drop) }
+    }
+}
+
+/// How many rows a volume is, in the tables of volumes, snapshots and attachments.
+fn parts(record: &VolumeRecord) -> usize {
+    1 + record.snapshots.len() + record.attachments.len()
 }
 
 /// How filters that have an index, and an order, go together.
@@ -140,7 +194,7 @@ impl List<'_> {
     fn read(&self, plan: &Plan, given: &Cell<usize>) -> Result<(), StoreError> {
         let mut statement = self.tx.prepare_cached(&plan.sql).map_err(|error| trouble(&error))?;
         let mut rows = statement.query(params_from_iter(plan.values.iter())).map_err(|error| trouble_within(&error))?;
-        let (mut batch, mut looked, mut skipped) = (Vec::new(), 0, 0);
+        let (mut batch, mut looked, mut skipped) = (Batch::to(self.sender), 0, 0);
         let mut unsorted = Vec::new();
         while given.get() < self.query.limit
             && let Some(row) = rows.next().map_err(|error| trouble_within(&error))?
@@ -155,17 +209,18 @@ impl List<'_> {
             let left = self.budget.swap(u64::MAX, Ordering::Relaxed);
             let item = self.item(row)?;
             self.budget.store(left.saturating_add(STEPS_A_ROW), Ordering::Relaxed);
-            if !matches(&item, &plan.scanned) || !plan.sorted {
+            let is_wanted = matches(&item, &plan.scanned);
+            if !is_wanted || !plan.sorted {
                 looked += 1;
                 if looked > SCAN_MAX {
                     return Err(StoreError::TooBroad(SCAN_MAX));
                 }
             }
-            if !matches(&item, &plan.scanned) {
+            if !is_wanted {
                 continue;
             }
-            if !plan.sorted {
-                unsorted.push(item);
+            if let Sort::By(field) = self.query.sort {
+                unsorted.push((sort_key(&item, field), id_of(&item)));
                 continue;
             }
             if skipped < self.query.offset {
@@ -173,33 +228,44 @@ impl List<'_> {
                 continue;
             }
             given.set(given.get() + 1);
-            batch.push(item);
-            if batch.len() == BATCH && !send(self.sender, Ok(std::mem::take(&mut batch)))? {
+            if !batch.push(item)? {
                 return Ok(());
             }
         }
-        batch.extend(self.sort(unsorted));
-        if !batch.is_empty() {
-            send(self.sender, Ok(batch))?;
+        for id in self.sort(unsorted) {
+            if !batch.push(self.again(id)?)? {
+                return Ok(());
+            }
         }
-        Ok(())
+        batch.end()
     }
 
-    /// Sorts by an order that has no index.
-    fn sort(&self, mut items: Vec<Item>) -> Vec<Item> {
-        let Sort::By(field) = self.query.sort else { return items };
-        items.sort_by_cached_key(|item| (sort_key(item, field), id_of(item)));
+    /// Sorts by an order that has no index. Returns the ids that are asked for.
+    fn sort(&self, mut found: Vec<(String, Uuid)>) -> impl Iterator<Item = Uuid> {
+        found.sort_unstable();
         if self.query.descending {
-            items.reverse();
+            found.reverse();
         }
         if let Some(marker) = self.query.marker {
             // As in `after`: behind the row with this id, or where its id would be if it is gone.
-            match items.iter().position(|item| id_of(item) == marker) {
-                Some(at) => drop(items.drain(..=at)),
-                None => items.retain(|item| if self.query.descending { id_of(item) < marker } else { id_of(item) > marker }),
+            match found.iter().position(|(_, id)| *id == marker) {
+                Some(at) => drop(found.drain(..=at)),
+                None => found.retain(|(_, id)| if self.query.descending { *id < marker } else { *id > marker }),
             }
         }
-        items.into_iter().skip(self.query.offset).take(self.query.limit).collect()
+        found.into_iter().map(|(_, id)| id).skip(self.query.offset).take(self.query.limit)
+    }
+
+    /// The row with this id, which was read before in the same transaction.
+    fn again(&self, id: Uuid) -> Result<Item, StoreError> {
+        // It is one of those that were counted.
+        self.budget.fetch_add(STEPS_A_ROW, Ordering::Relaxed);
+        let (table, columns) = (table(self.query.kind), columns(self.query.kind));
+        let sql = format!("SELECT {columns} FROM {table} WHERE id = ?1");
+        let mut statement = self.tx.prepare_cached(&sql).map_err(|error| trouble(&error))?;
+        let mut rows = statement.query([id.as_bytes()]).map_err(|error| trouble_within(&error))?;
+        let row = rows.next().map_err(|error| trouble_within(&error))?;
+        row.map_or_else(|| Err(StoreError::Corrupt(format!("row {id} of {table}"), "it is missing".into())), |row| self.item(row))
     }
 
     fn how(&self) -> Result<How, StoreError> {
@@ -218,11 +284,7 @@ impl List<'_> {
     fn plan(&self, how: How) -> Result<Plan, StoreError> {
         let query = self.query;
         let table = table(query.kind);
-        let columns = match query.kind {
-            Kind::Volume => VOLUME_COLUMNS,
-            Kind::Snapshot | Kind::Attachment => "id, volume",
-            Kind::Host | Kind::Profile | Kind::Pool => OTHER_COLUMNS,
-        };
+        let columns = columns(query.kind);
         // A `+` keeps SQLite from using an index of a column, for a condition or for an order.
         let (of_filter, of_order) = match how {
             How::Together => ("", ""),
@@ -327,7 +389,7 @@ impl List<'_> {
         match self.query.kind {
             Kind::Volume => {
                 let row = volume_row(row).map_err(|error| trouble(&error))?;
-                Ok(Item::Volume(Box::new(read::complete(self.tx, row)?.0)))
+                Ok(Item::Volume(Arc::new(read::complete(self.tx, row)?.0)))
             }
             Kind::Snapshot => Ok(Item::Snapshot(SnapshotId(id(0)?), self.volume(id(1)?)?)),
             Kind::Attachment => Ok(Item::Attachment(AttachmentId(id(0)?), self.volume(id(1)?)?)),
@@ -338,11 +400,20 @@ impl List<'_> {
         }
     }
 
-    fn volume(&self, id: Uuid) -> Result<Box<VolumeRecord>, StoreError> {
+    fn volume(&self, id: Uuid) -> Result<Arc<VolumeRecord>, StoreError> {
+        let mut held = self.held.borrow_mut();
+        if let Some(found) = held.volumes.get(&id) {
+            return Ok(found.clone());
+        }
         let found = read::volume(self.tx, id)?;
-        found
-            .map(|(record, _)| Box::new(record))
-            .ok_or_else(|| StoreError::Corrupt(format!("volume {id}"), "its row is missing".into()))
+        let missing = || StoreError::Corrupt(format!("volume {id}"), "its row is missing".into());
+        let found = found.map(|(record, _)| Arc::new(record)).ok_or_else(missing)?;
+        held.parts += parts(&found);
+        if held.parts > HELD_PARTS {
+            *held = Held { parts: parts(&found), ..Held::default() };
+        }
+        held.volumes.insert(id, found.clone());
+        Ok(found)
     }
 }
 
@@ -354,6 +425,15 @@ const fn table(kind: Kind) -> &'static str {
         Kind::Host => "hosts",
         Kind::Profile => "profiles",
         Kind::Pool => "pools",
+    }
+}
+
+/// What is read of each row: of a part, where it is; its volume has it.
+const fn columns(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Volume => VOLUME_COLUMNS,
+        Kind::Snapshot | Kind::Attachment => "id, volume",
+        Kind::Host | Kind::Profile | Kind::Pool => OTHER_COLUMNS,
     }
 }
 
@@ -499,7 +579,7 @@ mod tests {
         let budget = Arc::new(AtomicU64::new(steps));
         let (sender, mut receiver) = mpsc::channel(1000);
         bound(connection, &budget, &sender).unwrap();
-        List { tx: connection, query, sender: &sender, budget: &budget }.run()?;
+        List { tx: connection, query, sender: &sender, budget: &budget, held: RefCell::default() }.run()?;
         drop(sender);
         let mut names = Vec::new();
         while let Ok(batch) = receiver.try_recv() {

@@ -126,7 +126,7 @@ async fn holds(folder: &Path, store: &SqliteStore, volumes: &[VolumeRecord]) {
     }
     let mut sorted: Vec<_> = volumes.to_vec();
     sorted.sort_by_key(|record| record.state.id());
-    let items: Vec<_> = sorted.iter().cloned().map(|record| Item::Volume(Box::new(record))).collect();
+    let items: Vec<_> = sorted.iter().cloned().map(|record| Item::Volume(Arc::new(record))).collect();
     assert_eq!(listed(store, Kind::Volume).await, items);
     // A list of parts has the whole volume of each; tombstones are not in it.
     for item in listed(store, Kind::Snapshot).await.into_iter().chain(listed(store, Kind::Attachment).await) {

@@ -2,7 +2,9 @@
 //! store promises is in `contract.rs`.
 
 use engine::records::{About, AttachmentAbout, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
-use engine::store::{Change, Commit, CommitError, Counter, Expected, Item, Kind, ListQuery, Store, StoreError, Touched};
+use engine::store::{
+    Change, Commit, CommitError, Counter, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store, StoreError, Touched,
+};
 use lifecycle::{
     Attachment, AttachmentId, AttachmentPhase, Bytes, HostId, Mode, PoolId, ProfileId, Seen, Snapshot, SnapshotId, SnapshotPhase,
     Timestamp, Volume, VolumeId,
@@ -97,29 +99,66 @@ fn snapshot(size: Bytes, profile: ProfileId) -> (Snapshot, SnapshotAbout) {
     (part, SnapshotAbout { about: About { created_at: Timestamp(5), ..About::default() }, profile })
 }
 
-/// One whose reading takes longer than what is read at once may take.
-#[tokio::test]
-async fn a_volume_with_thousands_of_snapshots_is_read_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let mut record = volume(10, "many");
+/// A volume with three thousand snapshots, which has these ids and those that follow.
+fn with_many_snapshots(id: u128, first: u128) -> (VolumeRecord, Change) {
+    let mut record = volume(id, "many");
     let (mut parts, mut touched) = (record.state.into_parts(), Touched { volume: true, ..Touched::default() });
-    for id in (100..3100).map(|id| SnapshotId(Uuid::from_u128(id))) {
+    for id in (first..first + 3000).map(|id| SnapshotId(Uuid::from_u128(id))) {
         let (part, about) = snapshot(parts.size, record.profile);
         parts.snapshots.insert(id, part);
         record.snapshots.insert(id, about);
         touched.snapshots.insert(id);
     }
     record.state = Volume::restore(parts);
-    let key = Key::Volume(record.state.id());
     let put = Change { touched, ..put(record.clone(), Expected::Absent) };
+    (record, put)
+}
+
+/// One whose reading takes longer than what is read at once may take.
+#[tokio::test]
+async fn a_volume_with_thousands_of_snapshots_is_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (record, put) = with_many_snapshots(10, 100);
     store.commit(one(put)).await.unwrap();
     for _ in 0..3 {
-        let read = store.read(key).await.unwrap().expect("it is there");
+        let read = store.read(Key::Volume(record.state.id())).await.unwrap().expect("it is there");
         let Record::Volume(read) = read.record else { panic!("it is a volume") };
         assert!(read.snapshots.keys().eq(record.snapshots.keys()));
         assert!(read.state.into_parts().snapshots == record.state.clone().into_parts().snapshots);
     }
+}
+
+/// Or each of a thousand snapshots in a list would come with a copy of all of them.
+#[tokio::test]
+async fn a_volume_with_thousands_of_snapshots_is_listed_once_for_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for volume in 0..3 {
+        store.commit(one(with_many_snapshots(10 + volume, 10_000 * (volume + 1)).1)).await.unwrap();
+    }
+    for sort in [Sort::Id, Sort::Name, Sort::By(Field::Size)] {
+        let of_first = Filter { field: Field::VolumeId, values: vec![Uuid::from_u128(10).to_string()] };
+        let query = ListQuery { filters: vec![of_first], sort, ..ListQuery::all(Kind::Snapshot) };
+        let mut batches = store.list(query).await.unwrap();
+        let (mut ids, mut records) = (Vec::new(), Vec::new());
+        while let Some(batch) = batches.recv().await {
+            for item in batch.unwrap() {
+                let Item::Snapshot(id, record) = item else { panic!("{item:?}") };
+                ids.push(id.0.as_u128());
+                records.push(record);
+            }
+        }
+        assert!(ids.iter().copied().eq(10_000..13_000), "{sort:?}");
+        assert!(records.iter().all(|record| Arc::ptr_eq(record, &records[0])), "{sort:?}");
+    }
+    let mut batches = store.list(ListQuery::all(Kind::Volume)).await.unwrap();
+    for volume in 10..13 {
+        let batch = batches.recv().await.expect("one at a time, as each is large").unwrap();
+        let [Item::Volume(record)] = &batch[..] else { panic!("{} volumes", batch.len()) };
+        assert_eq!((record.state.id().0.as_u128(), record.snapshots.len()), (volume, 3000));
+    }
+    assert!(batches.recv().await.is_none());
 }
 
 /// Gives the volume a snapshot or an attachment, takes one away, or does both. Tells what was touched.
@@ -231,7 +270,7 @@ async fn a_volumes_row_tells_whether_it_has_parts_whatever_is_committed() {
         while let Some(batch) = batches.recv().await {
             listed.extend(batch.unwrap());
         }
-        let wanted: Vec<_> = kept.values().map(|(record, _)| Item::Volume(Box::new(record.clone()))).collect();
+        let wanted: Vec<_> = kept.values().map(|(record, _)| Item::Volume(Arc::new(record.clone()))).collect();
         assert_eq!(listed, wanted);
     }
     assert!(seen.len() == 4 && seen.values().all(|many| *many > 50), "{seen:?}");
@@ -353,7 +392,7 @@ async fn whoever_reads_and_lists_in_turn_never_sees_a_volume_go_back() {
                 let mut batches = store.list(ListQuery::all(Kind::Volume)).await.unwrap();
                 let Some(Ok(batch)) = batches.recv().await else { panic!("it is listed") };
                 let [Item::Volume(listed)] = &batch[..] else { panic!("{batch:?}") };
-                for record in [&read, listed] {
+                for record in [&*read, &**listed] {
                     let number: u32 = record.about.name.parse().unwrap();
                     assert!(number >= newest, "{number} after {newest}");
                     seen += u32::from(number > newest);
