@@ -59,7 +59,8 @@ impl Keeper {
     /// Works until the writer is gone.
     pub(crate) fn run(self, jobs: &mpsc::WeakSender<Job>) {
         let (mut swept, mut looked) = (Instant::now(), Instant::now());
-        let (mut seen, mut is_stuck, mut pace) = (0, false, Pace::new(Instant::now()));
+        // What a former process left in the log is moved, too.
+        let (mut seen, mut is_stuck, mut pace) = (None, false, Pace::new(Instant::now()));
         loop {
             std::thread::sleep(LOOK_EVERY);
             let Some(jobs) = jobs.upgrade() else { return };
@@ -75,7 +76,7 @@ impl Keeper {
             } else {
                 None
             };
-            let now = self.state.transactions();
+            let now = Some(self.state.transactions());
             let mut begins_anew = false;
             if (now != seen || is_stuck) && pace.is_due(Instant::now(), || self.unmoved()) {
                 let mut moved = self.checkpoint();

@@ -4,7 +4,7 @@
 //! - `folder`: the lock and the ballast; `apply`: one commit inside a transaction; `writer`: the thread that groups them;
 //! - `keeper`: the thread that moves the log into the database; `witness`: whether a sync can be believed;
 //! - `read` and `list`: reading; `at_once`: single things that are in the system's memory; `readers`: the threads that read what is not;
-//!   `recent`: the volumes committed last.
+//!   `recent`: the volumes committed last, and those read again and again.
 //!
 //! Invariants:
 //! - a commit is durable (WAL, synchronous=FULL) before its caller hears of it; many share one sync;
@@ -45,6 +45,7 @@ use engine::store::{
 };
 use lifecycle::VolumeId;
 use readers::Readers;
+use recent::Found;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -245,11 +246,17 @@ impl Store for SqliteStore {
     }
 
     async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
-        let Some(kept) = self.writer.state().recent().read(key) else {
-            return self.read_one(move |connection| read::record(connection, key)).await;
+        let recent = self.writer.state().recent();
+        let miss = match recent.find(key) {
+            Found::Kept(kept) => {
+                self.believed()?;
+                return Ok(Some(*kept));
+            }
+            Found::Not(miss) => miss,
         };
-        self.believed()?;
-        Ok(Some(kept))
+        let read = self.read_one(move |connection| read::record(connection, key)).await?;
+        read.iter().for_each(|read| recent.offer(miss, read));
+        Ok(read)
     }
 
     async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {

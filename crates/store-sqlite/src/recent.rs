@@ -1,13 +1,17 @@
-//! The volumes that were committed last, as they are: what is being worked on is read again and again, by its worker, by whoever waits
-//! for it, by the answer to the request, and each of those reads would be handed to a thread and back.
+//! The volumes that were committed last, and those that were read more than once lately, as they are: what is being worked on is read
+//! again and again, by its worker, by whoever waits for it, by the answer to the request, and what somebody watches is asked for again
+//! and again. Each of those reads would go through the database.
 //!
-//! Only the writer keeps volumes here, in the order of its commits. It lets go of what a transaction writes before that is committed,
-//! and keeps the new form once it is confirmed: in between it is read from the database, as lists are, so that nobody sees a volume go
-//! back to what it was. What is not here is read from there too.
+//! - The writer keeps what it commits, in the order of its commits. It lets go of what a transaction writes before that is committed,
+//!   and keeps the new form once it is confirmed: in between it is read from the database, as lists are, so that nobody sees a volume go
+//!   back to what it was.
+//! - What was read from the database is kept only if since before it was read no transaction was about to be committed, and none was done; and
+//!   if there is one between the two that does not write this volume. Else it could be what was, or what may be lost.
+//! - It is kept if it was asked for before, not long ago: who reads everything once pushes nobody out.
 
 use engine::records::{About, Key, Record, VolumeRecord};
 use engine::store::{Change, Commit, Versioned};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
@@ -17,6 +21,8 @@ const KEPT_MAX: usize = 4 << 20;
 const ONE_MAX: usize = 64 << 10;
 /// What a volume, a snapshot or an attachment takes beside its words, in bytes, about.
 const PART_BYTES: usize = 768;
+/// How many volumes are remembered as asked for, about: twice as many as are kept.
+const ASKED: usize = 8192;
 
 /// See the module.
 #[derive(Default)]
@@ -28,20 +34,77 @@ struct Inner {
     /// Which was kept when, oldest first, with its version then and its weight. One that was kept anew since is out of date here.
     order: VecDeque<(Uuid, u64, usize)>,
     weight: usize,
+    /// How often a transaction was about to be committed, or was done.
+    moment: u64,
+    /// What the last one writes, until it is done.
+    unsettled: HashSet<Uuid>,
+    /// Of volumes that were asked for, some bits of the id, where other bits of it say.
+    asked: Vec<u32>,
+}
+
+/// What is kept of a volume.
+pub(crate) enum Found {
+    /// It is.
+    Kept(Box<Versioned<Record>>),
+    /// It is not.
+    Not(Miss),
+}
+
+/// What was not kept when it was asked for, to be [offered](Recent::offer) once it is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Miss {
+    /// When it was asked for.
+    moment: u64,
+    is_wanted: bool,
 }
 
 impl Recent {
     /// The volume, if it is kept.
-    pub(crate) fn read(&self, key: Key) -> Option<Versioned<Record>> {
-        let Key::Volume(id) = key else { return None };
-        let held = self.lock().volumes.get(&id.0).cloned()?;
+    pub(crate) fn find(&self, key: Key) -> Found {
+        let Key::Volume(id) = key else { return Found::Not(Miss { moment: 0, is_wanted: false }) };
+        let mut inner = self.lock();
+        let Some(held) = inner.volumes.get(&id.0).cloned() else {
+            let is_wanted = inner.note_asked(id.0);
+            return Found::Not(Miss { moment: inner.moment, is_wanted });
+        };
+        drop(inner);
         let Versioned { record, version } = (*held).clone();
-        Some(Versioned { record: Record::Volume(Box::new(record)), version })
+        Found::Kept(Box::new(Versioned { record: Record::Volume(Box::new(record)), version }))
     }
 
-    /// Lets go of what these commits write: they are about to be committed.
+    /// Keeps what was read from the database, if that is still how it is.
+    pub(crate) fn offer(&self, miss: Miss, read: &Versioned<Record>) {
+        let Versioned { record: Record::Volume(record), version } = read else { return };
+        if !miss.is_wanted || weight(record) > ONE_MAX {
+            return;
+        }
+        let volume = Versioned { record: (**record).clone(), version: *version };
+        let id = volume.record.state.id().0;
+        let mut inner = self.lock();
+        if inner.moment == miss.moment && !inner.unsettled.contains(&id) {
+            inner.keep(volume);
+        }
+    }
+
+    /// Lets go of what these commits write: they are about to be committed, in one transaction.
     pub(crate) fn forget<'a>(&self, commits: impl Iterator<Item = &'a Commit>) {
-        commits.flat_map(|commit| &commit.changes).for_each(|change| self.forget_one(change.key));
+        let changes = commits.flat_map(|commit| &commit.changes);
+        let volumes = changes.filter_map(|change| if let Key::Volume(id) = change.key { Some(id.0) } else { None });
+        let mut inner = self.lock();
+        inner.moment += 1;
+        inner.unsettled.clear();
+        for id in volumes {
+            inner.volumes.remove(&id);
+            inner.unsettled.insert(id);
+        }
+    }
+
+    /// The last transaction is done: what of it is to be kept is.
+    pub(crate) fn settle(&self) {
+        let mut inner = self.lock();
+        // Who read before it was committed may offer what is no more, and not be told by what is kept: that may be gone again, or too large.
+        inner.moment += 1;
+        inner.unsettled.clear();
     }
 
     fn forget_one(&self, key: Key) {
@@ -68,6 +131,15 @@ impl Recent {
 }
 
 impl Inner {
+    /// Whether this volume was asked for before, not long ago. It is now.
+    fn note_asked(&mut self, id: Uuid) -> bool {
+        // The last half of an id is at random.
+        let bits = id.as_u64_pair().1;
+        let (at, mark) = (bits as usize % ASKED, (bits >> 32) as u32);
+        self.asked.resize(ASKED, 0);
+        std::mem::replace(&mut self.asked[at], mark) == mark
+    }
+
     fn keep(&mut self, volume: Versioned<VolumeRecord>) {
         let (id, version) = (volume.record.state.id().0, volume.version);
         let weight = weight(&volume.record);
@@ -128,7 +200,8 @@ mod tests {
     }
 
     fn name(recent: &Recent, id: u128) -> Option<(String, u64, u64)> {
-        let Versioned { record, version } = recent.read(key(id))?;
+        let Found::Kept(kept) = recent.find(key(id)) else { return None };
+        let Versioned { record, version } = *kept;
         let Record::Volume(record) = record else { panic!("{record:?}") };
         Some((record.about.name, record.about.revision, version))
     }
@@ -148,6 +221,74 @@ mod tests {
         recent.forget([&gone].into_iter());
         recent.keep(gone, 9);
         assert_eq!(name(&recent, 1), None);
+    }
+
+    /// What is read of a volume that has this name and version.
+    fn read(id: u128, name: &str, version: u64) -> Versioned<Record> {
+        let mut record = commit(id, name).changes.remove(0).record.unwrap();
+        if let Record::Volume(volume) = &mut record {
+            volume.about.revision = version;
+        }
+        Versioned { record, version }
+    }
+
+    fn miss(recent: &Recent, id: u128) -> Miss {
+        let Found::Not(miss) = recent.find(key(id)) else { panic!("{id} is kept") };
+        miss
+    }
+
+    #[test]
+    fn what_is_asked_for_again_is_kept_as_it_was_read() {
+        let recent = Recent::default();
+        let far = |id: u128| id << 32 | id;
+        recent.offer(miss(&recent, far(1)), &read(far(1), "a", 7));
+        assert_eq!(name(&recent, far(1)), None, "nobody may ask again");
+        recent.offer(miss(&recent, far(1)), &read(far(1), "a", 7));
+        assert_eq!(name(&recent, far(1)), Some(("a".into(), 7, 7)));
+        let all = 3..3 * ASKED as u128;
+        all.clone().for_each(|id| recent.offer(miss(&recent, far(id)), &read(far(id), "b", 8)));
+        assert!(all.clone().all(|id| name(&recent, far(id)).is_none()), "who reads everything");
+        assert_eq!(name(&recent, far(1)), Some(("a".into(), 7, 7)), "pushes nobody out");
+        // However often it is offered, it is one.
+        let twice = miss(&recent, far(all.end - 1));
+        (0..KEPT_MAX / PART_BYTES * 2).for_each(|_| recent.offer(twice, &read(far(all.end - 1), "b", 8)));
+        assert!(recent.lock().weight <= KEPT_MAX);
+        recent.offer(miss(&recent, far(2)), &read(far(2), &"x".repeat(ONE_MAX), 8));
+        recent.offer(miss(&recent, far(2)), &read(far(2), &"x".repeat(ONE_MAX), 8));
+        assert_eq!(name(&recent, far(2)), None, "too large");
+    }
+
+    #[test]
+    fn what_was_read_is_kept_only_if_no_commit_can_have_changed_it() {
+        // When a reader asks, reads and offers what it read, beside a transaction: is it kept?
+        let rows: [(&str, bool); 10] = [
+            ("ask offer", true),
+            ("ask begin offer", false),
+            ("ask begin end offer", false),
+            ("begin ask offer", false),
+            ("begin ask end offer", false),
+            ("begin end ask offer", true),
+            ("begin-other ask offer", true),
+            ("begin-other ask end offer", false),
+            ("begin ask begin-other offer", false),
+            ("begin begin-other ask offer", true),
+        ];
+        for (steps, is_kept) in rows {
+            let recent = Recent::default();
+            let _ = recent.find(key(0));
+            let mut asked = None;
+            for step in steps.split(' ') {
+                match step {
+                    "ask" => asked = Some(miss(&recent, 0)),
+                    "begin" => recent.forget([&commit(0, "new")].into_iter()),
+                    "begin-other" => recent.forget([&commit(1, "other")].into_iter()),
+                    // What was committed is too large to be kept, or was pushed out by others.
+                    "end" => recent.settle(),
+                    _ => recent.offer(asked.unwrap(), &read(0, "old", 3)),
+                }
+            }
+            assert_eq!(name(&recent, 0).is_some(), is_kept, "{steps}");
+        }
     }
 
     #[test]

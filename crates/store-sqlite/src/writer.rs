@@ -11,7 +11,7 @@ use crate::folder::Ballast;
 use crate::keeper::{self, Keeper};
 use crate::points::{ANSWER, BEGIN, COMMIT, INCARNATION, injected};
 use crate::read;
-use crate::recent::Recent;
+use crate::recent::{Found, Recent};
 use crate::schema::{Role, connect};
 use crate::witness::Witness;
 use engine::records::Key;
@@ -294,6 +294,7 @@ impl Thread {
                         self.state.recent.keep(*commit, *revision);
                     }
                 }
+                self.state.recent.settle();
                 debug_assert!(kept.iter().all(|key| self.is_kept_as_stored(*key)), "what is kept in memory is what is stored");
                 debug_assert!(kept.iter().all(|key| self.tells_its_parts(*key)), "a volume's row tells whether it has parts");
                 for (waiting, answer) in waiting.into_iter().zip(answers) {
@@ -317,8 +318,8 @@ impl Thread {
 
     /// Whether what is kept of a record is what the database has of it, as far as that can be read.
     fn is_kept_as_stored(&self, key: Key) -> bool {
-        let Some(kept) = self.state.recent.read(key) else { return true };
-        read::record(&self.connection, key).map_or(true, |stored| stored.is_some_and(|stored| stored == kept))
+        let Found::Kept(kept) = self.state.recent.find(key) else { return true };
+        read::record(&self.connection, key).map_or(true, |stored| stored.is_some_and(|stored| stored == *kept))
     }
 
     /// Whether a volume's row tells what the tables of its parts do, as far as that can be read.

@@ -6,7 +6,7 @@
 use super::controller::{Server, TENANT, binary, target};
 use super::report::Report;
 use super::rest::CLIENTS;
-use super::tool::{Spread, age, load};
+use super::tool::{Aged, Spread, age, load};
 use super::{Effort, cargo};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -101,17 +101,15 @@ pub(super) fn is_changed() -> Result<bool> {
 /// What each of both is asked for.
 #[derive(Clone, Copy)]
 enum What {
-    GetAny,
-    GetFresh,
+    GetMany,
+    GetFew,
     Create,
 }
 
 /// A controller that is measured.
 struct Side {
     server: Server,
-    volume: String,
-    /// A file of ids of volumes that were made long before.
-    aged: PathBuf,
+    aged: Aged,
     /// In memory, so that its driver answers at once.
     _pool: tempfile::TempDir,
 }
@@ -120,18 +118,16 @@ impl Side {
     fn start(binary: &Path, data: &Path) -> Result<Self> {
         let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
         let server = Server::start_of(binary, data, "", Some(pool.path()), &[])?;
-        let aged = data.with_extension("ids");
-        age(&server, &aged)?;
-        let sample = server.sample()?;
-        let volume = sample["id"].as_str().context("an id")?.to_owned();
-        Ok(Self { server, volume, aged, _pool: pool })
+        let aged = age(&server, data)?;
+        Ok(Self { server, aged, _pool: pool })
     }
 
     fn measure(&self, what: What, clients: usize, seconds: f64) -> Result<Value> {
         let collection = format!("/v1beta/{TENANT}/block/volumes");
+        let get = |ids: &Path| ("get", format!("{collection}/{{id}}"), format!("--ids {}", ids.display()));
         let (ask, path, more) = match what {
-            What::GetAny => ("get", format!("{collection}/{{id}}"), format!("--ids {}", self.aged.display())),
-            What::GetFresh => ("get", format!("{collection}/{}", self.volume), String::new()),
+            What::GetMany => get(&self.aged.many),
+            What::GetFew => get(&self.aged.few),
             What::Create => ("create", collection, String::new()),
         };
         load(&self.server, ask, &path, clients, seconds, &more)
@@ -152,8 +148,8 @@ pub(super) fn run(folder: &Path, effort: &Effort, other: &Other, report: &mut Re
     );
     println!("|---|---|{}", "---|".repeat(10));
     for (what, ask) in [
-        ("GET one of a thousand", What::GetAny),
-        ("GET one that was just made", What::GetFresh),
+        ("GET one of 30,000", What::GetMany),
+        ("GET one of a thousand", What::GetFew),
         ("create until available", What::Create),
     ] {
         for clients in CLIENTS {

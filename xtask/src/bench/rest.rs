@@ -10,10 +10,10 @@
 use super::Effort;
 use super::controller::{Server, TENANT};
 use super::report::Report;
-use super::tool::{Beside, Spread, age, load, measure, words};
+use super::tool::{Aged, Beside, Spread, age, load, measure, words};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How many clients at once.
 pub(super) const CLIENTS: [usize; 3] = [1, 32, 256];
@@ -37,11 +37,9 @@ struct Rest<'a> {
     /// A controller whose driver does nothing.
     instant: Beside,
     pool: &'a Path,
-    /// The paths of a volume, and of all of them.
-    volume: String,
+    /// The path of all volumes.
     collection: String,
-    /// A file of ids of volumes that were made long before.
-    aged: PathBuf,
+    aged: Aged,
     report: &'a mut Report,
 }
 
@@ -50,15 +48,13 @@ pub(super) fn run(folder: &Path, effort: &Effort, report: &mut Report) -> Result
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
     let server = Server::start_with(&folder.join("data"), "", Some(pool.path()))?;
-    let aged = folder.join("ids");
-    age(&server, &aged)?;
+    let aged = age(&server, &folder.join("ids"))?;
     let sample = server.sample()?;
     let trivial = Beside::trivial(&sample.to_string())?;
     let instant = Beside::instant(&folder.join("instant"))?;
     let alone = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
     let collection = format!("/v1beta/{TENANT}/block/volumes");
-    let volume = format!("{collection}/{}", sample["id"].as_str().context("an id")?);
-    let mut rest = Rest { folder, effort, server, trivial, instant, pool: alone.path(), volume, collection, aged, report };
+    let mut rest = Rest { folder, effort, server, trivial, instant, pool: alone.path(), collection, aged, report };
     println!("| what | clients | a second | p50 ms | p99 ms | µs of its processor | beside |");
     println!("|---|---|---|---|---|---|---|");
     let mut rates = [0.0; 2];
@@ -78,18 +74,19 @@ impl Rest<'_> {
     /// Gives the rate of the server.
     fn reads(&mut self, clients: usize) -> Result<f64> {
         let seconds = self.effort.seconds;
-        let (mut bare, mut got, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
-        let (any, ids) = (format!("{}/{{id}}", self.collection), format!("--ids {}", self.aged.display()));
+        let (mut bare, mut many, mut few) = (Vec::new(), Vec::new(), Vec::new());
+        let one = format!("{}/{{id}}", self.collection);
+        let [of_many, of_few] = [&self.aged.many, &self.aged.few].map(|ids| format!("--ids {}", ids.display()));
         for _ in 0..self.effort.rounds {
             bare.push(self.trivial.load("get", "/", clients, seconds, "")?);
-            got.push(load(&self.server, "get", &any, clients, seconds, &ids)?);
-            fresh.push(load(&self.server, "get", &self.volume, clients, seconds, "")?);
+            many.push(load(&self.server, "get", &one, clients, seconds, &of_many)?);
+            few.push(load(&self.server, "get", &one, clients, seconds, &of_few)?);
         }
         self.row("trivial handler, same body", clients, &bare, "");
-        for (what, told) in [("GET one of a thousand", &got), ("GET one that was just made", &fresh)] {
+        for (what, told) in [("GET one of 30,000", &many), ("GET one of a thousand", &few)] {
             self.row(what, clients, told, &format!("**{:.2}** of the trivial handler", ratio(told, &bare)));
         }
-        Ok(Spread::of(&got, "rate").median)
+        Ok(Spread::of(&many, "rate").median)
     }
 
     /// Gives the rate of the server.
@@ -130,9 +127,9 @@ impl Rest<'_> {
         );
         println!("|---|---|---|---|---|---|---|");
         let seconds = self.effort.seconds * LONGER;
-        let (any, ids) = (format!("{}/{{id}}", self.collection), format!("--ids {}", self.aged.display()));
+        let (one, ids) = (format!("{}/{{id}}", self.collection), format!("--ids {}", self.aged.many.display()));
         let asked = [
-            ("GET one of a thousand", "get", any, ids),
+            ("GET one of 30,000", "get", one, ids),
             ("create until available", "create", self.collection.clone(), String::new()),
         ];
         for ((what, ask, path, more), rate) in asked.into_iter().zip(rates) {

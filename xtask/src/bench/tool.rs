@@ -4,7 +4,7 @@ use super::controller::{Server, TENANT, get, target};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -35,22 +35,40 @@ fn asked(to: &str, pid: u32, ask: &str, path: &str, more: &str) -> Result<Value>
     measure(&args)
 }
 
-/// Volumes enough that the first of them are no longer among those that the store keeps in memory.
-const AGED: u64 = 8000;
+/// Volumes enough that one of them, at random, is mostly not among those that the store keeps in memory.
+const AGED: usize = 30_000;
+/// So few that they are, once they were asked for.
+const FEW: usize = 1000;
 
-/// Has a server make volumes, and writes the ids of the first thousand into `file`.
-pub(super) fn age(server: &Server, file: &Path) -> Result<()> {
+/// Files of ids of volumes that were made before.
+pub(super) struct Aged {
+    /// Of [`AGED`] of them.
+    pub(super) many: PathBuf,
+    /// Of [`FEW`].
+    pub(super) few: PathBuf,
+}
+
+/// Has a server make volumes, and writes their ids into files of this name.
+pub(super) fn age(server: &Server, file: &Path) -> Result<Aged> {
     let collection = format!("/v1beta/{TENANT}/block/volumes");
     let mut made = 0;
-    while made < AGED {
+    while made < AGED as u64 {
         made += load(server, "accept", &collection, 64, 1.0, "--warm 0")?["count"].as_u64().context("a count")?;
     }
     while get(&server.agent, &server.url("/block/volumes?status=creating&limit=1"))? != json!([]) {
         std::thread::sleep(Duration::from_millis(50));
     }
-    let all = get(&server.agent, &server.url("/block/volumes?limit=1000&sortKey=createdAt&sortDir=asc"))?;
-    let ids: Vec<&str> = all.as_array().context("a list")?.iter().filter_map(|volume| volume["id"].as_str()).collect();
-    Ok(std::fs::write(file, ids.join("\n"))?)
+    let (mut ids, mut marker) = (Vec::new(), String::new());
+    while ids.len() < AGED {
+        let page = get(&server.agent, &server.url(&format!("/block/volumes?limit=1000{marker}")))?;
+        let page = page.as_array().context("a list")?.iter().filter_map(|volume| volume["id"].as_str().map(str::to_owned));
+        ids.extend(page);
+        marker = format!("&marker={}", ids.last().context("a page that is not empty")?);
+    }
+    let aged = Aged { many: file.with_extension("many"), few: file.with_extension("few") };
+    std::fs::write(&aged.many, ids.join("\n"))?;
+    std::fs::write(&aged.few, ids[..FEW].join("\n"))?;
+    Ok(aged)
 }
 
 /// A server that stands beside the controller, of the measuring process's own.
