@@ -17,10 +17,12 @@ use uuid::Uuid;
 
 /// How much is kept, as [`weight`] counts: some 4,000 common volumes.
 const KEPT_MAX: usize = 4 << 20;
-/// The largest volume that is kept: one with thousands of snapshots would push out all others.
-const ONE_MAX: usize = 64 << 10;
+/// The largest volume that is kept: one with as many snapshots as it may have, if their words are few.
+const ONE_MAX: usize = KEPT_MAX / 4;
 /// What a volume, a snapshot or an attachment takes beside its words, in bytes, about.
 const PART_BYTES: usize = 768;
+/// How many entries the order of keeping may have: several times as many as there can be volumes.
+const ORDER_MAX: usize = 4 * KEPT_MAX / PART_BYTES;
 /// How many volumes are remembered as asked for, about: twice as many as are kept.
 const ASKED: usize = 8192;
 
@@ -30,9 +32,12 @@ pub(crate) struct Recent(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    volumes: HashMap<Uuid, Arc<Versioned<VolumeRecord>>>,
-    /// Which was kept when, oldest first, with its version then and its weight. One that was kept anew since is out of date here.
-    order: VecDeque<(Uuid, u64, usize)>,
+    volumes: HashMap<Uuid, Held>,
+    /// Which was kept when, oldest first, with its number. What is no longer kept, or was kept anew since, is out of date here.
+    order: VecDeque<(Uuid, u64)>,
+    /// How many were kept so far.
+    kept: u64,
+    /// Of all volumes.
     weight: usize,
     /// How often a transaction was about to be committed, or was done.
     moment: u64,
@@ -40,6 +45,14 @@ struct Inner {
     unsettled: HashSet<Uuid>,
     /// Of volumes that were asked for, some bits of the id, where other bits of it say.
     asked: Vec<u32>,
+}
+
+/// A volume that is kept.
+struct Held {
+    volume: Arc<Versioned<VolumeRecord>>,
+    weight: usize,
+    /// Which of all that were ever kept it is.
+    number: u64,
 }
 
 /// What is kept of a volume.
@@ -63,7 +76,7 @@ impl Recent {
     pub(crate) fn find(&self, key: Key) -> Found {
         let Key::Volume(id) = key else { return Found::Not(Miss { moment: 0, is_wanted: false }) };
         let mut inner = self.lock();
-        let Some(held) = inner.volumes.get(&id.0).cloned() else {
+        let Some(held) = inner.volumes.get(&id.0).map(|held| held.volume.clone()) else {
             let is_wanted = inner.note_asked(id.0);
             return Found::Not(Miss { moment: inner.moment, is_wanted });
         };
@@ -94,7 +107,7 @@ impl Recent {
         inner.moment += 1;
         inner.unsettled.clear();
         for id in volumes {
-            inner.volumes.remove(&id);
+            inner.let_go(id);
             inner.unsettled.insert(id);
         }
     }
@@ -109,7 +122,7 @@ impl Recent {
 
     fn forget_one(&self, key: Key) {
         if let Key::Volume(id) = key {
-            self.lock().volumes.remove(&id.0);
+            self.lock().let_go(id.0);
         }
     }
 
@@ -141,23 +154,35 @@ impl Inner {
     }
 
     fn keep(&mut self, volume: Versioned<VolumeRecord>) {
-        let (id, version) = (volume.record.state.id().0, volume.version);
-        let weight = weight(&volume.record);
+        let (id, weight) = (volume.record.state.id().0, weight(&volume.record));
+        self.let_go(id);
         if weight > ONE_MAX {
-            self.volumes.remove(&id);
             return;
         }
-        self.volumes.insert(id, Arc::new(volume));
-        self.order.push_back((id, version, weight));
+        self.kept += 1;
+        self.volumes.insert(id, Held { volume: Arc::new(volume), weight, number: self.kept });
+        self.order.push_back((id, self.kept));
         self.weight += weight;
         while self.weight > KEPT_MAX
-            && let Some((oldest, version, weight)) = self.order.pop_front()
+            && let Some((oldest, number)) = self.order.pop_front()
         {
-            self.weight -= weight;
-            if self.volumes.get(&oldest).is_some_and(|held| held.version == version) {
-                self.volumes.remove(&oldest);
+            if self.is_kept(oldest, number) {
+                self.let_go(oldest);
             }
         }
+        if self.order.len() > ORDER_MAX {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|(id, number)| self.is_kept(*id, *number));
+            self.order = order;
+        }
+    }
+
+    fn is_kept(&self, id: Uuid, number: u64) -> bool {
+        self.volumes.get(&id).is_some_and(|held| held.number == number)
+    }
+
+    fn let_go(&mut self, id: Uuid) {
+        self.weight -= self.volumes.remove(&id).map_or(0, |held| held.weight);
     }
 }
 
@@ -251,8 +276,8 @@ mod tests {
         assert_eq!(name(&recent, far(1)), Some(("a".into(), 7, 7)), "pushes nobody out");
         // However often it is offered, it is one.
         let twice = miss(&recent, far(all.end - 1));
-        (0..KEPT_MAX / PART_BYTES * 2).for_each(|_| recent.offer(twice, &read(far(all.end - 1), "b", 8)));
-        assert!(recent.lock().weight <= KEPT_MAX);
+        (0..ORDER_MAX * 2).for_each(|_| recent.offer(twice, &read(far(all.end - 1), "b", 8)));
+        assert_eq!(name(&recent, far(1)), Some(("a".into(), 7, 7)));
         recent.offer(miss(&recent, far(2)), &read(far(2), &"x".repeat(ONE_MAX), 8));
         recent.offer(miss(&recent, far(2)), &read(far(2), &"x".repeat(ONE_MAX), 8));
         assert_eq!(name(&recent, far(2)), None, "too large");
@@ -301,8 +326,10 @@ mod tests {
             recent.keep(commit(u128::from(turn) + 1, "v"), turn * 2 + 1);
         }
         let inner = recent.lock();
-        let held: usize = inner.volumes.values().map(|held| weight(&held.record)).sum();
-        assert!(held <= inner.weight && inner.weight <= KEPT_MAX, "{held} of {}", inner.weight);
+        let held: usize = inner.volumes.values().map(|held| weight(&held.volume.record)).sum();
+        assert!(held == inner.weight && held <= KEPT_MAX, "{held}, counted {}", inner.weight);
+        assert!(held > KEPT_MAX - 2 * PART_BYTES, "{held}: older forms take no room");
+        assert!(inner.order.len() <= ORDER_MAX, "{}", inner.order.len());
         drop(inner);
         assert!(name(&recent, u128::from(many)).is_some() && name(&recent, 0).is_some() && name(&recent, 1).is_none());
     }
@@ -311,12 +338,10 @@ mod tests {
     fn long_words_count_and_what_is_huge_is_not_kept_in_an_older_form() {
         let recent = Recent::default();
         let long = "x".repeat(ONE_MAX / 2);
-        (0..200).for_each(|id| recent.keep(commit(id, &long), 1));
-        let inner = recent.lock();
-        assert!((100..=KEPT_MAX / (ONE_MAX / 2)).contains(&inner.volumes.len()), "{}", inner.volumes.len());
-        drop(inner);
-        assert!(name(&recent, 199).is_some());
-        recent.keep(commit(199, &"x".repeat(ONE_MAX)), 2);
-        assert_eq!(name(&recent, 199), None);
+        (0..20).for_each(|id| recent.keep(commit(id, &long), 1));
+        assert_eq!(recent.lock().volumes.len(), KEPT_MAX / (ONE_MAX / 2) - 1);
+        assert!(name(&recent, 19).is_some());
+        recent.keep(commit(19, &"x".repeat(ONE_MAX)), 2);
+        assert_eq!(name(&recent, 19), None);
     }
 }

@@ -147,11 +147,9 @@ pub(super) fn run(folder: &Path, effort: &Effort, other: &Other, report: &mut Re
         "\n| what | clients | {here}: a second | p50 ms | p99 ms | µs of its processor | {there}: a second | p50 ms | p99 ms | µs of its processor | ratio of the rates | of the µs |"
     );
     println!("|---|---|{}", "---|".repeat(10));
-    for (what, ask) in [
-        ("GET one of 30,000", What::GetMany),
-        ("GET one of a thousand", What::GetFew),
-        ("create until available", What::Create),
-    ] {
+    for (what, ask) in
+        [("GET one of 30,000", What::GetMany), ("GET one of a thousand", What::GetFew), ("create until available", What::Create)]
+    {
         for clients in CLIENTS {
             let (mut told, mut beside) = (Vec::new(), Vec::new());
             for _ in 0..effort.rounds {

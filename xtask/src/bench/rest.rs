@@ -128,10 +128,8 @@ impl Rest<'_> {
         println!("|---|---|---|---|---|---|---|");
         let seconds = self.effort.seconds * LONGER;
         let (one, ids) = (format!("{}/{{id}}", self.collection), format!("--ids {}", self.aged.many.display()));
-        let asked = [
-            ("GET one of 30,000", "get", one, ids),
-            ("create until available", "create", self.collection.clone(), String::new()),
-        ];
+        let asked =
+            [("GET one of 30,000", "get", one, ids), ("create until available", "create", self.collection.clone(), String::new())];
         for ((what, ask, path, more), rate) in asked.into_iter().zip(rates) {
             let due = (rate * PART).ceil();
             let paced = format!("--rate {due}");
