@@ -1,12 +1,13 @@
 //! Hearing everything that a driver lists, a batch at a time.
 //!
 //! - The deadline is that of a batch: a list of millions may take minutes, and one that hangs is given up as soon as any call is.
-//! - A driver that tells faster than it is heard waits: few batches are in memory at a time.
+//! - A driver that tells faster than it is heard waits: few batches are in memory at a time. So whoever hears sets the pace, and no driver
+//!   need know of it.
 //! - What was heard of a list that failed is no list. Whoever hears throws it away.
 
 use crate::patience::within;
 use crate::ports::{Batches, Listed, Unanswered};
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -15,43 +16,56 @@ const WAITING_MAX: usize = 1;
 /// How many objects and batches one list may have, twenty times what one controller is meant for: a driver that goes in circles ends here.
 const HEARD_MAX: usize = if cfg!(test) { 1 << 10 } else { 1 << 26 };
 
-/// Hands everything that the driver tells to `each`. `list` is the question; `limit` is how long it may tell nothing.
-///
-/// # Errors
-/// Why it is not known what there is; `each` may have been given a part of it.
-pub(crate) async fn hear<Answer: Future<Output = Result<(), Unanswered>>>(
+/// A list that is heard.
+pub(crate) struct Hearing<'a> {
+    /// How long it may tell nothing.
     limit: Duration,
-    list: impl FnOnce(Batches) -> Answer,
-    mut each: impl FnMut(Listed),
-) -> Result<(), String> {
-    let (teller, mut batches) = mpsc::channel(WAITING_MAX);
-    let mut answer = pin!(list(teller));
-    let mut heard = 0;
-    while heard < HEARD_MAX {
-        let next = async {
-            tokio::select! {
-                biased;
-                Some(batch) = batches.recv() => Next::Batch(batch),
-                answer = answer.as_mut() => Next::End(answer),
-            }
-        };
-        let next = within(limit, next).await.map_err(|unheard| format!("listing what the backend has {unheard}"))?;
-        match next {
-            Next::Batch(batch) => {
-                heard += 1 + batch.len();
-                batch.into_iter().for_each(&mut each);
-            }
-            Next::End(answer) => {
-                answer.map_err(|error| error.to_string())?;
-                // All was sent before it ended.
-                while let Ok(batch) = batches.try_recv() {
-                    batch.into_iter().for_each(&mut each);
-                }
-                return Ok(());
-            }
-        }
+    batches: mpsc::Receiver<Vec<Listed>>,
+    /// Until it has ended.
+    answer: Option<Answer<'a>>,
+    /// How many objects and batches it had so far.
+    heard: usize,
+}
+
+/// What comes of a list, once all of it was told.
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<(), Unanswered>> + Send + 'a>>;
+
+impl<'a> Hearing<'a> {
+    /// Begins to hear what `list` tells, which may tell nothing for so long.
+    pub(crate) fn begin(limit: Duration, list: impl FnOnce(Batches) -> Answer<'a>) -> Self {
+        let (teller, batches) = mpsc::channel(WAITING_MAX);
+        Self { limit, batches, answer: Some(list(teller)), heard: 0 }
     }
-    Err("the backend lists without an end".into())
+
+    /// The next batch; none at the end.
+    ///
+    /// # Errors
+    /// Why it is not known what there is; a part of it may have been told.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Listed>>, String> {
+        if let Some(answer) = &mut self.answer {
+            if self.heard >= HEARD_MAX {
+                return Err("the backend lists without an end".into());
+            }
+            let next = async {
+                tokio::select! {
+                    biased;
+                    Some(batch) = self.batches.recv() => Next::Batch(batch),
+                    answer = answer => Next::End(answer),
+                }
+            };
+            let next = within(self.limit, next).await.map_err(|unheard| format!("listing what the backend has {unheard}"))?;
+            match next {
+                Next::Batch(batch) => {
+                    self.heard += 1 + batch.len();
+                    return Ok(Some(batch));
+                }
+                Next::End(answer) => answer.map_err(|error| error.to_string())?,
+            }
+            self.answer = None;
+        }
+        // All was sent before it ended.
+        Ok(self.batches.try_recv().ok())
+    }
 }
 
 enum Next {
@@ -71,12 +85,18 @@ mod tests {
         Listed { volume: VolumeId(Uuid::from_u128(number)), snapshot: None, seen: Seen::Unknown, is_used: false }
     }
 
-    async fn heard<Answer: Future<Output = Result<(), Unanswered>>>(
+    async fn heard<Answer: Future<Output = Result<(), Unanswered>> + Send>(
         list: impl FnOnce(Batches) -> Answer,
     ) -> (Result<(), String>, Vec<u128>) {
         let mut all = Vec::new();
-        let told = hear(LIMIT, list, |listed| all.push(listed.volume.0.as_u128())).await;
-        (told, all)
+        let mut hearing = Hearing::begin(LIMIT, |batches| Box::pin(list(batches)));
+        loop {
+            match hearing.next().await {
+                Ok(Some(batch)) => all.extend(batch.iter().map(|listed| listed.volume.0.as_u128())),
+                Ok(None) => return (Ok(()), all),
+                Err(error) => return (Err(error), all),
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

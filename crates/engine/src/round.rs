@@ -21,7 +21,7 @@ use crate::change::Cause;
 use crate::drift::{Pace, asked_within};
 use crate::exporters::Served;
 use crate::inventory::{Gathered, Inventory};
-use crate::listing::hear;
+use crate::listing::Hearing;
 use crate::patience::{Unheard, within};
 use crate::ports::Listed;
 use crate::reach::Reach;
@@ -38,6 +38,8 @@ use uuid::Uuid;
 
 /// How many records are compared between two pauses: few enough that nobody waits behind them.
 const PAGE: usize = 200;
+/// How many objects are listed in the time of one record, which takes ten times as long to compare.
+const LISTED_A_RECORD: u32 = 10;
 /// How often in a row the store may fail before the round ends: it begins anew after the usual rest.
 const STORE_TRIES: u32 = 3;
 /// How many looks in a row may stay unanswered: then the backend hangs, and asking for all others would take days.
@@ -63,13 +65,13 @@ pub(crate) async fn see(shared: Arc<Shared>, id: PoolId, mut pace: Pace) -> (Res
 async fn look(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Shown, String> {
     answers(pool)?;
     let mut gathered = Gathered::new();
-    let listing = list(shared, pool, |listed| gathered.add(&listed));
+    let listing = list(shared, pool, pace, |listed| gathered.add(&listed));
     let (listed, served) = tokio::join!(listing, shared.exporters.served(EXPORTERS_PATIENCE));
     listed?;
     let mut objects = gathered.sort().await;
     let mut round = Round { shared, pool, served, silence: 0, shown: Shown::default() };
     round.walk(&mut objects, pace).await?;
-    round.unknown_objects(objects).await?;
+    round.unknown_objects(objects, pace).await?;
     // More silence than can be kept by name is no look at the pool.
     if round.shown.silent.len() >= KEPT_MAX {
         return Err("the backend does not tell of many of its volumes".into());
@@ -78,8 +80,28 @@ async fn look(shared: &Arc<Shared>, pool: &Pool, pace: &mut Pace) -> Result<Show
 }
 
 /// Has the backend list what it has. It may take long, as long as it goes on.
-async fn list(shared: &Shared, pool: &Pool, each: impl FnMut(Listed)) -> Result<(), String> {
-    hear(shared.settings.shape_deadline, |batches| pool.setup.driver.list(batches), each).await
+async fn list(shared: &Shared, pool: &Pool, pace: &mut Pace, mut each: impl FnMut(Listed)) -> Result<(), String> {
+    let rate = shared.settings.look_rate.saturating_mul(LISTED_A_RECORD);
+    let mut hearing = Hearing::begin(shared.settings.shape_deadline, |batches| pool.setup.driver.list(batches));
+    while let Some(batch) = hearing.next().await? {
+        let many = batch.len();
+        batch.into_iter().for_each(&mut each);
+        rest(pool, pace, many, rate).await;
+    }
+    Ok(())
+}
+
+/// Rests for as long as so many may take at this rate, unless it goes as fast as it can: from when somebody asks for a look.
+async fn rest(pool: &Pool, pace: &mut Pace, many: usize, rate: u32) {
+    match *pace {
+        Pace::Slow => {
+            let pause = Duration::from_secs(1) * u32::try_from(many).unwrap_or(u32::MAX) / rate.max(1);
+            if asked_within(pool, pause).await {
+                *pace = Pace::Full;
+            }
+        }
+        Pace::Full => tokio::task::yield_now().await,
+    }
 }
 
 /// # Errors
@@ -122,16 +144,7 @@ impl Round<'_> {
                 self.goes_on()?;
             }
             self.shown.volumes += page.len() as u64;
-            match *pace {
-                Pace::Slow => {
-                    let pause = Duration::from_secs(1) * u32::try_from(page.len()).unwrap_or(u32::MAX)
-                        / self.shared.settings.look_rate.max(1);
-                    if asked_within(self.pool, pause).await {
-                        *pace = Pace::Full;
-                    }
-                }
-                Pace::Full => tokio::task::yield_now().await,
-            }
+            rest(self.pool, pace, page.len(), self.shared.settings.look_rate).await;
         }
     }
 
@@ -268,7 +281,7 @@ impl Round<'_> {
     }
 
     /// What no record has claimed, as far as a look confirms it: what was listed may be gone by now, and its record with it.
-    async fn unknown_objects(&mut self, mut objects: Inventory) -> Result<(), String> {
+    async fn unknown_objects(&mut self, mut objects: Inventory, pace: &mut Pace) -> Result<(), String> {
         let is_unclaimed = |objects: &mut Inventory, name| objects.claim(name).is_some_and(|claimed| claimed.is_first);
         let mut names = self.pool.survey.orphans();
         names.retain(|name| is_unclaimed(&mut objects, *name));
@@ -278,7 +291,7 @@ impl Round<'_> {
                 name if names.len() < ASKED_MAX => names.push(name),
                 _ => self.shown.more_orphans += 1,
             };
-            list(self.shared, self.pool, add).await?;
+            list(self.shared, self.pool, pace, add).await?;
         }
         // It may be large, and is not needed any more.
         drop(objects);
