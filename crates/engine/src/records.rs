@@ -50,6 +50,25 @@ pub struct VolumeRecord {
     pub attachments: BTreeMap<AttachmentId, AttachmentAbout>,
 }
 
+impl VolumeRecord {
+    /// The volume with its attachments, and of its snapshots this one alone, or none: enough to tell of that snapshot, or of an attachment. Source:
+    /// [`Volume::excerpt`].
+    #[must_use]
+    pub fn excerpt(&self, snapshot: Option<SnapshotId>) -> Self {
+        let Self { state, tenant, about, zone, profile, pool, snapshots, attachments } = self;
+        Self {
+            state: state.excerpt(snapshot),
+            tenant: tenant.clone(),
+            about: about.clone(),
+            zone: zone.clone(),
+            profile: *profile,
+            pool: *pool,
+            snapshots: snapshot.and_then(|id| Some((id, snapshots.get(&id)?.clone()))).into_iter().collect(),
+            attachments: attachments.clone(),
+        }
+    }
+}
+
 /// What is kept of a snapshot beside the rules' state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotAbout {

@@ -242,14 +242,15 @@ pub enum Kind {
     Pool,
 }
 
-/// One row of a list: a record, and which part of it was listed. Parts of one volume may share its record, as it can have a thousand.
+/// One row of a list: a record, and which part of it was listed. A snapshot or an attachment comes with an excerpt of its volume
+/// ([`VolumeRecord::excerpt`]): so it costs the same however many snapshots that has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A volume.
     Volume(Arc<VolumeRecord>),
-    /// A snapshot, within its volume.
+    /// A snapshot, within an excerpt of its volume.
     Snapshot(SnapshotId, Arc<VolumeRecord>),
-    /// An attachment, within its volume.
+    /// An attachment, within an excerpt of its volume.
     Attachment(AttachmentId, Arc<VolumeRecord>),
     /// A host, profile or pool.
     Other(Box<Record>),

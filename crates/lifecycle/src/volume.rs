@@ -88,6 +88,21 @@ impl Volume {
         VolumeParts { id, multi_attach, size, source, phase, since, seen, seen_at, stranger, recover, attachments, snapshots }
     }
 
+    /// The volume with its attachments, and of its snapshots this one alone, or none. It is to tell of that snapshot, or of an attachment: status, reason,
+    /// operation and allowed commands of these are the same as in the whole, as no rule looks from one snapshot at another. Nothing is to be decided from
+    /// it, and nothing is told of the volume itself. Checked by the model, in each state that it reaches.
+    #[must_use]
+    pub fn excerpt(&self, snapshot: Option<SnapshotId>) -> Self {
+        let held = snapshot.and_then(|id| self.snapshots.get_key_value(&id));
+        Self {
+            snapshots: held.map(|(id, held)| (*id, held.clone())).into_iter().collect(),
+            attachments: self.attachments.clone(),
+            phase: self.phase.clone(),
+            stranger: self.stranger.clone(),
+            ..*self
+        }
+    }
+
     /// Whether the two differ in nothing but their attachments and snapshots.
     #[must_use]
     pub fn is_same_but_for_parts(&self, other: &Self) -> bool {

@@ -137,11 +137,16 @@ impl State {
 
     fn items(&self, kind: Kind) -> Vec<Item> {
         let volumes = self.volumes();
-        let shared = |record: &VolumeRecord| Arc::new(record.clone());
         match kind {
-            Kind::Volume => volumes.map(|record| Item::Volume(shared(record))).collect(),
-            Kind::Snapshot => volumes.flat_map(|v| v.snapshots.keys().map(|id| Item::Snapshot(*id, shared(v)))).collect(),
-            Kind::Attachment => volumes.flat_map(|v| v.attachments.keys().map(|id| Item::Attachment(*id, shared(v)))).collect(),
+            Kind::Volume => volumes.map(|record| Item::Volume(Arc::new(record.clone()))).collect(),
+            Kind::Snapshot => {
+                let item = |v: &VolumeRecord, id| Item::Snapshot(id, Arc::new(v.excerpt(Some(id))));
+                volumes.flat_map(|v| v.snapshots.keys().map(move |id| item(v, *id))).collect()
+            }
+            Kind::Attachment => {
+                let item = |v: &VolumeRecord, id| Item::Attachment(id, Arc::new(v.excerpt(None)));
+                volumes.flat_map(|v| v.attachments.keys().map(move |id| item(v, *id))).collect()
+            }
             Kind::Host | Kind::Profile | Kind::Pool => {
                 let wanted = |record: &&Versioned<Record>| {
                     matches!(

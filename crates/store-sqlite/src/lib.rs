@@ -214,8 +214,7 @@ impl SqliteStore {
         &self,
         read: impl Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // What reads one thing after the other lets others run in between.
-        tokio::task::coop::consume_budget().await;
+        let_others_run().await;
         let Some(found) = self.at_once.read(&read) else { return self.read_with(read).await };
         self.believed()?;
         Ok(found)
@@ -239,6 +238,11 @@ impl SqliteStore {
     }
 }
 
+/// What reads one thing after the other lets others run in between.
+async fn let_others_run() {
+    tokio::task::coop::consume_budget().await;
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
@@ -246,6 +250,7 @@ impl Store for SqliteStore {
     }
 
     async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
+        let_others_run().await;
         let recent = self.writer.state().recent();
         let miss = match recent.find(key) {
             Found::Kept(kept) => {

@@ -2,10 +2,14 @@
 //!
 //! An indexed filter or order is SQL's; any other filter is compared on rows. Where the filter has one index and the order another, few rows
 //! are found by the first and sorted, many are walked in the order of the second. All of it within a budget, so that no list can stall
-//! others; and within bounded memory: a volume that has a thousand snapshots is read once for all of them, and where rows are sorted here, only
-//! what they are sorted by is kept.
+//! others.
+//!
+//! Nor can one fill the memory, or cost more than it gives: a snapshot or an attachment comes with an excerpt of its volume, and not with the thousand
+//! snapshots that this may have; batches are bounded in bytes, as tenants choose how long their words are; where rows are sorted here,
+//! only what they are sorted by is kept.
 
-use crate::read::{self, OTHER_COLUMNS, VOLUME_COLUMNS, other_row, trouble, volume_row};
+use crate::read::{self, OTHER_COLUMNS, SNAPSHOT_COLUMNS, VOLUME_COLUMNS, other_row, snapshot_row, trouble, volume_row};
+use crate::recent::weight;
 use crate::schema::{Role, connect};
 use engine::records::{Record, VolumeRecord};
 use engine::store::{Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
@@ -23,10 +27,12 @@ use uuid::Uuid;
 
 /// How many rows a batch has at the most.
 const BATCH: usize = 256;
-/// How many rows of all three tables a batch holds, about: a volume comes with all of its parts, each of which may take a kilobyte.
-const BATCH_PARTS: usize = 2048;
-/// How many such rows of volumes are kept for the next of their parts.
-const HELD_PARTS: usize = 4096;
+/// At how many bytes it is full, as [`weight`] counts.
+const BATCH_BYTES: usize = 1 << 20;
+/// How many bytes of excerpts are kept for the next parts of the same volumes.
+const HELD_BYTES: usize = 4 << 20;
+/// How many bytes the keys may have that rows are sorted by.
+const KEYS_BYTES: usize = 32 << 20;
 /// How many rows a list may look at beyond those it gives.
 const SCAN_MAX: u64 = 100_000;
 /// How many rows are sorted for an order that their index has not: about as long as a page takes in any case.
@@ -111,39 +117,40 @@ struct List<'a> {
     held: RefCell<Held>,
 }
 
-/// Volumes that were read for one of their parts: the next row is often another part of the same.
+/// Excerpts without a snapshot that were read for one part of their volumes: the next row is often another part of the same.
 #[derive(Default)]
 struct Held {
-    volumes: HashMap<Uuid, Arc<VolumeRecord>>,
-    parts: usize,
+    excerpts: HashMap<Uuid, Arc<VolumeRecord>>,
+    bytes: usize,
 }
 
 /// What is sent next.
 struct Batch<'a> {
     sender: &'a Sender,
     items: Vec<Item>,
-    /// How many rows its records are, about: parts of one volume that follow each other share its record.
-    parts: usize,
-    last: Option<Uuid>,
+    /// How large its records are.
+    bytes: usize,
 }
 
 impl<'a> Batch<'a> {
     const fn to(sender: &'a Sender) -> Self {
-        Self { sender, items: Vec::new(), parts: 0, last: None }
+        Self { sender, items: Vec::new(), bytes: 0 }
     }
 
     /// Adds an item. Returns whether the reader is still there.
     fn push(&mut self, item: Item) -> Result<bool, StoreError> {
-        if let Item::Volume(record) | Item::Snapshot(_, record) | Item::Attachment(_, record) = &item {
-            let id = record.state.id().0;
-            self.parts += if self.last.replace(id) == Some(id) { 0 } else { parts(record) };
+        // Attachments that follow each other share the excerpt of their volume.
+        if let Some(record) = record(&item)
+            && !self.items.last().and_then(self::record).is_some_and(|last| Arc::ptr_eq(last, record))
+        {
+            self.bytes += weight(record);
         }
         self.items.push(item);
-        if self.items.len() < BATCH && self.parts < BATCH_PARTS { Ok(true) } else { self.send() }
+        if self.items.len() < BATCH && self.bytes < BATCH_BYTES { Ok(true) } else { self.send() }
     }
 
     fn send(&mut self) -> Result<bool, StoreError> {
-        (self.parts, self.last) = (0, None);
+        self.bytes = 0;
         send(self.sender, Ok(std::mem::take(&mut self.items)))
     }
 
@@ -153,9 +160,12 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// How many rows a volume is, in the tables of volumes, snapshots and attachments.
-fn parts(record: &VolumeRecord) -> usize {
-    1 + record.snapshots.len() + record.attachments.len()
+/// The volume that an item comes with.
+const fn record(item: &Item) -> Option<&Arc<VolumeRecord>> {
+    match item {
+        Item::Volume(record) | Item::Snapshot(_, record) | Item::Attachment(_, record) => Some(record),
+        Item::Other(_) => None,
+    }
 }
 
 /// How filters that have an index, and an order, go together.
@@ -195,7 +205,7 @@ impl List<'_> {
         let mut statement = self.tx.prepare_cached(&plan.sql).map_err(|error| trouble(&error))?;
         let mut rows = statement.query(params_from_iter(plan.values.iter())).map_err(|error| trouble_within(&error))?;
         let (mut batch, mut looked, mut skipped) = (Batch::to(self.sender), 0, 0);
-        let mut unsorted = Vec::new();
+        let (mut unsorted, mut keys) = (Vec::new(), 0);
         while given.get() < self.query.limit
             && let Some(row) = rows.next().map_err(|error| trouble_within(&error))?
         {
@@ -205,10 +215,7 @@ impl List<'_> {
                 self.budget.fetch_add(STEPS_A_ROW, Ordering::Relaxed);
                 continue;
             }
-            // What a row needs besides is no search.
-            let left = self.budget.swap(u64::MAX, Ordering::Relaxed);
             let item = self.item(row)?;
-            self.budget.store(left.saturating_add(STEPS_A_ROW), Ordering::Relaxed);
             let is_wanted = matches(&item, &plan.scanned);
             if !is_wanted || !plan.sorted {
                 looked += 1;
@@ -220,7 +227,12 @@ impl List<'_> {
                 continue;
             }
             if let Sort::By(field) = self.query.sort {
-                unsorted.push((sort_key(&item, field), id_of(&item)));
+                let key = sort_key(&item, field);
+                keys += key.len();
+                if keys > KEYS_BYTES {
+                    return Err(StoreError::TooBroad(looked));
+                }
+                unsorted.push((key, id_of(&item)));
                 continue;
             }
             if skipped < self.query.offset {
@@ -258,8 +270,6 @@ impl List<'_> {
 
     /// The row with this id, which was read before in the same transaction.
     fn again(&self, id: Uuid) -> Result<Item, StoreError> {
-        // It is one of those that were counted.
-        self.budget.fetch_add(STEPS_A_ROW, Ordering::Relaxed);
         let (table, columns) = (table(self.query.kind), columns(self.query.kind));
         let sql = format!("SELECT {columns} FROM {table} WHERE id = ?1");
         let mut statement = self.tx.prepare_cached(&sql).map_err(|error| trouble(&error))?;
@@ -384,15 +394,27 @@ impl List<'_> {
         Ok(())
     }
 
+    /// What a row is, with what it needs besides, which is no search.
     fn item(&self, row: &rusqlite::Row<'_>) -> Result<Item, StoreError> {
+        let left = self.budget.swap(u64::MAX, Ordering::Relaxed);
+        let item = self.item_of(row);
+        self.budget.store(left.saturating_add(STEPS_A_ROW), Ordering::Relaxed);
+        item
+    }
+
+    fn item_of(&self, row: &rusqlite::Row<'_>) -> Result<Item, StoreError> {
         let id = |at: usize| row.get::<_, [u8; 16]>(at).map(Uuid::from_bytes).map_err(|error| trouble(&error));
         match self.query.kind {
             Kind::Volume => {
                 let row = volume_row(row).map_err(|error| trouble(&error))?;
                 Ok(Item::Volume(Arc::new(read::complete(self.tx, row)?.0)))
             }
-            Kind::Snapshot => Ok(Item::Snapshot(SnapshotId(id(0)?), self.volume(id(1)?)?)),
-            Kind::Attachment => Ok(Item::Attachment(AttachmentId(id(0)?), self.volume(id(1)?)?)),
+            Kind::Snapshot => {
+                let row = snapshot_row(row).map_err(|error| trouble(&error))?;
+                let (excerpt, id) = (self.excerpt(row.volume)?, SnapshotId(row.id));
+                Ok(Item::Snapshot(id, Arc::new(read::with_snapshot((*excerpt).clone(), read::snapshot(row)?))))
+            }
+            Kind::Attachment => Ok(Item::Attachment(AttachmentId(id(0)?), self.excerpt(id(1)?)?)),
             Kind::Host | Kind::Profile | Kind::Pool => {
                 let row = other_row(row).map_err(|error| trouble(&error))?;
                 Ok(Item::Other(Box::new(read::other(table(self.query.kind), row)?)))
@@ -400,19 +422,19 @@ impl List<'_> {
         }
     }
 
-    fn volume(&self, id: Uuid) -> Result<Arc<VolumeRecord>, StoreError> {
+    /// The volume without its snapshots.
+    fn excerpt(&self, id: Uuid) -> Result<Arc<VolumeRecord>, StoreError> {
         let mut held = self.held.borrow_mut();
-        if let Some(found) = held.volumes.get(&id) {
+        if let Some(found) = held.excerpts.get(&id) {
             return Ok(found.clone());
         }
-        let found = read::volume(self.tx, id)?;
         let missing = || StoreError::Corrupt(format!("volume {id}"), "its row is missing".into());
-        let found = found.map(|(record, _)| Arc::new(record)).ok_or_else(missing)?;
-        held.parts += parts(&found);
-        if held.parts > HELD_PARTS {
-            *held = Held { parts: parts(&found), ..Held::default() };
+        let found = Arc::new(read::excerpt(self.tx, id)?.ok_or_else(missing)?);
+        held.bytes += weight(&found);
+        if held.bytes > HELD_BYTES {
+            *held = Held { bytes: weight(&found), ..Held::default() };
         }
-        held.volumes.insert(id, found.clone());
+        held.excerpts.insert(id, found.clone());
         Ok(found)
     }
 }
@@ -428,11 +450,12 @@ const fn table(kind: Kind) -> &'static str {
     }
 }
 
-/// What is read of each row: of a part, where it is; its volume has it.
+/// What is read of each row; of an attachment, where it is, as its volume's excerpt has it.
 const fn columns(kind: Kind) -> &'static str {
     match kind {
         Kind::Volume => VOLUME_COLUMNS,
-        Kind::Snapshot | Kind::Attachment => "id, volume",
+        Kind::Snapshot => SNAPSHOT_COLUMNS,
+        Kind::Attachment => "id, volume",
         Kind::Host | Kind::Profile | Kind::Pool => OTHER_COLUMNS,
     }
 }
@@ -542,21 +565,16 @@ fn attachment_text(record: &VolumeRecord, id: AttachmentId, field: Field) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::VolumeRow;
+    use crate::record::{SnapshotRow, VolumeRow};
     use crate::schema;
-    use engine::records::About;
-    use lifecycle::{Bytes, PoolId, ProfileId, Timestamp, Volume, VolumeId};
+    use engine::records::{About, SnapshotAbout};
+    use lifecycle::{Bytes, PoolId, ProfileId, Seen, Snapshot, SnapshotPhase, Timestamp, Volume, VolumeId};
     use rusqlite::params;
 
     const ROWS: u32 = 20_000;
 
-    /// Twenty thousand volumes, named in another order than that of their ids: one in 5,000 is in error, the 2,000 with the last names
-    /// are in use, the others are available.
-    fn filled(folder: &Path) -> Connection {
-        let file = folder.join("berth.db");
-        schema::create(&file, "epoch").unwrap();
-        let connection = connect(&file, Role::Writer).unwrap();
-        let row = VolumeRow::encode(&VolumeRecord {
+    fn volume() -> VolumeRecord {
+        VolumeRecord {
             state: Volume::create(VolumeId(Uuid::nil()), Bytes(Bytes::GIB), false, None, Timestamp(5)),
             tenant: "t".into(),
             about: About::default(),
@@ -565,7 +583,16 @@ mod tests {
             pool: PoolId(Uuid::nil()),
             snapshots: Default::default(),
             attachments: Default::default(),
-        });
+        }
+    }
+
+    /// Twenty thousand volumes, named in another order than that of their ids: one in 5,000 is in error, the 2,000 with the last names
+    /// are in use, the others are available.
+    fn filled(folder: &Path) -> Connection {
+        let file = folder.join("berth.db");
+        schema::create(&file, "epoch").unwrap();
+        let connection = connect(&file, Role::Writer).unwrap();
+        let row = VolumeRow::encode(&volume());
         let sql = "WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?1)
             INSERT INTO volumes(id, tenant, name, status, pool, profile, created, owes, version, revision, body)
             SELECT randomblob(16), 't', format('v%05d', n),
@@ -627,6 +654,27 @@ mod tests {
             assert_eq!(names, (18_000..18_050).map(|n| format!("v{n:05}")).collect::<Vec<_>>(), "as far behind as they are");
             let (names, _) = listed(&mut connection, &query(&["error", "inUse"], Sort::Id, tenant), STEPS_MAX).unwrap();
             assert_eq!(names.len(), 50);
+        }
+    }
+
+    #[test]
+    fn what_a_row_needs_besides_counts_for_no_search_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = filled(folder.path());
+        let of = "INSERT INTO snapshots(id, volume, tenant, name, status, profile, created, revision, body)
+            SELECT randomblob(16), volumes.id, 't', 's', 'available', randomblob(16), 1, 1, ?1 FROM volumes, generate WHERE volumes.status = 'error'";
+        let sql = format!("WITH RECURSIVE generate(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM generate WHERE n < 2999) {of}");
+        let snapshot = SnapshotId(Uuid::nil());
+        let phase = SnapshotPhase::Available;
+        let part =
+            Snapshot { size: Bytes(Bytes::GIB), phase, since: Timestamp(5), seen: Seen::Unknown, recover: None, pins: [].into() };
+        let held = SnapshotAbout { about: About::default(), profile: ProfileId(Uuid::nil()) };
+        let record = read::with_snapshot(volume(), (snapshot, part, held));
+        connection.execute(&sql, [SnapshotRow::encode(&record, snapshot).unwrap().body]).unwrap();
+        connection.execute("UPDATE volumes SET has_snapshots = 1 WHERE status = 'error'", []).unwrap();
+        for sort in [Sort::Id, Sort::Name, Sort::By(Field::Size)] {
+            let (names, _) = listed(&mut connection, &query(&["error"], sort, None), 5_000).unwrap();
+            assert_eq!(names.len(), 4, "{sort:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::form::{EndingForm, OperationForm, ReasonForm, subject_columns, subjec
 use crate::record::{AttachmentPart, AttachmentRow, OtherRow, SnapshotPart, SnapshotRow, VolumeRow, from_json, to_json};
 use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{Child, Ended, Head, Idempotent, JournalEntry, JournalQuery, Mark, StoreError, Versioned};
-use lifecycle::{Timestamp, VolumeId};
+use lifecycle::{Timestamp, Volume, VolumeId};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -35,6 +35,8 @@ fn corrupt(what: &'static str, id: Uuid) -> impl FnOnce(String) -> StoreError {
 /// The columns of a volume's row, in the order that [`volume_row`] takes them.
 pub(crate) const VOLUME_COLUMNS: &str =
     "id, tenant, name, status, pool, profile, source, created, owes, version, revision, body, has_snapshots, has_attachments";
+/// The columns of a snapshot's row, in the order that [`snapshot_row`] takes them.
+pub(crate) const SNAPSHOT_COLUMNS: &str = "id, volume, tenant, name, status, profile, created, revision, body";
 /// The columns of the small records' rows.
 pub(crate) const OTHER_COLUMNS: &str = "id, tenant, name, created, version, body";
 
@@ -62,6 +64,20 @@ pub(crate) fn volume_row(row: &Row<'_>) -> rusqlite::Result<VolumeRow> {
         body: row.get(11)?,
         has_snapshots: row.get(12)?,
         has_attachments: row.get(13)?,
+    })
+}
+
+pub(crate) fn snapshot_row(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
+    Ok(SnapshotRow {
+        id: id(row, 0)?,
+        volume: id(row, 1)?,
+        tenant: row.get(2)?,
+        name: row.get(3)?,
+        status: row.get(4)?,
+        profile: id(row, 5)?,
+        created: row.get(6)?,
+        revision: number(row, 7)?,
+        body: row.get(8)?,
     })
 }
 
@@ -105,12 +121,35 @@ pub(crate) fn other(table: &str, row: OtherRow) -> Result<Record, StoreError> {
 /// A volume's aggregate with its version. Its row's statement is not done until its parts are read too, and until then a connection
 /// sees one moment: so they fit together without the statements that begin and end a transaction, which take as long as the reading.
 pub(crate) fn volume(connection: &Connection, wanted: Uuid) -> Result<Option<(VolumeRecord, u64)>, StoreError> {
+    with_row(connection, wanted, |row| complete(connection, row))
+}
+
+/// A volume's row and its attachments: an excerpt of it.
+pub(crate) fn excerpt(connection: &Connection, wanted: Uuid) -> Result<Option<VolumeRecord>, StoreError> {
+    with_row(connection, wanted, |row| complete(connection, VolumeRow { has_snapshots: false, ..row }).map(|(record, _)| record))
+}
+
+/// The same excerpt with this snapshot of the volume.
+pub(crate) fn with_snapshot(mut excerpt: VolumeRecord, (id, snapshot, about): SnapshotPart) -> VolumeRecord {
+    let mut parts = excerpt.state.into_parts();
+    parts.snapshots.insert(id, snapshot);
+    excerpt.state = Volume::restore(parts);
+    excerpt.snapshots.insert(id, about);
+    excerpt
+}
+
+/// What `then` makes of a volume's row, in the moment in which that is read.
+fn with_row<T>(
+    connection: &Connection,
+    wanted: Uuid,
+    then: impl FnOnce(VolumeRow) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
     let sql = format!("SELECT {VOLUME_COLUMNS} FROM volumes WHERE id = ?1");
     let mut statement = connection.prepare_cached(&sql).map_err(|error| trouble(&error))?;
     let mut rows = statement.query([wanted.as_bytes()]).map_err(|error| trouble(&error))?;
     let Some(row) = rows.next().map_err(|error| trouble(&error))? else { return Ok(None) };
     let row = volume_row(row).map_err(|error| trouble(&error))?;
-    complete(connection, row).map(Some)
+    then(row).map(Some)
 }
 
 /// Adds a volume's parts to its row. The connection is in a transaction, or in the middle of a statement. Most volumes have none, and
@@ -123,28 +162,16 @@ pub(crate) fn complete(tx: &Connection, row: VolumeRow) -> Result<(VolumeRecord,
 }
 
 fn snapshots(tx: &Connection, volume: Uuid) -> Result<Vec<SnapshotPart>, StoreError> {
-    let sql = "SELECT id, volume, tenant, name, status, profile, created, revision, body FROM snapshots WHERE volume = ?1";
-    let row = |row: &Row<'_>| {
-        Ok(SnapshotRow {
-            id: id(row, 0)?,
-            volume: id(row, 1)?,
-            tenant: row.get(2)?,
-            name: row.get(3)?,
-            status: row.get(4)?,
-            profile: id(row, 5)?,
-            created: row.get(6)?,
-            revision: number(row, 7)?,
-            body: row.get(8)?,
-        })
-    };
-    let mut statement = tx.prepare_cached(sql).map_err(|error| trouble(&error))?;
-    let rows = statement.query_map([volume.as_bytes()], row).map_err(|error| trouble(&error))?;
-    rows.map(|row| {
-        let row = row.map_err(|error| trouble(&error))?;
-        let id = row.id;
-        row.decode().map_err(corrupt("snapshot", id))
-    })
-    .collect()
+    let sql = format!("SELECT {SNAPSHOT_COLUMNS} FROM snapshots WHERE volume = ?1");
+    let mut statement = tx.prepare_cached(&sql).map_err(|error| trouble(&error))?;
+    let rows = statement.query_map([volume.as_bytes()], snapshot_row).map_err(|error| trouble(&error))?;
+    rows.map(|row| row.map_err(|error| trouble(&error)).and_then(snapshot)).collect()
+}
+
+/// A snapshot from its row.
+pub(crate) fn snapshot(row: SnapshotRow) -> Result<SnapshotPart, StoreError> {
+    let id = row.id;
+    row.decode().map_err(corrupt("snapshot", id))
 }
 
 fn attachments(tx: &Connection, volume: Uuid) -> Result<Vec<AttachmentPart>, StoreError> {

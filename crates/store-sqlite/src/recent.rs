@@ -1,5 +1,6 @@
-//! The volumes that were committed last, and those that were read more than once lately, as they are: what is being worked on is read
-//! again and again, by its worker, by whoever waits for it, by the answer to the request, and what somebody watches is asked for again
+//! The volumes that were committed last, and those that are read again and again, as they are.
+//!
+//! What is being worked on is read by its worker, by whoever waits for it, by the answer to the request; what somebody watches is asked for again
 //! and again. Each of those reads would go through the database.
 //!
 //! - The writer keeps what it commits, in the order of its commits. It lets go of what a transaction writes before that is committed,
@@ -9,7 +10,7 @@
 //!   if there is one between the two that does not write this volume. Else it could be what was, or what may be lost.
 //! - It is kept if it was asked for before, not long ago: who reads everything once pushes nobody out.
 
-use engine::records::{About, Key, Record, VolumeRecord};
+use engine::records::{About, AttachmentAbout, Key, Record, VolumeRecord};
 use engine::store::{Change, Commit, Versioned};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,11 +73,11 @@ pub(crate) struct Miss {
 }
 
 impl Recent {
-    /// The volume, if it is kept.
+    /// The volume, if it is kept. If not, it is noted that it was asked for.
     pub(crate) fn find(&self, key: Key) -> Found {
         let Key::Volume(id) = key else { return Found::Not(Miss { moment: 0, is_wanted: false }) };
         let mut inner = self.lock();
-        let Some(held) = inner.volumes.get(&id.0).map(|held| held.volume.clone()) else {
+        let Some(held) = inner.get(id.0) else {
             let is_wanted = inner.note_asked(id.0);
             return Found::Not(Miss { moment: inner.moment, is_wanted });
         };
@@ -85,18 +86,31 @@ impl Recent {
         Found::Kept(Box::new(Versioned { record: Record::Volume(Box::new(record)), version }))
     }
 
+    /// Whether, if this is kept, it is kept like this.
+    pub(crate) fn agrees(&self, key: Key, stored: Option<&Versioned<Record>>) -> bool {
+        let Key::Volume(id) = key else { return true };
+        let Some(held) = self.lock().get(id.0) else { return true };
+        matches!(stored, Some(Versioned { record: Record::Volume(record), version })
+            if **record == held.record && *version == held.version)
+    }
+
     /// Keeps what was read from the database, if that is still how it is.
     pub(crate) fn offer(&self, miss: Miss, read: &Versioned<Record>) {
         let Versioned { record: Record::Volume(record), version } = read else { return };
         if !miss.is_wanted || weight(record) > ONE_MAX {
             return;
         }
-        let volume = Versioned { record: (**record).clone(), version: *version };
-        let id = volume.record.state.id().0;
-        let mut inner = self.lock();
-        if inner.moment == miss.moment && !inner.unsettled.contains(&id) {
-            inner.keep(volume);
+        let id = record.state.id().0;
+        let is_still_so = |inner: &Inner| inner.moment == miss.moment && !inner.unsettled.contains(&id);
+        // A copy that is not kept, as something is committed, would be for nothing.
+        if !is_still_so(&self.lock()) {
+            return;
         }
+        let volume = Versioned { record: (**record).clone(), version: *version };
+        let mut inner = self.lock();
+        let _gone = if is_still_so(&inner) { inner.keep(volume) } else { Vec::new() };
+        // What had to go may be much: it is dropped where nobody waits for it.
+        drop(inner);
     }
 
     /// Lets go of what these commits write: they are about to be committed, in one transaction.
@@ -105,11 +119,9 @@ impl Recent {
         let volumes = changes.filter_map(|change| if let Key::Volume(id) = change.key { Some(id.0) } else { None });
         let mut inner = self.lock();
         inner.moment += 1;
-        inner.unsettled.clear();
-        for id in volumes {
-            inner.let_go(id);
-            inner.unsettled.insert(id);
-        }
+        inner.unsettled = volumes.collect();
+        let _gone: Vec<_> = inner.unsettled.clone().into_iter().filter_map(|id| inner.let_go(id)).collect();
+        drop(inner);
     }
 
     /// The last transaction is done: what of it is to be kept is.
@@ -122,7 +134,7 @@ impl Recent {
 
     fn forget_one(&self, key: Key) {
         if let Key::Volume(id) = key {
-            self.lock().let_go(id.0);
+            let _gone = self.lock().let_go(id.0);
         }
     }
 
@@ -134,7 +146,7 @@ impl Recent {
                 continue;
             };
             touched.stamp(&mut record, revision);
-            self.lock().keep(Versioned { record: *record, version: revision });
+            let _gone = self.lock().keep(Versioned { record: *record, version: revision });
         }
     }
 
@@ -153,11 +165,17 @@ impl Inner {
         std::mem::replace(&mut self.asked[at], mark) == mark
     }
 
-    fn keep(&mut self, volume: Versioned<VolumeRecord>) {
+    fn get(&self, id: Uuid) -> Option<Arc<Versioned<VolumeRecord>>> {
+        self.volumes.get(&id).map(|held| held.volume.clone())
+    }
+
+    /// Keeps it. Gives what is not kept any more, to be dropped without the lock.
+    #[must_use]
+    fn keep(&mut self, volume: Versioned<VolumeRecord>) -> Vec<Held> {
         let (id, weight) = (volume.record.state.id().0, weight(&volume.record));
-        self.let_go(id);
+        let mut gone = Vec::from_iter(self.let_go(id));
         if weight > ONE_MAX {
-            return;
+            return gone;
         }
         self.kept += 1;
         self.volumes.insert(id, Held { volume: Arc::new(volume), weight, number: self.kept });
@@ -167,7 +185,7 @@ impl Inner {
             && let Some((oldest, number)) = self.order.pop_front()
         {
             if self.is_kept(oldest, number) {
-                self.let_go(oldest);
+                gone.extend(self.let_go(oldest));
             }
         }
         if self.order.len() > ORDER_MAX {
@@ -175,26 +193,31 @@ impl Inner {
             order.retain(|(id, number)| self.is_kept(*id, *number));
             self.order = order;
         }
+        gone
     }
 
     fn is_kept(&self, id: Uuid, number: u64) -> bool {
         self.volumes.get(&id).is_some_and(|held| held.number == number)
     }
 
-    fn let_go(&mut self, id: Uuid) {
-        self.weight -= self.volumes.remove(&id).map_or(0, |held| held.weight);
+    #[must_use]
+    fn let_go(&mut self, id: Uuid) -> Option<Held> {
+        let held = self.volumes.remove(&id)?;
+        self.weight -= held.weight;
+        Some(held)
     }
 }
 
 /// About how much memory a volume takes, in bytes. Tenants choose how long their words are.
-fn weight(record: &VolumeRecord) -> usize {
+pub(crate) fn weight(record: &VolumeRecord) -> usize {
     let words = |about: &About| {
         let metadata = about.metadata.iter().map(|(key, word)| key.len() + word.len() + size_of::<(String, String)>());
         PART_BYTES + about.name.len() + about.description.len() + metadata.sum::<usize>()
     };
     let snapshots = record.snapshots.values().map(|snapshot| words(&snapshot.about));
-    let attachments = record.attachments.values().map(|attachment| words(&attachment.about));
-    words(&record.about) + snapshots.chain(attachments).sum::<usize>()
+    let attachment = |held: &AttachmentAbout| words(&held.about) + held.mountpoint.len() + held.protocol.len();
+    let attachments = record.attachments.values().map(attachment);
+    words(&record.about) + record.tenant.len() + record.zone.len() + snapshots.chain(attachments).sum::<usize>()
 }
 
 #[cfg(test)]

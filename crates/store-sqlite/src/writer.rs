@@ -11,7 +11,7 @@ use crate::folder::Ballast;
 use crate::keeper::{self, Keeper};
 use crate::points::{ANSWER, BEGIN, COMMIT, INCARNATION, injected};
 use crate::read;
-use crate::recent::{Found, Recent};
+use crate::recent::Recent;
 use crate::schema::{Role, connect};
 use crate::witness::Witness;
 use engine::records::Key;
@@ -318,8 +318,7 @@ impl Thread {
 
     /// Whether what is kept of a record is what the database has of it, as far as that can be read.
     fn is_kept_as_stored(&self, key: Key) -> bool {
-        let Found::Kept(kept) = self.state.recent.find(key) else { return true };
-        read::record(&self.connection, key).map_or(true, |stored| stored.is_some_and(|stored| stored == *kept))
+        read::record(&self.connection, key).map_or(true, |stored| self.state.recent.agrees(key, stored.as_ref()))
     }
 
     /// Whether a volume's row tells what the tables of its parts do, as far as that can be read.

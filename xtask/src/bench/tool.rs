@@ -61,9 +61,11 @@ pub(super) fn age(server: &Server, file: &Path) -> Result<Aged> {
     let (mut ids, mut marker) = (Vec::new(), String::new());
     while ids.len() < AGED {
         let page = get(&server.agent, &server.url(&format!("/block/volumes?limit=1000{marker}")))?;
-        let page = page.as_array().context("a list")?.iter().filter_map(|volume| volume["id"].as_str().map(str::to_owned));
-        ids.extend(page);
-        marker = format!("&marker={}", ids.last().context("a page that is not empty")?);
+        let page = page.as_array().context("a list")?.iter().filter_map(|volume| volume["id"].as_str());
+        let before = ids.len();
+        ids.extend(page.map(str::to_owned));
+        ensure!(ids.len() > before, "only {before} volumes are listed");
+        marker = format!("&marker={}", ids[ids.len() - 1]);
     }
     let aged = Aged { many: file.with_extension("many"), few: file.with_extension("few") };
     std::fs::write(&aged.many, ids.join("\n"))?;

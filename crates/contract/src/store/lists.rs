@@ -6,7 +6,7 @@ use super::records::{
 };
 use engine::records::{Record, VolumeRecord};
 use engine::store::{Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store};
-use lifecycle::{Command, ExportSeen, Facts, HostId, Input, Outcome, PoolId, ProfileId, Timestamp, Work};
+use lifecycle::{Command, ExportSeen, Facts, HostId, Input, Mode, Outcome, PoolId, ProfileId, Timestamp, Work};
 use uuid::Uuid;
 
 /// The list's ids as numbers, in its order.
@@ -180,10 +180,15 @@ pub(super) async fn tenants_are_apart(subject: &dyn super::Subject) {
             let query = ListQuery { tenant: Some(tenant.into()), ..ListQuery::all(kind) };
             let wanted: Vec<u128> = own.iter().map(|number| number + base).collect();
             assert_eq!(listed(&*store, query.clone()).await, wanted, "{query:?}");
+            let sorted = ListQuery { sort: Sort::By(Field::TenantId), ..query };
+            assert_eq!(listed(&*store, sorted.clone()).await, wanted, "{sorted:?}");
         }
     }
     for kind in [Kind::Profile, Kind::Pool] {
-        assert_eq!(listed(&*store, ListQuery::all(kind)).await, [1], "profiles and pools are everybody's");
+        for sort in [Sort::Id, Sort::By(Field::StorageType)] {
+            let query = ListQuery { sort, ..ListQuery::all(kind) };
+            assert_eq!(listed(&*store, query).await, [1], "profiles and pools are everybody's");
+        }
     }
 }
 
@@ -207,6 +212,42 @@ pub(super) async fn tombstones_are_listed_by_status_only(subject: &dyn super::Su
         let query = ListQuery { filters: vec![is(Field::Status, &[word])], ..ListQuery::all(kind) };
         assert_eq!(listed(&*store, query.clone()).await, [base + 1], "{query:?}");
         assert_eq!(owner, Ok(Some(volume_id(1))), "a tombstone is found");
+    }
+}
+
+/// Who compares volumes with a backend needs all of each; who tells of a snapshot must not pay for a thousand others.
+pub(super) async fn volumes_are_listed_whole_and_parts_with_an_excerpt(subject: &dyn super::Subject) {
+    let store = subject.open().await;
+    for number in 1..4 {
+        let mut record = ready(number, "v", 1);
+        for snapshot in [0x10_000, 0x30_000].map(|base| snapshot_id(number + base)) {
+            record = step(record, &Input::Command(Command::Snapshot { id: snapshot }));
+            record = step(record, &done(Work::Snapshot(snapshot), 1));
+        }
+        let attach = Command::Attach { id: attachment_id(number + 0x20_000), host: HOST, mode: Mode::ReadWrite };
+        fresh(&*store, step(record, &Input::Command(attach))).await;
+    }
+    for (kind, many) in [(Kind::Volume, 3), (Kind::Snapshot, 6), (Kind::Attachment, 3)] {
+        for sort in [Sort::Id, Sort::Name, Sort::CreatedAt, Sort::By(Field::TenantId)] {
+            let mut batches = store.list(ListQuery { sort, ..ListQuery::all(kind) }).await.expect("it begins");
+            let mut seen = 0;
+            while let Some(batch) = batches.recv().await {
+                for item in batch.expect("it can be read") {
+                    seen += 1;
+                    let (Item::Volume(found) | Item::Snapshot(_, found) | Item::Attachment(_, found)) = &item else {
+                        panic!("{item:?}")
+                    };
+                    let (whole, _) = super::records::read(&*store, found.state.id().0.as_u128()).await.expect("it is there");
+                    let wanted = match &item {
+                        Item::Snapshot(id, _) => whole.excerpt(Some(*id)),
+                        Item::Attachment(..) => whole.excerpt(None),
+                        Item::Volume(_) | Item::Other(_) => whole,
+                    };
+                    assert_eq!(**found, wanted, "{sort:?}");
+                }
+            }
+            assert_eq!(seen, many, "{kind:?} {sort:?}");
+        }
     }
 }
 

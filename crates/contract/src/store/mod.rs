@@ -63,6 +63,7 @@ macro_rules! store_promises {
             lists_filter_exactly
             tenants_are_apart
             tombstones_are_listed_by_status_only
+            volumes_are_listed_whole_and_parts_with_an_excerpt
             the_work_owed_is_found_in_order
         }
     };

@@ -30,12 +30,13 @@ pub(crate) enum Flaw {
     OwesNothing,
     TouchesEverything,
     ListsTheDead,
+    ListsNoSnapshots,
     FindsAnything,
 }
 
 impl Flaw {
     /// Every flaw.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::LosesACommit,
         Self::ComparesNoVersions,
         Self::SplitsCommits,
@@ -50,6 +51,7 @@ impl Flaw {
         Self::OwesNothing,
         Self::TouchesEverything,
         Self::ListsTheDead,
+        Self::ListsNoSnapshots,
         Self::FindsAnything,
     ];
 }
@@ -161,7 +163,19 @@ impl Store for Flawed {
         if self.has(Flaw::ForgetsOffsets) && query.marker.is_some() {
             query.offset = 0;
         }
-        self.inner.list(query).await
+        let mut batches = self.inner.list(query).await?;
+        if !self.has(Flaw::ListsNoSnapshots) {
+            return Ok(batches);
+        }
+        let (sender, changed) = mpsc::channel(100);
+        let without = |item| match item {
+            Item::Volume(record) => Item::Volume(Arc::new(record.excerpt(None))),
+            other => other,
+        };
+        while let Some(batch) = batches.recv().await {
+            let _ = sender.send(batch.map(|items| items.into_iter().map(without).collect())).await;
+        }
+        Ok(changed)
     }
 
     async fn owes_work(&self, after: Option<VolumeId>, limit: usize) -> Result<Vec<VolumeId>, StoreError> {

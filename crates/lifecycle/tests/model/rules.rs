@@ -52,6 +52,9 @@ impl Rules {
         let number = u32::try_from(self.known.len()).expect("far fewer aggregates than states");
         let owed = volume.owed(self.context.capabilities);
         let owed = owed.into_iter().map(|owed| (Task::of(owed.work), owed.waiting.is_some())).collect();
+        if let Some(broken) = self.excerpt_broken(&volume) {
+            self.broken.get_or_insert(broken);
+        }
         self.numbers.insert(volume.clone(), number);
         self.known.push(Known { volume, owed });
         number
@@ -72,6 +75,20 @@ impl Rules {
         });
         self.decided.insert((number, event), decided);
         decided
+    }
+
+    /// What is told of a snapshot or an attachment is told from an excerpt, in which the other snapshots are missing.
+    fn excerpt_broken(&self, whole: &Volume) -> Option<String> {
+        let told = |volume: &Volume, part| {
+            let (reason, running) = (volume.reason(part).cloned(), volume.operation(part));
+            (volume.word(part), reason, running, volume.allowed(part, &self.context))
+        };
+        let attachments = whole.attachments().keys().map(|id| (Subject::Attachment(*id), None));
+        let snapshots = whole.snapshots().keys().map(|id| (Subject::Snapshot(*id), Some(*id)));
+        attachments.chain(snapshots).find_map(|(part, snapshot)| {
+            let (whole, excerpt) = (told(whole, part), told(&whole.excerpt(snapshot), part));
+            (whole != excerpt).then(|| format!("an excerpt tells {excerpt:?} of {part:?}, which is {whole:?}"))
+        })
     }
 
     fn step_broken(&self, before: &Volume, after: &Volume) -> Option<String> {
