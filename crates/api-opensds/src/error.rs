@@ -101,7 +101,7 @@ impl From<Refusal> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let (status, kind) = match error {
-            StoreError::TooBroad(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too-broad"),
+            StoreError::TooBroad(_) | StoreError::TooMuchToSort(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too-broad"),
             StoreError::Unavailable(_) | StoreError::Corrupt(..) | StoreError::Slow => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
             }

@@ -277,7 +277,9 @@ impl Driver for TemplateDriver {
             Name::parse(text).map(|Name { volume, snapshot }| Listed { volume, snapshot, seen: seen(*lun), is_used: false })
         };
         // An appliance that answers page by page is told on page by page: see `Driver::list`. Nobody hears any more? Then nobody misses it.
-        let _ = batches.send(all.iter().filter_map(listed).collect()).await;
+        let batch = all.iter().filter_map(listed).collect();
+        drop(all);
+        let _ = batches.send(batch).await;
         Ok(())
     }
 

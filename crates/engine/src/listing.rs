@@ -40,9 +40,9 @@ impl<'a> Hearing<'a> {
     /// The next batch; none at the end.
     ///
     /// # Errors
-    /// Why it is not known what there is; a part of it may have been told.
+    /// Why it is not known what there is; a part of it may have been told. It is not to be asked again then.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Listed>>, String> {
-        if let Some(answer) = &mut self.answer {
+        if let Some(mut answer) = self.answer.take() {
             if self.heard >= HEARD_MAX {
                 return Err("the backend lists without an end".into());
             }
@@ -50,18 +50,18 @@ impl<'a> Hearing<'a> {
                 tokio::select! {
                     biased;
                     Some(batch) = self.batches.recv() => Next::Batch(batch),
-                    answer = answer => Next::End(answer),
+                    answer = answer.as_mut() => Next::End(answer),
                 }
             };
             let next = within(self.limit, next).await.map_err(|unheard| format!("listing what the backend has {unheard}"))?;
             match next {
                 Next::Batch(batch) => {
                     self.heard += 1 + batch.len();
+                    self.answer = Some(answer);
                     return Ok(Some(batch));
                 }
                 Next::End(answer) => answer.map_err(|error| error.to_string())?,
             }
-            self.answer = None;
         }
         // All was sent before it ended.
         Ok(self.batches.try_recv().ok())

@@ -113,7 +113,8 @@ pub trait Driver: Send + Sync {
     ///
     /// It is told in batches, in any order, so that millions are never in memory at once: a batch is what is read at once (a page of an
     /// answer, a directory), or everything, for a driver that has it all anyway. `batches` is bounded; whoever finds it full waits. Each
-    /// batch, an empty one too, renews the deadline of this call.
+    /// batch, an empty one too, renews the deadline of this call. Whoever hears may rest after each, for some time where it was large, and
+    /// this is not polled meanwhile: what must be held open from one batch to the next is held by a task or a thread of its own.
     ///
     /// Done: everything was sent before this returned. Unanswered: what was sent is no list, and is thrown away.
     /// Once nobody hears any more (`batches` is closed), or the future was dropped, it ends at the next batch, as whatever, and leaves

@@ -51,20 +51,21 @@ pub struct VolumeRecord {
 }
 
 impl VolumeRecord {
-    /// The volume with its attachments, and of its snapshots this one alone, or none: enough to tell of that snapshot, or of an attachment. Source:
-    /// [`Volume::excerpt`].
+    /// What is needed to tell of this snapshot, which is the same however many others the volume has; or, of no snapshot, what is needed to
+    /// tell of any attachment. Of the rules' side it is [`Volume::excerpt`]; what others are called, words of the volume too, is left out.
     #[must_use]
     pub fn excerpt(&self, snapshot: Option<SnapshotId>) -> Self {
         let Self { state, tenant, about, zone, profile, pool, snapshots, attachments } = self;
+        let About { created_at, updated_at, revision, .. } = *about;
         Self {
             state: state.excerpt(snapshot),
             tenant: tenant.clone(),
-            about: about.clone(),
+            about: About { created_at, updated_at, revision, ..About::default() },
             zone: zone.clone(),
             profile: *profile,
             pool: *pool,
             snapshots: snapshot.and_then(|id| Some((id, snapshots.get(&id)?.clone()))).into_iter().collect(),
-            attachments: attachments.clone(),
+            attachments: if snapshot.is_none() { attachments.clone() } else { BTreeMap::new() },
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct Settings {
     /// How long to rest between two looks at everything that a pool has; a look that took longer is rested from as long as it took.
     pub look_interval: Duration,
     /// How many records a second such a look compares when nobody waits for it: a hundred thousand take a minute, and a few
-    /// percent of a processor. Ten times as many objects of a backend are listed.
+    /// percent of a processor. Five times as many objects of a backend are listed before, which takes a quarter of one.
     pub look_rate: u32,
     /// How many commands are on their way to the store at once; further ones wait, and tenants take turns. Enough to share a sync: with
     /// more of them not more is done, and everybody waits longer.

@@ -330,7 +330,7 @@ pub(crate) fn is_creating(record: &VolumeRecord) -> bool {
 #[expect(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 pub(crate) fn unavailable(error: StoreError) -> Refusal {
     match error {
-        StoreError::TooBroad(_) => Refusal::TooBroad(error.to_string()),
+        StoreError::TooBroad(_) | StoreError::TooMuchToSort(_) => Refusal::TooBroad(error.to_string()),
         StoreError::Unavailable(_) | StoreError::Corrupt(..) | StoreError::Slow => Refusal::Unavailable(error.to_string()),
     }
 }

@@ -211,6 +211,9 @@ pub enum StoreError {
     /// An unindexed filter looked at as many records as it may, and found fewer than were asked for.
     #[error("looked at more than {0} records without finding enough; filter by an indexed field")]
     TooBroad(u64),
+    /// What rows would be sorted by, for an order without an index, is more than so many bytes.
+    #[error("more than {0} bytes would have to be sorted; sort by id, name or createdAt, or filter by an indexed field")]
+    TooMuchToSort(usize),
     /// The reader stopped reading.
     #[error("the reader of the list was too slow")]
     Slow,

@@ -88,15 +88,19 @@ impl Volume {
         VolumeParts { id, multi_attach, size, source, phase, since, seen, seen_at, stranger, recover, attachments, snapshots }
     }
 
-    /// The volume with its attachments, and of its snapshots this one alone, or none. It is to tell of that snapshot, or of an attachment: status, reason,
-    /// operation and allowed commands of these are the same as in the whole, as no rule looks from one snapshot at another. Nothing is to be decided from
-    /// it, and nothing is told of the volume itself. Checked by the model, in each state that it reaches.
+    /// What is needed to tell of this snapshot: of the volume's snapshots this one alone, and of its attachments those that are live. Or, of no snapshot,
+    /// what is needed to tell of any attachment: all of them, and no snapshots.
+    ///
+    /// Status, reason, operation and allowed commands of these are the same as in the whole, as no rule looks from one snapshot at another, or from a
+    /// snapshot at an attachment that is over. Nothing is to be decided from an excerpt, and nothing is told from it of the volume itself.
     #[must_use]
     pub fn excerpt(&self, snapshot: Option<SnapshotId>) -> Self {
         let held = snapshot.and_then(|id| self.snapshots.get_key_value(&id));
+        let is_needed = |attachment: &Attachment| snapshot.is_none() || attachment.phase.is_live();
+        let attachments = self.attachments.iter().filter(|(_, attachment)| is_needed(attachment));
         Self {
             snapshots: held.map(|(id, held)| (*id, held.clone())).into_iter().collect(),
-            attachments: self.attachments.clone(),
+            attachments: attachments.map(|(id, held)| (*id, held.clone())).collect(),
             phase: self.phase.clone(),
             stranger: self.stranger.clone(),
             ..*self

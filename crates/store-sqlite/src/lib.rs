@@ -4,7 +4,7 @@
 //! - `folder`: the lock and the ballast; `apply`: one commit inside a transaction; `writer`: the thread that groups them;
 //! - `keeper`: the thread that moves the log into the database; `witness`: whether a sync can be believed;
 //! - `read` and `list`: reading; `at_once`: single things that are in the system's memory; `readers`: the threads that read what is not;
-//!   `recent`: the volumes committed last, and those read again and again.
+//!   `recent`: the volumes committed last, and those read again and again; `weight`: how much memory records take.
 //!
 //! Invariants:
 //! - a commit is durable (WAL, synchronous=FULL) before its caller hears of it; many share one sync;
@@ -31,6 +31,7 @@ mod readers;
 mod recent;
 mod record;
 mod schema;
+mod weight;
 mod witness;
 mod writer;
 

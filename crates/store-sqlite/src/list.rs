@@ -9,8 +9,8 @@
 //! only what they are sorted by is kept.
 
 use crate::read::{self, OTHER_COLUMNS, SNAPSHOT_COLUMNS, VOLUME_COLUMNS, other_row, snapshot_row, trouble, volume_row};
-use crate::recent::weight;
 use crate::schema::{Role, connect};
+use crate::weight;
 use engine::records::{Record, VolumeRecord};
 use engine::store::{Field, Filter, Item, Kind, ListQuery, Sort, StoreError};
 use lifecycle::{AttachmentId, Mode, SnapshotId};
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 /// How many rows a batch has at the most.
 const BATCH: usize = 256;
-/// At how many bytes it is full, as [`weight`] counts.
+/// At how many bytes it is full, as [`weight`](crate::weight) counts.
 const BATCH_BYTES: usize = 1 << 20;
 /// How many bytes of excerpts are kept for the next parts of the same volumes.
 const HELD_BYTES: usize = 4 << 20;
@@ -47,8 +47,9 @@ const STEPS_A_ROW: u64 = 1000;
 const STEPS_COUNTING: u64 = 50_000;
 /// How long a reader may leave a batch unread before it is cut off, so that it holds no snapshot of the log.
 const READER_MAX: Duration = Duration::from_secs(60);
-/// How often a reader that is not reading is looked at again.
-const READER_PAUSE: Duration = Duration::from_millis(5);
+/// How often a reader that is not reading is looked at again: at first, as it may be about to, and at the most.
+const READER_PAUSE: Duration = Duration::from_micros(100);
+const READER_PAUSE_MAX: Duration = Duration::from_millis(5);
 
 type Sender = mpsc::Sender<Result<Vec<Item>, StoreError>>;
 
@@ -96,7 +97,7 @@ fn trouble_within(error: &rusqlite::Error) -> StoreError {
 /// Sends a batch. Returns whether the reader is still there.
 fn send(sender: &Sender, batch: Result<Vec<Item>, StoreError>) -> Result<bool, StoreError> {
     let deadline = Instant::now() + READER_MAX;
-    let mut batch = batch;
+    let (mut batch, mut pause) = (batch, READER_PAUSE);
     loop {
         match sender.try_send(batch) {
             Ok(()) => return Ok(true),
@@ -104,7 +105,8 @@ fn send(sender: &Sender, batch: Result<Vec<Item>, StoreError>) -> Result<bool, S
             Err(mpsc::error::TrySendError::Full(_)) if Instant::now() > deadline => return Err(StoreError::Slow),
             Err(mpsc::error::TrySendError::Full(unsent)) => batch = unsent,
         }
-        std::thread::sleep(READER_PAUSE);
+        std::thread::sleep(pause);
+        pause = READER_PAUSE_MAX.min(2 * pause);
     }
 }
 
@@ -139,12 +141,12 @@ impl<'a> Batch<'a> {
 
     /// Adds an item. Returns whether the reader is still there.
     fn push(&mut self, item: Item) -> Result<bool, StoreError> {
-        // Attachments that follow each other share the excerpt of their volume.
-        if let Some(record) = record(&item)
-            && !self.items.last().and_then(self::record).is_some_and(|last| Arc::ptr_eq(last, record))
-        {
-            self.bytes += weight(record);
-        }
+        self.bytes += match (&item, self.items.last()) {
+            // Attachments that follow each other share the excerpt of their volume.
+            (Item::Attachment(_, record), Some(Item::Attachment(_, last))) if Arc::ptr_eq(record, last) => 0,
+            (Item::Volume(record) | Item::Snapshot(_, record) | Item::Attachment(_, record), _) => weight::of_volume(record),
+            (Item::Other(record), _) => weight::of_record(record),
+        };
         self.items.push(item);
         if self.items.len() < BATCH && self.bytes < BATCH_BYTES { Ok(true) } else { self.send() }
     }
@@ -157,14 +159,6 @@ impl<'a> Batch<'a> {
     /// Sends what is left.
     fn end(mut self) -> Result<(), StoreError> {
         if self.items.is_empty() { Ok(()) } else { self.send().map(drop) }
-    }
-}
-
-/// The volume that an item comes with.
-const fn record(item: &Item) -> Option<&Arc<VolumeRecord>> {
-    match item {
-        Item::Volume(record) | Item::Snapshot(_, record) | Item::Attachment(_, record) => Some(record),
-        Item::Other(_) => None,
     }
 }
 
@@ -230,7 +224,7 @@ impl List<'_> {
                 let key = sort_key(&item, field);
                 keys += key.len();
                 if keys > KEYS_BYTES {
-                    return Err(StoreError::TooBroad(looked));
+                    return Err(StoreError::TooMuchToSort(KEYS_BYTES));
                 }
                 unsorted.push((key, id_of(&item)));
                 continue;
@@ -411,10 +405,13 @@ impl List<'_> {
             }
             Kind::Snapshot => {
                 let row = snapshot_row(row).map_err(|error| trouble(&error))?;
-                let (excerpt, id) = (self.excerpt(row.volume)?, SnapshotId(row.id));
+                let id = SnapshotId(row.id);
+                let excerpt = self.excerpt(row.volume, |attached| attached.excerpt(Some(id)))?;
                 Ok(Item::Snapshot(id, Arc::new(read::with_snapshot((*excerpt).clone(), read::snapshot(row)?))))
             }
-            Kind::Attachment => Ok(Item::Attachment(AttachmentId(id(0)?), self.excerpt(id(1)?)?)),
+            Kind::Attachment => {
+                Ok(Item::Attachment(AttachmentId(id(0)?), self.excerpt(id(1)?, |attached| attached.excerpt(None))?))
+            }
             Kind::Host | Kind::Profile | Kind::Pool => {
                 let row = other_row(row).map_err(|error| trouble(&error))?;
                 Ok(Item::Other(Box::new(read::other(table(self.query.kind), row)?)))
@@ -422,18 +419,19 @@ impl List<'_> {
         }
     }
 
-    /// The volume without its snapshots.
-    fn excerpt(&self, id: Uuid) -> Result<Arc<VolumeRecord>, StoreError> {
+    /// What is made of a volume with its attachments, for all of its parts in this list.
+    fn excerpt(&self, id: Uuid, of: impl FnOnce(&VolumeRecord) -> VolumeRecord) -> Result<Arc<VolumeRecord>, StoreError> {
         let mut held = self.held.borrow_mut();
         if let Some(found) = held.excerpts.get(&id) {
             return Ok(found.clone());
         }
         let missing = || StoreError::Corrupt(format!("volume {id}"), "its row is missing".into());
-        let found = Arc::new(read::excerpt(self.tx, id)?.ok_or_else(missing)?);
-        held.bytes += weight(&found);
-        if held.bytes > HELD_BYTES {
-            *held = Held { bytes: weight(&found), ..Held::default() };
+        let found = Arc::new(of(&read::attached(self.tx, id)?.ok_or_else(missing)?));
+        let bytes = weight::of_volume(&found);
+        if held.bytes + bytes > HELD_BYTES {
+            *held = Held::default();
         }
+        held.bytes += bytes;
         held.excerpts.insert(id, found.clone());
         Ok(found)
     }
@@ -676,6 +674,18 @@ mod tests {
             let (names, _) = listed(&mut connection, &query(&["error"], sort, None), 5_000).unwrap();
             assert_eq!(names.len(), 4, "{sort:?}");
         }
+    }
+
+    #[test]
+    fn what_would_take_much_memory_to_sort_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = filled(folder.path());
+        let long = VolumeRecord { about: About { description: "x".repeat(KEYS_BYTES / 1500), ..About::default() }, ..volume() };
+        let set = "UPDATE volumes SET body = ?1 WHERE status = 'inUse'";
+        connection.execute(set, [VolumeRow::encode(&long).body]).unwrap();
+        let described = |status| query(&[status], Sort::By(Field::Description), None);
+        assert_eq!(listed(&mut connection, &described("inUse"), STEPS_MAX), Err(StoreError::TooMuchToSort(KEYS_BYTES)));
+        assert_eq!(listed(&mut connection, &described("available"), STEPS_MAX).unwrap().0.len(), 50);
     }
 
     #[test]

@@ -124,12 +124,12 @@ pub(crate) fn volume(connection: &Connection, wanted: Uuid) -> Result<Option<(Vo
     with_row(connection, wanted, |row| complete(connection, row))
 }
 
-/// A volume's row and its attachments: an excerpt of it.
-pub(crate) fn excerpt(connection: &Connection, wanted: Uuid) -> Result<Option<VolumeRecord>, StoreError> {
+/// A volume with its attachments, without its snapshots.
+pub(crate) fn attached(connection: &Connection, wanted: Uuid) -> Result<Option<VolumeRecord>, StoreError> {
     with_row(connection, wanted, |row| complete(connection, VolumeRow { has_snapshots: false, ..row }).map(|(record, _)| record))
 }
 
-/// The same excerpt with this snapshot of the volume.
+/// An excerpt of a volume with this snapshot of it.
 pub(crate) fn with_snapshot(mut excerpt: VolumeRecord, (id, snapshot, about): SnapshotPart) -> VolumeRecord {
     let mut parts = excerpt.state.into_parts();
     parts.snapshots.insert(id, snapshot);

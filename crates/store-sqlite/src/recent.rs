@@ -10,18 +10,17 @@
 //!   if there is one between the two that does not write this volume. Else it could be what was, or what may be lost.
 //! - It is kept if it was asked for before, not long ago: who reads everything once pushes nobody out.
 
-use engine::records::{About, AttachmentAbout, Key, Record, VolumeRecord};
+use crate::weight::{self, PART_BYTES};
+use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{Change, Commit, Versioned};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
-/// How much is kept, as [`weight`] counts: some 4,000 common volumes.
+/// How much is kept, as [`weight`](crate::weight) counts: some 4,000 common volumes.
 const KEPT_MAX: usize = 4 << 20;
 /// The largest volume that is kept: one with as many snapshots as it may have, if their words are few.
 const ONE_MAX: usize = KEPT_MAX / 4;
-/// What a volume, a snapshot or an attachment takes beside its words, in bytes, about.
-const PART_BYTES: usize = 768;
 /// How many entries the order of keeping may have: several times as many as there can be volumes.
 const ORDER_MAX: usize = 4 * KEPT_MAX / PART_BYTES;
 /// How many volumes are remembered as asked for, about: twice as many as are kept.
@@ -97,7 +96,7 @@ impl Recent {
     /// Keeps what was read from the database, if that is still how it is.
     pub(crate) fn offer(&self, miss: Miss, read: &Versioned<Record>) {
         let Versioned { record: Record::Volume(record), version } = read else { return };
-        if !miss.is_wanted || weight(record) > ONE_MAX {
+        if !miss.is_wanted || weight::of_volume(record) > ONE_MAX {
             return;
         }
         let id = record.state.id().0;
@@ -145,6 +144,10 @@ impl Recent {
                 self.forget_one(key);
                 continue;
             };
+            if weight::of_volume(&record) > ONE_MAX {
+                self.forget_one(key);
+                continue;
+            }
             touched.stamp(&mut record, revision);
             let _gone = self.lock().keep(Versioned { record: *record, version: revision });
         }
@@ -169,14 +172,11 @@ impl Inner {
         self.volumes.get(&id).map(|held| held.volume.clone())
     }
 
-    /// Keeps it. Gives what is not kept any more, to be dropped without the lock.
+    /// Keeps it, which is not too large. Gives what is not kept any more, to be dropped without the lock.
     #[must_use]
     fn keep(&mut self, volume: Versioned<VolumeRecord>) -> Vec<Held> {
-        let (id, weight) = (volume.record.state.id().0, weight(&volume.record));
+        let (id, weight) = (volume.record.state.id().0, weight::of_volume(&volume.record));
         let mut gone = Vec::from_iter(self.let_go(id));
-        if weight > ONE_MAX {
-            return gone;
-        }
         self.kept += 1;
         self.volumes.insert(id, Held { volume: Arc::new(volume), weight, number: self.kept });
         self.order.push_back((id, self.kept));
@@ -206,18 +206,6 @@ impl Inner {
         self.weight -= held.weight;
         Some(held)
     }
-}
-
-/// About how much memory a volume takes, in bytes. Tenants choose how long their words are.
-pub(crate) fn weight(record: &VolumeRecord) -> usize {
-    let words = |about: &About| {
-        let metadata = about.metadata.iter().map(|(key, word)| key.len() + word.len() + size_of::<(String, String)>());
-        PART_BYTES + about.name.len() + about.description.len() + metadata.sum::<usize>()
-    };
-    let snapshots = record.snapshots.values().map(|snapshot| words(&snapshot.about));
-    let attachment = |held: &AttachmentAbout| words(&held.about) + held.mountpoint.len() + held.protocol.len();
-    let attachments = record.attachments.values().map(attachment);
-    words(&record.about) + record.tenant.len() + record.zone.len() + snapshots.chain(attachments).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -349,7 +337,7 @@ mod tests {
             recent.keep(commit(u128::from(turn) + 1, "v"), turn * 2 + 1);
         }
         let inner = recent.lock();
-        let held: usize = inner.volumes.values().map(|held| weight(&held.volume.record)).sum();
+        let held: usize = inner.volumes.values().map(|held| weight::of_volume(&held.volume.record)).sum();
         assert!(held == inner.weight && held <= KEPT_MAX, "{held}, counted {}", inner.weight);
         assert!(held > KEPT_MAX - 2 * PART_BYTES, "{held}: older forms take no room");
         assert!(inner.order.len() <= ORDER_MAX, "{}", inner.order.len());
@@ -366,5 +354,11 @@ mod tests {
         assert!(name(&recent, 19).is_some());
         recent.keep(commit(19, &"x".repeat(ONE_MAX)), 2);
         assert_eq!(name(&recent, 19), None);
+        let mut zoned = commit(18, "");
+        if let Some(Record::Volume(volume)) = &mut zoned.changes[0].record {
+            volume.zone = "x".repeat(ONE_MAX);
+        }
+        recent.keep(zoned, 2);
+        assert_eq!(name(&recent, 18), None);
     }
 }

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use contract::Cuts;
 use contract::store::Subject;
-use engine::records::{Key, Record};
+use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{
     Change, Child, Commit, CommitError, Committed, Expected, Field, Filter, Head, Idempotent, Item, JournalEntry, JournalQuery,
     Kind, ListQuery, Store, StoreError, Versioned,
 };
-use lifecycle::VolumeId;
+use lifecycle::{Volume, VolumeId};
 use sim::MemStore;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
@@ -31,12 +31,13 @@ pub(crate) enum Flaw {
     TouchesEverything,
     ListsTheDead,
     ListsNoSnapshots,
+    ListsPartsAlone,
     FindsAnything,
 }
 
 impl Flaw {
     /// Every flaw.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::LosesACommit,
         Self::ComparesNoVersions,
         Self::SplitsCommits,
@@ -52,6 +53,7 @@ impl Flaw {
         Self::TouchesEverything,
         Self::ListsTheDead,
         Self::ListsNoSnapshots,
+        Self::ListsPartsAlone,
         Self::FindsAnything,
     ];
 }
@@ -164,12 +166,21 @@ impl Store for Flawed {
             query.offset = 0;
         }
         let mut batches = self.inner.list(query).await?;
-        if !self.has(Flaw::ListsNoSnapshots) {
+        if !self.has(Flaw::ListsNoSnapshots) && !self.has(Flaw::ListsPartsAlone) {
             return Ok(batches);
         }
         let (sender, changed) = mpsc::channel(100);
         let without = |item| match item {
-            Item::Volume(record) => Item::Volume(Arc::new(record.excerpt(None))),
+            Item::Volume(record) if self.has(Flaw::ListsNoSnapshots) => {
+                let mut parts = record.state.clone().into_parts();
+                parts.snapshots.clear();
+                Item::Volume(Arc::new(VolumeRecord { state: Volume::restore(parts), ..(*record).clone() }))
+            }
+            Item::Snapshot(id, record) if self.has(Flaw::ListsPartsAlone) => {
+                let mut parts = record.state.clone().into_parts();
+                parts.attachments.clear();
+                Item::Snapshot(id, Arc::new(VolumeRecord { state: Volume::restore(parts), ..(*record).clone() }))
+            }
             other => other,
         };
         while let Some(batch) = batches.recv().await {

@@ -27,6 +27,7 @@ fn each_flaw_of_a_store_is_noticed() {
         (Flaw::TouchesEverything, "only_what_was_touched_gets_the_new_revision"),
         (Flaw::ListsTheDead, "tombstones_are_listed_by_status_only"),
         (Flaw::ListsNoSnapshots, "volumes_are_listed_whole_and_parts_with_an_excerpt"),
+        (Flaw::ListsPartsAlone, "volumes_are_listed_whole_and_parts_with_an_excerpt"),
         (Flaw::FindsAnything, "what_is_unknown_is_told_as_nothing"),
     ];
     let tried: Vec<_> = rows.iter().map(|(flaw, _)| *flaw).collect();
