@@ -1,16 +1,18 @@
-//! The readers: threads that each have a connection and read one thing after the other, for everybody.
+//! The readers: threads that each have a connection and read one thing after the other, for everybody. Only the first has it from the
+//! start; the others open theirs when they are needed, as each takes a tenth of what the controller's own memory is then.
 //!
 //! A read takes some ten microseconds, which is less than it takes to wake a thread for it. So whoever has read looks for more before it
 //! sleeps, and nobody is woken for what those who are awake will soon have done. That they do it is not relied on: whoever waits longer
 //! than [`PATIENCE`] has another woken. So a read that hangs, as the disk under it does, holds up one reader; when all hang, those who
 //! wait for a place wait, and nobody else does.
 
+use crate::read::trouble;
 use crate::schema::{Role, connect};
 use engine::store::StoreError;
 use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
@@ -26,7 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// How long the end of them is waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-type Job = Box<dyn FnOnce(&Connection) + Send>;
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
 
 /// The threads, for as long as it lives.
 pub(crate) struct Readers {
@@ -55,15 +57,15 @@ struct Queue {
 }
 
 impl Readers {
-    /// Opens their connections and starts them.
+    /// Starts them.
     pub(crate) fn start(file: &Path) -> rusqlite::Result<Self> {
-        // If one cannot be had, dropping this ends the others.
+        let mut first = Some(connect(file, Role::Reader)?);
         let readers = Self { places: Arc::new(Semaphore::new(WAITING_MAX)), shared: Arc::default() };
         for _ in 0..READERS {
-            let (shared, connection) = (readers.shared.clone(), connect(file, Role::Reader)?);
+            let (shared, own) = (readers.shared.clone(), Own { file: file.to_owned(), connection: first.take() });
             let named = std::thread::Builder::new().name("berth-reader".into());
             shared.lock().alive += 1;
-            named.spawn(move || shared.work(connection)).expect("a thread can be started");
+            named.spawn(move || shared.work(own)).expect("a thread can be started");
         }
         Ok(readers)
     }
@@ -81,7 +83,7 @@ impl Readers {
             if answer.is_closed() {
                 return;
             }
-            let read = catch_unwind(AssertUnwindSafe(|| read(connection)));
+            let read = catch_unwind(AssertUnwindSafe(|| connection.and_then(read)));
             let _ = answer.send(read.unwrap_or_else(|_| Err(StoreError::Unavailable("reading it failed inside".into()))));
         }));
         // Nobody goes to sleep while this waits: so often, and all are awake.
@@ -142,19 +144,19 @@ impl Shared {
         }
     }
 
-    fn work(&self, connection: Connection) {
-        self.read(&connection);
-        drop(connection);
+    fn work(&self, mut own: Own) {
+        self.read(&mut own);
+        drop(own);
         self.lock().alive -= 1;
         self.ended.notify_all();
     }
 
-    fn read(&self, connection: &Connection) {
+    fn read(&self, own: &mut Own) {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
-                job(connection);
+                job(own.connection());
                 queue = self.lock();
             } else if queue.is_over {
                 return;
@@ -165,6 +167,25 @@ impl Shared {
                 queue.woken = queue.woken.saturating_sub(1);
             }
         }
+    }
+}
+
+/// What a reader reads with.
+struct Own {
+    file: PathBuf,
+    /// Once it was needed.
+    connection: Option<Connection>,
+}
+
+impl Own {
+    /// # Errors
+    /// It cannot be opened now; it is tried again when it is needed next.
+    fn connection(&mut self) -> Result<&Connection, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.file, Role::Reader).map_err(|error| trouble(&error))?,
+        };
+        Ok(self.connection.insert(connection))
     }
 }
 
@@ -209,6 +230,20 @@ mod tests {
 
     async fn soon<T>(what: impl Future<Output = T>) -> T {
         tokio::time::timeout(Duration::from_secs(20), what).await.expect("it does not hang")
+    }
+
+    #[test]
+    fn what_cannot_be_opened_when_it_is_needed_is_an_error_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("readers.db");
+        let mut own = Own { file: file.clone(), connection: None };
+        for _ in 0..2 {
+            assert!(matches!(own.connection(), Err(StoreError::Unavailable(_))));
+        }
+        crate::schema::create(&file, "epoch").unwrap();
+        for _ in 0..2 {
+            assert_eq!(crate::read::meta(own.connection().unwrap(), "revision"), Ok(0));
+        }
     }
 
     #[tokio::test]
