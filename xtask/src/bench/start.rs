@@ -2,7 +2,7 @@
 
 use super::controller::{Server, TENANT, binary, get};
 use super::report::Report;
-use super::tool::load;
+use super::tool::{Beside, load};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const STARTS: usize = 20;
 /// How many volumes are under way when the controller is killed.
 const UNDER_WAY: usize = 10_000;
+/// How long a page of 50 is, about.
+const PAGE_BYTES: usize = 24_000;
 /// How long a quiet tenant is looked at, in seconds: some hundred requests, or their slowest hundredth would be one or two.
 const SECONDS: f64 = 12.0;
 
@@ -92,7 +94,8 @@ fn crashed(folder: &Path, report: &mut Report) -> Result<()> {
     server.stop()
 }
 
-/// What a quiet tenant waits for, alone and beside one at full load.
+/// What a quiet tenant waits for, alone and beside one at full load; and what it would wait for of a server that does nothing, as the crowd's clients
+/// are on the same processors.
 fn fair(folder: &Path, report: &mut Report) -> Result<()> {
     std::fs::create_dir_all(folder).context("cannot make a folder")?;
     let pool = tempfile::tempdir_in("/dev/shm").context("no folder in memory")?;
@@ -101,11 +104,15 @@ fn fair(folder: &Path, report: &mut Report) -> Result<()> {
     let quiet = |ask: &str, query: &str, rate: u32| {
         load(&server, ask, &format!("{}{query}", path("quiet")), 16, SECONDS, &format!("--rate {rate}"))
     };
-    let measured = || -> Result<[Value; 2]> { Ok([quiet("create", "", 40)?, quiet("get", "?limit=50", 100)?]) };
+    let idle = Beside::trivial(&"x".repeat(PAGE_BYTES))?;
+    let measured = || -> Result<[Value; 3]> {
+        let bare = || idle.load("get", "/", 16, SECONDS, "--rate 100");
+        Ok([quiet("create", "", 40)?, quiet("get", "?limit=50", 100)?, bare()?])
+    };
     let alone = measured()?;
     let beside = |ask: &str, query: &str| {
         std::thread::scope(|scope| {
-            let noise = scope.spawn(|| load(&server, ask, &format!("{}{query}", path("noisy")), 256, SECONDS * 2.0 + 4.0, ""));
+            let noise = scope.spawn(|| load(&server, ask, &format!("{}{query}", path("noisy")), 256, SECONDS * 3.0 + 5.0, ""));
             std::thread::sleep(Duration::from_secs(1));
             let beside = measured();
             noise.join().expect("it does not panic")?;
@@ -120,13 +127,15 @@ fn fair(folder: &Path, report: &mut Report) -> Result<()> {
     ];
     let ms = |told: &Value, field: &str| told[field].as_f64().unwrap_or(f64::NAN) / 1e3;
     let cell = |told: &Value| format!("{:.1}, {:.1}", ms(told, "p50"), ms(told, "p99"));
-    let whats = ["create until available, 40 a second", "a page of 50, 100 a second"];
-    println!("\n| a quiet tenant beside | {}: p50, p99 ms | ratio of p99 | {}: p50, p99 ms | ratio of p99 |", whats[0], whats[1]);
-    println!("|---|---|---|---|---|");
-    println!("| nobody | {} | | {} | |", cell(&alone[0]), cell(&alone[1]));
+    let whats =
+        ["create until available, 40 a second", "a page of 50, 100 a second", "as many bytes of a server that does nothing"];
+    println!("\n| a quiet tenant beside | {}: p50, p99 ms | ratio of p99 |", whats.join(": p50, p99 ms | ratio of p99 | "));
+    println!("|---{}|", "|---|---".repeat(whats.len()));
+    println!("| nobody | {} | |", alone.each_ref().map(cell).join(" | | "));
     for (crowd, told) in &crowds {
-        let ratio = |at: usize| format!("**{:.1}**", ms(&told[at], "p99") / ms(&alone[at], "p99"));
-        println!("| {crowd} | {} | {} | {} | {} |", cell(&told[0]), ratio(0), cell(&told[1]), ratio(1));
+        let cells = told.iter().zip(&alone);
+        let cells = cells.map(|(told, alone)| format!("{} | **{:.1}**", cell(told), ms(told, "p99") / ms(alone, "p99")));
+        println!("| {crowd} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
     for (crowd, told) in [("nobody", alone)].into_iter().chain(crowds) {
         for (what, told) in whats.iter().zip(&told) {
