@@ -5,7 +5,7 @@
 use crate::cli::{DataArgs, DataCommand, DataFolderArgs, DataRunArgs, DataStopArgs, Format, NbdArgs};
 use crate::config::Config;
 use crate::kept::kept;
-use crate::serve::{data_folder, guard_nbd, keep_to_ourselves, told_to_stop};
+use crate::serve::{block_on, data_folder, guard_nbd, keep_to_ourselves, told_to_stop};
 use anyhow::{Context, Result};
 use exporter::NameKey;
 use exporter::plane::{self, DataPlane, Launch, Status};
@@ -108,7 +108,7 @@ fn serve(args: &DataRunArgs) -> Result<()> {
     let files = exporter::raise_file_limit();
     // One thread answers the controller; clients have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    let lock = runtime.block_on(async {
+    let serving = async {
         let plane = DataPlane::start(&folder, options).await?;
         if chooses_port {
             let port = plane.tcp_address().port().to_string();
@@ -116,7 +116,8 @@ fn serve(args: &DataRunArgs) -> Result<()> {
         }
         tracing::info!(listen = %plane.tcp_address(), folder = %folder.display(), files, "the data plane serves");
         anyhow::Ok(plane.run(told_to_stop()?).await)
-    })?;
+    };
+    let lock = block_on(&runtime, serving)?;
     // A hung backing's thread must not hold the process, nor may another begin before it is gone.
     runtime.shutdown_timeout(Duration::from_secs(1));
     std::mem::forget(lock);

@@ -2,7 +2,7 @@
 
 use crate::cli::{DemoArgs, NbdArgs, ServeArgs};
 use crate::config::Config;
-use crate::serve::Ready;
+use crate::serve::{Ready, block_on};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ pub(crate) fn run(_args: &DemoArgs) -> Result<()> {
     let free = "127.0.0.1:0".parse().context("a loopback address")?;
     let nbd = NbdArgs { data: folder.path().to_owned(), config: None, nbd_listen: free, insecure_no_auth: false };
     let args = ServeArgs { listen: free, nbd, no_data_plane_spawn: false, slow_ms: 0 };
-    let ready = runtime.block_on(Ready::open(&args, &Config::read(None)?))?;
+    let ready = block_on(&runtime, Ready::open(&args, &Config::read(None)?))?;
     let base = format!("http://{}/v1beta/{TENANT}", ready.address);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = runtime.spawn(ready.run(async move { drop(stopped.await) }));

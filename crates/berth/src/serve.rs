@@ -22,10 +22,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use store_sqlite::SqliteStore;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 /// The file in the data folder with what tells this controller's loop devices from those of others on the machine.
 const LOCAL_MARK_FILE: &str = "local-mark";
@@ -128,7 +130,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all().max_blocking_threads(threads).event_interval(POLLS_BEFORE_EVENTS);
     let runtime = runtime.build().context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let serving = async {
         // From the first moment on, so that what a start has begun is ended in order.
         let stop = told_to_stop()?;
         let ready = Ready::open(args, &config).await?;
@@ -137,10 +139,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
         LISTEN.after.pass();
         ready.run(stop).await;
         anyhow::Ok(())
-    })?;
+    };
+    block_on(&runtime, serving)?;
     // A hung backend's thread must not hold the process: what it owes is in the records.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// Blocks on a large future. A runtime polls what it blocks on in three places, and each would have a copy of all of its code.
+pub(crate) fn block_on<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
+    let boxed: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(future);
+    runtime.block_on(boxed)
 }
 
 fn cannot_listen(address: SocketAddr) -> String {
