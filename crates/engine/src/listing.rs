@@ -21,10 +21,19 @@ pub(crate) struct Hearing<'a> {
     /// How long it may tell nothing.
     limit: Duration,
     batches: mpsc::Receiver<Vec<Listed>>,
-    /// Until it has ended.
-    answer: Option<Answer<'a>>,
+    told: Told<'a>,
     /// How many objects and batches it had so far.
     heard: usize,
+}
+
+/// How much of a list was told.
+enum Told<'a> {
+    /// A part of it, and this tells what becomes of it.
+    Part(Answer<'a>),
+    /// All of it: what was sent before its end can still be heard.
+    All,
+    /// It is not known what is missing.
+    Failed,
 }
 
 /// What comes of a list, once all of it was told.
@@ -34,15 +43,19 @@ impl<'a> Hearing<'a> {
     /// Begins to hear what `list` tells, which may tell nothing for so long.
     pub(crate) fn begin(limit: Duration, list: impl FnOnce(Batches) -> Answer<'a>) -> Self {
         let (teller, batches) = mpsc::channel(WAITING_MAX);
-        Self { limit, batches, answer: Some(list(teller)), heard: 0 }
+        Self { limit, batches, told: Told::Part(list(teller)), heard: 0 }
     }
 
     /// The next batch; none at the end.
     ///
     /// # Errors
-    /// Why it is not known what there is; a part of it may have been told. It is not to be asked again then.
+    /// Why it is not known what there is; a part of it may have been told. So it is from then on, and after a call that was not waited for.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Listed>>, String> {
-        if let Some(mut answer) = self.answer.take() {
+        let told = std::mem::replace(&mut self.told, Told::Failed);
+        if let Told::Failed = told {
+            return Err("listing what the backend has was given up".into());
+        }
+        if let Told::Part(mut answer) = told {
             if self.heard >= HEARD_MAX {
                 return Err("the backend lists without an end".into());
             }
@@ -57,12 +70,13 @@ impl<'a> Hearing<'a> {
             match next {
                 Next::Batch(batch) => {
                     self.heard += 1 + batch.len();
-                    self.answer = Some(answer);
+                    self.told = Told::Part(answer);
                     return Ok(Some(batch));
                 }
                 Next::End(answer) => answer.map_err(|error| error.to_string())?,
             }
         }
+        self.told = Told::All;
         // All was sent before it ended.
         Ok(self.batches.try_recv().ok())
     }
@@ -94,7 +108,10 @@ mod tests {
             match hearing.next().await {
                 Ok(Some(batch)) => all.extend(batch.iter().map(|listed| listed.volume.0.as_u128())),
                 Ok(None) => return (Ok(()), all),
-                Err(error) => return (Err(error), all),
+                Err(error) => {
+                    assert!(hearing.next().await.is_err(), "a list that failed is never whole");
+                    return (Err(error), all);
+                }
             }
         }
     }

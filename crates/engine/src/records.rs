@@ -52,7 +52,8 @@ pub struct VolumeRecord {
 
 impl VolumeRecord {
     /// What is needed to tell of this snapshot, which is the same however many others the volume has; or, of no snapshot, what is needed to
-    /// tell of any attachment. Of the rules' side it is [`Volume::excerpt`]; what others are called, words of the volume too, is left out.
+    /// tell of any attachment. Of the rules' side it is [`Volume::excerpt`]; names, descriptions and metadata of the volume and of other snapshots are
+    /// left out, of attachments too where it is for a snapshot.
     #[must_use]
     pub fn excerpt(&self, snapshot: Option<SnapshotId>) -> Self {
         let Self { state, tenant, about, zone, profile, pool, snapshots, attachments } = self;

@@ -419,7 +419,7 @@ impl List<'_> {
         }
     }
 
-    /// What is made of a volume with its attachments, for all of its parts in this list.
+    /// What `of` makes of a volume with its attachments and no snapshots, which is the same for all of its parts in this list.
     fn excerpt(&self, id: Uuid, of: impl FnOnce(&VolumeRecord) -> VolumeRecord) -> Result<Arc<VolumeRecord>, StoreError> {
         let mut held = self.held.borrow_mut();
         if let Some(found) = held.excerpts.get(&id) {

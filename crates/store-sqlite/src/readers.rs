@@ -1,18 +1,19 @@
-//! The readers: threads that each have a connection and read one thing after the other, for everybody. Only the first has it from the
-//! start; the others open theirs when they are needed, as each takes a tenth of what the controller's own memory is then.
+//! The readers: threads that each have a connection and read one thing after the other, for everybody.
+//!
+//! Only the first has its connection from the start; a spare opens its own when those who have one are not enough, as each takes memory for
+//! the schema and for pages. What waits is left to the others until it has: that it cannot be opened now fails no read.
 //!
 //! A read takes some ten microseconds, which is less than it takes to wake a thread for it. So whoever has read looks for more before it
 //! sleeps, and nobody is woken for what those who are awake will soon have done. That they do it is not relied on: whoever waits longer
 //! than [`PATIENCE`] has another woken. So a read that hangs, as the disk under it does, holds up one reader; when all hang, those who
 //! wait for a place wait, and nobody else does.
 
-use crate::read::trouble;
 use crate::schema::{Role, connect};
 use engine::store::StoreError;
 use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
@@ -28,7 +29,11 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// How long the end of them is waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
+type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// Those who have a connection, and those who have none.
+const READY: usize = 0;
+const SPARE: usize = 1;
 
 /// The threads, for as long as it lives.
 pub(crate) struct Readers {
@@ -39,7 +44,8 @@ pub(crate) struct Readers {
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    bell: Condvar,
+    /// For those who are ready, and for spares.
+    bells: [Condvar; 2],
     /// Rung by each that ends.
     ended: Condvar,
 }
@@ -47,10 +53,10 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// How many sleep and were not woken.
-    asleep: usize,
-    /// How many were woken and have not noticed yet.
-    woken: usize,
+    /// How many of each sleep and were not woken.
+    asleep: [usize; 2],
+    /// How many of each were woken and have not noticed yet.
+    woken: [usize; 2],
     /// How many have not ended.
     alive: usize,
     is_over: bool,
@@ -62,10 +68,10 @@ impl Readers {
         let mut first = Some(connect(file, Role::Reader)?);
         let readers = Self { places: Arc::new(Semaphore::new(WAITING_MAX)), shared: Arc::default() };
         for _ in 0..READERS {
-            let (shared, own) = (readers.shared.clone(), Own { file: file.to_owned(), connection: first.take() });
+            let (shared, file, connection) = (readers.shared.clone(), file.to_owned(), first.take());
             let named = std::thread::Builder::new().name("berth-reader".into());
             shared.lock().alive += 1;
-            named.spawn(move || shared.work(own)).expect("a thread can be started");
+            named.spawn(move || shared.work(&file, connection)).expect("a thread can be started");
         }
         Ok(readers)
     }
@@ -83,7 +89,7 @@ impl Readers {
             if answer.is_closed() {
                 return;
             }
-            let read = catch_unwind(AssertUnwindSafe(|| connection.and_then(read)));
+            let read = catch_unwind(AssertUnwindSafe(|| read(connection)));
             let _ = answer.send(read.unwrap_or_else(|_| Err(StoreError::Unavailable("reading it failed inside".into()))));
         }));
         // Nobody goes to sleep while this waits: so often, and all are awake.
@@ -107,7 +113,7 @@ impl Drop for Readers {
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
         queue.is_over = true;
-        self.shared.bell.notify_all();
+        self.shared.bells.iter().for_each(Condvar::notify_all);
         let ended = self.shared.ended.wait_timeout_while(queue, FAREWELL, |queue| queue.alive > 0);
         drop(ended);
     }
@@ -121,7 +127,7 @@ impl Shared {
     fn ask(&self, job: Job) {
         let mut queue = self.lock();
         queue.jobs.push_back(job);
-        let awake = queue.alive.saturating_sub(queue.asleep);
+        let awake = queue.alive.saturating_sub(queue.asleep.iter().sum());
         if queue.jobs.len() > awake * BACKLOG {
             self.wake(queue);
         }
@@ -135,57 +141,61 @@ impl Shared {
         }
     }
 
+    /// Wakes one that is ready, or else a spare.
     fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
-        if queue.asleep > 0 {
-            queue.asleep -= 1;
-            queue.woken += 1;
+        if let Some(which) = [READY, SPARE].into_iter().find(|which| queue.asleep[*which] > 0) {
+            queue.asleep[which] -= 1;
+            queue.woken[which] += 1;
             drop(queue);
-            self.bell.notify_one();
+            self.bells[which].notify_one();
         }
     }
 
-    fn work(&self, mut own: Own) {
-        self.read(&mut own);
-        drop(own);
+    fn work(&self, file: &Path, connection: Option<Connection>) {
+        if let Some(connection) = connection.or_else(|| self.needed(file)) {
+            self.read(&connection);
+        }
         self.lock().alive -= 1;
         self.ended.notify_all();
     }
 
-    fn read(&self, own: &mut Own) {
+    /// A spare sleeps until it is needed and has a connection; none at the end.
+    fn needed(&self, file: &Path) -> Option<Connection> {
+        loop {
+            let queue = self.sleep(self.lock(), SPARE);
+            if queue.is_over {
+                return None;
+            }
+            drop(queue);
+            match connect(file, Role::Reader) {
+                Ok(connection) => return Some(connection),
+                Err(error) => tracing::warn!(%error, "one more reader cannot be had; reads are left to the others"),
+            }
+        }
+    }
+
+    fn read(&self, connection: &Connection) {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
-                job(own.connection());
+                job(connection);
                 queue = self.lock();
             } else if queue.is_over {
                 return;
             } else {
-                queue.asleep += 1;
-                let sleeps = |queue: &mut Queue| queue.woken == 0 && !queue.is_over;
-                queue = self.bell.wait_while(queue, sleeps).unwrap_or_else(PoisonError::into_inner);
-                queue.woken = queue.woken.saturating_sub(1);
+                queue = self.sleep(queue, READY);
             }
         }
     }
-}
 
-/// What a reader reads with.
-struct Own {
-    file: PathBuf,
-    /// Once it was needed.
-    connection: Option<Connection>,
-}
-
-impl Own {
-    /// # Errors
-    /// It cannot be opened now; it is tried again when it is needed next.
-    fn connection(&mut self) -> Result<&Connection, StoreError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => connect(&self.file, Role::Reader).map_err(|error| trouble(&error))?,
-        };
-        Ok(self.connection.insert(connection))
+    /// Sleeps until one of these is woken, or all is over.
+    fn sleep<'a>(&self, mut queue: MutexGuard<'a, Queue>, which: usize) -> MutexGuard<'a, Queue> {
+        queue.asleep[which] += 1;
+        let sleeps = |queue: &mut Queue| queue.woken[which] == 0 && !queue.is_over;
+        queue = self.bells[which].wait_while(queue, sleeps).unwrap_or_else(PoisonError::into_inner);
+        queue.woken[which] = queue.woken[which].saturating_sub(1);
+        queue
     }
 }
 
@@ -193,6 +203,7 @@ impl Own {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use std::thread::ThreadId;
 
     fn readers(folder: &Path) -> Readers {
         let file = folder.join("readers.db");
@@ -232,18 +243,30 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(20), what).await.expect("it does not hang")
     }
 
-    #[test]
-    fn what_cannot_be_opened_when_it_is_needed_is_an_error_until_it_can() {
+    fn who(_: &Connection) -> Result<ThreadId, StoreError> {
+        Ok(std::thread::current().id())
+    }
+
+    #[tokio::test]
+    async fn a_spare_that_cannot_read_fails_no_read_and_reads_once_it_can() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("readers.db");
-        let mut own = Own { file: file.clone(), connection: None };
-        for _ in 0..2 {
-            assert!(matches!(own.connection(), Err(StoreError::Unavailable(_))));
+        let readers = Arc::new(readers(folder.path()));
+        std::fs::rename(folder.path().join("readers.db"), folder.path().join("aside")).unwrap();
+        let first = soon(readers.read(who)).await.unwrap();
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..3 * BACKLOG {
+            let readers = readers.clone();
+            let slow = |connection: &Connection| {
+                std::thread::sleep(PATIENCE);
+                who(connection)
+            };
+            all.spawn(async move { readers.read(slow).await });
         }
-        crate::schema::create(&file, "epoch").unwrap();
-        for _ in 0..2 {
-            assert_eq!(crate::read::meta(own.connection().unwrap(), "revision"), Ok(0));
-        }
+        assert_eq!(soon(all.join_all()).await, vec![Ok(first); 3 * BACKLOG]);
+        std::fs::rename(folder.path().join("aside"), folder.path().join("readers.db")).unwrap();
+        let go = hang(&readers).await;
+        assert_ne!(soon(readers.read(who)).await.unwrap(), first, "a spare can now");
+        drop(go);
     }
 
     #[tokio::test]

@@ -224,8 +224,12 @@ pub(super) async fn volumes_are_listed_whole_and_parts_with_an_excerpt(subject: 
             record = step(record, &Input::Command(Command::Snapshot { id: snapshot }));
             record = step(record, &done(Work::Snapshot(snapshot), 1));
         }
-        let attach = Command::Attach { id: attachment_id(number + 0x20_000), host: HOST, mode: Mode::ReadWrite };
-        fresh(&*store, step(record, &Input::Command(attach))).await;
+        let attach = |id| Input::Command(Command::Attach { id, host: HOST, mode: Mode::ReadWrite });
+        let (over, live) = (attachment_id(number + 0x40_000), attachment_id(number + 0x20_000));
+        let record = step(step(record, &attach(over)), &Input::Command(Command::Detach { id: over, force: false }));
+        let gone = Outcome::Done(Facts::Export(ExportSeen::Absent));
+        let record = step(record, &Input::Report { work: Work::Unexport { attachment: over, force: false }, outcome: gone });
+        fresh(&*store, step(record, &attach(live))).await;
     }
     for (kind, many) in [(Kind::Volume, 3), (Kind::Snapshot, 6), (Kind::Attachment, 3)] {
         for sort in [Sort::Id, Sort::Name, Sort::CreatedAt, Sort::By(Field::TenantId)] {
