@@ -96,9 +96,10 @@ impl Recent {
     /// Keeps what was read from the database, if that is still how it is.
     pub(crate) fn offer(&self, miss: Miss, read: &Versioned<Record>) {
         let Versioned { record: Record::Volume(record), version } = read else { return };
-        if !miss.is_wanted || weight::of_volume(record) > ONE_MAX {
+        if !miss.is_wanted {
             return;
         }
+        let Some(weight) = bearable(record) else { return };
         let id = record.state.id().0;
         let is_still_so = |inner: &Inner| inner.moment == miss.moment && !inner.unsettled.contains(&id);
         // A copy that is not kept, as something is committed, would be for nothing.
@@ -107,7 +108,7 @@ impl Recent {
         }
         let volume = Versioned { record: (**record).clone(), version: *version };
         let mut inner = self.lock();
-        let _gone = if is_still_so(&inner) { inner.keep(volume) } else { Vec::new() };
+        let _gone = if is_still_so(&inner) { inner.keep(volume, weight) } else { Vec::new() };
         // What had to go may be much: it is dropped where nobody waits for it.
         drop(inner);
     }
@@ -118,8 +119,12 @@ impl Recent {
         let volumes = changes.filter_map(|change| if let Key::Volume(id) = change.key { Some(id.0) } else { None });
         let mut inner = self.lock();
         inner.moment += 1;
-        inner.unsettled = volumes.collect();
-        let _gone: Vec<_> = inner.unsettled.clone().into_iter().filter_map(|id| inner.let_go(id)).collect();
+        inner.unsettled.clear();
+        let mut gone = Vec::new();
+        for id in volumes {
+            inner.unsettled.insert(id);
+            gone.extend(inner.let_go(id));
+        }
         drop(inner);
     }
 
@@ -144,18 +149,23 @@ impl Recent {
                 self.forget_one(key);
                 continue;
             };
-            if weight::of_volume(&record) > ONE_MAX {
+            let Some(weight) = bearable(&record) else {
                 self.forget_one(key);
                 continue;
-            }
+            };
             touched.stamp(&mut record, revision);
-            let _gone = self.lock().keep(Versioned { record: *record, version: revision });
+            let _gone = self.lock().keep(Versioned { record: *record, version: revision }, weight);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The weight of a volume that is not too large to be kept.
+fn bearable(record: &VolumeRecord) -> Option<usize> {
+    Some(weight::of_volume(record)).filter(|weight| *weight <= ONE_MAX)
 }
 
 impl Inner {
@@ -172,10 +182,10 @@ impl Inner {
         self.volumes.get(&id).map(|held| held.volume.clone())
     }
 
-    /// Keeps it, which is not too large. Gives what is not kept any more, to be dropped without the lock.
+    /// Keeps it, which has this weight. Gives what is not kept any more, to be dropped without the lock.
     #[must_use]
-    fn keep(&mut self, volume: Versioned<VolumeRecord>) -> Vec<Held> {
-        let (id, weight) = (volume.record.state.id().0, weight::of_volume(&volume.record));
+    fn keep(&mut self, volume: Versioned<VolumeRecord>, weight: usize) -> Vec<Held> {
+        let id = volume.record.state.id().0;
         let mut gone = Vec::from_iter(self.let_go(id));
         self.kept += 1;
         self.volumes.insert(id, Held { volume: Arc::new(volume), weight, number: self.kept });

@@ -18,20 +18,20 @@ pub(crate) fn of_volume(record: &VolumeRecord) -> usize {
 /// Of any record.
 pub(crate) fn of_record(record: &Record) -> usize {
     let each = |words: &[String]| words.iter().map(|word| size_of::<String>() + word.len()).sum::<usize>();
-    PART_BYTES
-        + match record {
-            Record::Volume(volume) => of_volume(volume),
-            Record::Host(host) => {
-                let initiators = host.initiators.iter().flatten();
-                let names = initiators.map(|one| 2 * size_of::<String>() + one.port_name.len() + one.protocol.len());
-                words(&host.about) + each(host.zones.as_deref().unwrap_or_default()) + names.sum::<usize>()
-            }
-            Record::Profile(profile) => {
-                let pairs = profile.properties.iter().chain(&profile.custom);
-                words(&profile.about) + pairs.map(|(key, word)| 2 * size_of::<String>() + key.len() + word.len()).sum::<usize>()
-            }
-            Record::Pool(pool) => words(&pool.about),
+    let pair = |one: &str, other: &str| 2 * size_of::<String>() + one.len() + other.len();
+    let own = match record {
+        Record::Volume(volume) => return of_volume(volume),
+        Record::Host(host) => {
+            let names = host.initiators.iter().flatten().map(|one| pair(&one.port_name, &one.protocol));
+            words(&host.about) + each(host.zones.as_deref().unwrap_or_default()) + names.sum::<usize>()
         }
+        Record::Profile(profile) => {
+            let pairs = profile.properties.iter().chain(&profile.custom).map(|(key, word)| pair(key, word));
+            words(&profile.about) + pairs.sum::<usize>()
+        }
+        Record::Pool(pool) => words(&pool.about),
+    };
+    PART_BYTES + own
 }
 
 fn words(about: &About) -> usize {
