@@ -233,14 +233,14 @@ impl Api {
     /// The resource's status as the wire spells it; none once it is gone.
     async fn status(&self, caller: &Caller, subject: Subject) -> Result<Option<&'static str>, ApiError> {
         let found = match subject {
-            Subject::Volume(id) => self.engine.volume(caller, id).await,
+            Subject::Volume(id) => self.engine.volume(caller, id).await.map(|now| now.record),
             Subject::Snapshot(id) => self.engine.snapshot(caller, id).await,
             Subject::Attachment(id) => self.engine.attachment(caller, id).await,
         };
         match (found, subject) {
-            (Ok(now), _) if self.hides(&now.record, subject) => Ok(None),
-            (Ok(now), Subject::Attachment(id)) => Ok(self.attachment(&now.record, id, None).map(|shown| shown.status)),
-            (Ok(now), Subject::Volume(_) | Subject::Snapshot(_)) => Ok(Some(now.record.state.word(subject))),
+            (Ok(record), _) if self.hides(&record, subject) => Ok(None),
+            (Ok(record), Subject::Attachment(id)) => Ok(self.attachment(&record, id, None).map(|shown| shown.status)),
+            (Ok(record), Subject::Volume(_) | Subject::Snapshot(_)) => Ok(Some(record.state.word(subject))),
             (Err(Refusal::NotFound { .. }), _) => Ok(None),
             (Err(other), _) => Err(other.into()),
         }

@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use engine::records::VolumeRecord;
 use engine::requests::{Caller, Refusal, VolumeNow};
 use engine::store::Kind;
 use lifecycle::{Command, SnapshotId, Subject};
@@ -33,25 +34,25 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     let new = body.snapshot()?;
     let path = asking.path.clone();
     let caller = asking.idempotent(&body.raw);
-    let (now, made, is_new) = match api.engine.create_snapshot(&caller, new).await {
-        Ok((now, made)) => (now, made, true),
+    let (record, made, is_new) = match api.engine.create_snapshot(&caller, new).await {
+        Ok((now, made)) => (now.record, made, true),
         Err(refusal) => match repeated(refusal)? {
             Subject::Snapshot(id) => (api.engine.snapshot(&caller, id).await.map_err(since_gone)?, id, false),
             Subject::Volume(_) | Subject::Attachment(_) => return Err(Refusal::KeyReused.into()),
         },
     };
     if caller.dry_run {
-        let shown = api.snapshot(&now.record, made);
+        let shown = api.snapshot(&record, made);
         return shown
             .map(|shown| dry::would_make(&shown, is_new))
             .ok_or_else(|| ApiError::not_found(format!("snapshot {made} does not exist")));
     }
-    let answered = answer(&api, StatusCode::ACCEPTED, &now, made, &Known::default()).await?;
+    let answered = answer(&api, StatusCode::ACCEPTED, &record, made, &Known::default()).await?;
     Ok(located(answered, &path, made))
 }
 
-async fn answer(api: &Api, status: StatusCode, now: &VolumeNow, id: SnapshotId, known: &Known) -> Answer {
-    let held = api.snapshot(&now.record, id).filter(|_| !api.hides(&now.record, Subject::Snapshot(id)));
+async fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, id: SnapshotId, known: &Known) -> Answer {
+    let held = api.snapshot(record, id).filter(|_| !api.hides(record, Subject::Snapshot(id)));
     let shown = held.ok_or_else(|| ApiError::not_found(format!("snapshot {id} does not exist")))?;
     Ok(tagged(status, shown.tag(), known, &shown))
 }
@@ -62,10 +63,10 @@ async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, 
     let subject = Subject::Snapshot(snapshot);
     let mut reached = None;
     if let (Some(wanted), Ok(held)) = (query.wait_for(Kind::Snapshot)?, api.engine.snapshot(caller, snapshot).await) {
-        reached = Some(api.wait(caller, held.record.state.id(), subject, &wanted).await?);
+        reached = Some(api.wait(caller, held.state.id(), subject, &wanted).await?);
     }
     let shown = match api.engine.snapshot(caller, snapshot).await {
-        Ok(now) => answer(&api, StatusCode::OK, &now, snapshot, &known).await,
+        Ok(record) => answer(&api, StatusCode::OK, &record, snapshot, &known).await,
         Err(refusal) => Err(refusal.into()),
     };
     match (shown, reached) {
@@ -82,14 +83,14 @@ async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
     if asking.caller.dry_run {
         return Ok(would_be(&api, Some(&now), snapshot));
     }
-    answer(&api, StatusCode::OK, &now, snapshot, &Known::default()).await
+    answer(&api, StatusCode::OK, &now.record, snapshot, &Known::default()).await
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
     let snapshot: SnapshotId = id("snapshot", &named.id)?;
     let held = api.engine.snapshot(&asking.caller, snapshot).await?;
     let wanted = Command::DeleteSnapshot { id: snapshot };
-    let now = api.engine.command(&asking.caller, held.record.state.id(), wanted).await?;
+    let now = api.engine.command(&asking.caller, held.state.id(), wanted).await?;
     if asking.caller.dry_run {
         return Ok(would_be(&api, now.as_ref(), snapshot));
     }
@@ -107,11 +108,11 @@ async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named
 async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(Subject) -> Command) -> Answer {
     let snapshot: SnapshotId = id("snapshot", text)?;
     let held = api.engine.snapshot(caller, snapshot).await?;
-    let now = api.engine.command(caller, held.record.state.id(), command(Subject::Snapshot(snapshot))).await?;
+    let now = api.engine.command(caller, held.state.id(), command(Subject::Snapshot(snapshot))).await?;
     if caller.dry_run {
         return Ok(would_be(api, now.as_ref(), snapshot));
     }
-    answer(api, StatusCode::ACCEPTED, &now.unwrap_or(held), snapshot, &Known::default()).await
+    answer(api, StatusCode::ACCEPTED, &now.map_or(held, |now| now.record), snapshot, &Known::default()).await
 }
 
 /// The answer to a dry run. What the legacy words hide is gone.

@@ -392,22 +392,14 @@ impl Engine {
             live.iter().filter_map(|(subject, live)| Some((*subject, failing(live)?))).take(TOLD_MAX).collect()
         };
         for (subject, (attempt, error)) in failing {
-            let volume = match subject {
-                Subject::Volume(id) => Some(id),
-                Subject::Snapshot(id) => self.shared.store.find(crate::store::Child::Snapshot(id)).await.map_err(unavailable)?,
-                Subject::Attachment(id) => {
-                    self.shared.store.find(crate::store::Child::Attachment(id)).await.map_err(unavailable)?
-                }
-            };
-            let Some(volume) = volume else { continue };
-            let Some(now) = self.shared.read_volume(volume).await.map_err(unavailable)? else { continue };
+            let Some(record) = self.shared.told(subject).await.map_err(unavailable)? else { continue };
             // What runs on a resource in an error status is the look that goes on; the status itself is told above.
-            let Some(running) = now.record.state.operation(subject) else { continue };
+            let Some(running) = record.state.operation(subject) else { continue };
             let message = match attempt {
                 0 | 1 => format!("{} was tried once: {error}", running.kind.word()),
                 _ => format!("{} was tried {attempt} times; the last time: {error}", running.kind.word()),
             };
-            diagnosis.add(FindingKind::Struggling, resource(&now.record, subject), Some(running.since), message, vec![]);
+            diagnosis.add(FindingKind::Struggling, resource(&record, subject), Some(running.since), message, vec![]);
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use crate::requests::{Caller, Live, NewAttachment, NewSnapshot, NewVolume, PoolN
 use crate::settings::Settings;
 use crate::shared::{Pool, PoolSetup, Shared, lock, refusal, successor, unavailable};
 use crate::store::{
-    Change, Child, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Mark, Store,
-    StoreError, Touched,
+    Change, Commit, CommitError, Expected, Idempotent, Item, JournalEntry, JournalQuery, Kind, ListQuery, Mark, Store, StoreError,
+    Touched,
 };
 use crate::survey::Survey;
 use crate::turns::{Turns, Whose};
@@ -254,38 +254,44 @@ impl Engine {
     /// # Errors
     /// [`Refusal::NotFound`] also for another tenant's, unless the caller is an administrator.
     pub async fn volume(&self, caller: &Caller, id: VolumeId) -> Result<VolumeNow, Refusal> {
-        let found = self.shared.read_volume(id).await.map_err(unavailable)?;
-        found.filter(|now| sees(caller, &now.record)).ok_or_else(|| not_found("volume", id))
+        self.whole(caller, Subject::Volume(id)).await
     }
 
-    /// The aggregate that holds a snapshot.
+    /// What tells of a snapshot: an [excerpt](VolumeRecord::excerpt) of its volume, which costs the same however many others that has.
     ///
     /// # Errors
     /// As [`Engine::volume`].
-    pub async fn snapshot(&self, caller: &Caller, id: SnapshotId) -> Result<VolumeNow, Refusal> {
-        self.holder(caller, Child::Snapshot(id), |record| record.snapshots.contains_key(&id))
-            .await?
-            .ok_or_else(|| not_found("snapshot", id))
+    pub async fn snapshot(&self, caller: &Caller, id: SnapshotId) -> Result<VolumeRecord, Refusal> {
+        self.told(caller, Subject::Snapshot(id)).await
     }
 
-    /// The aggregate that holds an attachment.
+    /// What tells of an attachment: an [excerpt](VolumeRecord::excerpt) of its volume.
     ///
     /// # Errors
     /// As [`Engine::volume`].
-    pub async fn attachment(&self, caller: &Caller, id: AttachmentId) -> Result<VolumeNow, Refusal> {
-        let held = |record: &VolumeRecord| record.attachments.contains_key(&id);
-        self.holder(caller, Child::Attachment(id), held).await?.ok_or_else(|| not_found("attachment", id))
+    pub async fn attachment(&self, caller: &Caller, id: AttachmentId) -> Result<VolumeRecord, Refusal> {
+        self.told(caller, Subject::Attachment(id)).await
     }
 
-    async fn holder(
-        &self,
-        caller: &Caller,
-        child: Child,
-        held: impl Fn(&VolumeRecord) -> bool,
-    ) -> Result<Option<VolumeNow>, Refusal> {
-        let Some(id) = self.shared.store.find(child).await.map_err(unavailable)? else { return Ok(None) };
-        let found = self.shared.read_volume(id).await.map_err(unavailable)?;
-        Ok(found.filter(|now| sees(caller, &now.record) && held(&now.record)))
+    async fn told(&self, caller: &Caller, subject: Subject) -> Result<VolumeRecord, Refusal> {
+        let found = self.shared.told(subject).await.map_err(unavailable)?;
+        found.filter(|record| sees(caller, record)).ok_or_else(|| missing(subject))
+    }
+
+    /// The whole aggregate of a resource: what something can be decided from.
+    async fn whole(&self, caller: &Caller, subject: Subject) -> Result<VolumeNow, Refusal> {
+        let volume = match subject {
+            Subject::Volume(id) => id,
+            Subject::Snapshot(_) | Subject::Attachment(_) => self.told(caller, subject).await?.state.id(),
+        };
+        let found = self.shared.read_volume(volume).await.map_err(unavailable)?;
+        // It may have gone in between.
+        let has = |now: &VolumeNow| match subject {
+            Subject::Volume(_) => true,
+            Subject::Snapshot(id) => now.record.snapshots.contains_key(&id),
+            Subject::Attachment(id) => now.record.attachments.contains_key(&id),
+        };
+        found.filter(|now| sees(caller, &now.record) && has(now)).ok_or_else(|| missing(subject))
     }
 
     /// Lists resources that the caller may see. As many as have a place are begun at once, and tenants take turns; who reads slowly
@@ -409,7 +415,7 @@ impl Engine {
 
     async fn source_for(&self, caller: &Caller, source: Option<SnapshotId>) -> Result<Option<(VolumeNow, SnapshotId)>, Refusal> {
         let Some(id) = source else { return Ok(None) };
-        match self.snapshot(caller, id).await {
+        match self.whole(caller, Subject::Snapshot(id)).await {
             Ok(held) => Ok(Some((held, id))),
             Err(Refusal::NotFound { .. }) => Err(Refusal::BadReference(format!("snapshot {id} does not exist"))),
             Err(other) => Err(other),
@@ -632,11 +638,7 @@ impl Engine {
     /// [`Refusal::NotFound`], [`Refusal::Changed`].
     pub async fn relabel(&self, caller: &Caller, subject: Subject, relabel: Relabel) -> Result<VolumeNow, Refusal> {
         for _ in 0..STALE_RETRIES {
-            let now = match subject {
-                Subject::Volume(id) => self.volume(caller, id).await?,
-                Subject::Snapshot(id) => self.snapshot(caller, id).await?,
-                Subject::Attachment(id) => self.attachment(caller, id).await?,
-            };
+            let now = self.whole(caller, subject).await?;
             matches_revision(caller, &now.record, subject)?;
             let mut after = now.record.clone();
             rename(&mut after, subject, &relabel);
@@ -686,6 +688,14 @@ pub(crate) const STALE_RETRIES: usize = 64;
 
 pub(crate) fn not_found(kind: &'static str, id: impl ToString) -> Refusal {
     Refusal::NotFound { kind, id: id.to_string() }
+}
+
+fn missing(subject: Subject) -> Refusal {
+    match subject {
+        Subject::Volume(id) => not_found("volume", id),
+        Subject::Snapshot(id) => not_found("snapshot", id),
+        Subject::Attachment(id) => not_found("attachment", id),
+    }
 }
 
 fn sees(caller: &Caller, record: &VolumeRecord) -> bool {

@@ -177,18 +177,12 @@ impl Follower {
         lock(&self.shared.live).iter().map(|(subject, live)| (*subject, live.clone())).collect()
     }
 
-    /// The volume of a resource as it is now, whoever it belongs to.
+    /// What tells of a resource as it is now, whoever it belongs to: of a snapshot or an attachment an excerpt of its volume.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn holder(&self, subject: Subject) -> Result<Option<VolumeRecord>, StoreError> {
-        let volume = match subject {
-            Subject::Volume(id) => Some(id),
-            Subject::Snapshot(id) => self.shared.store.find(crate::store::Child::Snapshot(id)).await?,
-            Subject::Attachment(id) => self.shared.store.find(crate::store::Child::Attachment(id)).await?,
-        };
-        let Some(volume) = volume else { return Ok(None) };
-        Ok(self.shared.read_volume(volume).await?.map(|now| now.record))
+    pub async fn told(&self, subject: Subject) -> Result<Option<VolumeRecord>, StoreError> {
+        self.shared.told(subject).await
     }
 }
 

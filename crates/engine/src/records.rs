@@ -3,6 +3,7 @@
 //! A [`VolumeRecord`] is one aggregate: the rules' [`Volume`] plus what people call things. Hosts, profiles and pools are small
 //! aggregates of their own. A store keeps them in a form of its own, with one conversion each way.
 
+use crate::store::Child;
 use lifecycle::{AttachmentId, HostId, PoolId, ProfileId, SnapshotId, Timestamp, Volume, VolumeId};
 use std::collections::BTreeMap;
 
@@ -67,6 +68,15 @@ impl VolumeRecord {
             pool: *pool,
             snapshots: snapshot.and_then(|id| Some((id, snapshots.get(&id)?.clone()))).into_iter().collect(),
             attachments: if snapshot.is_none() { attachments.clone() } else { BTreeMap::new() },
+        }
+    }
+
+    /// The excerpt that tells of this part, if it is there.
+    #[must_use]
+    pub fn part(&self, child: Child) -> Option<Self> {
+        match child {
+            Child::Snapshot(id) => self.snapshots.contains_key(&id).then(|| self.excerpt(Some(id))),
+            Child::Attachment(id) => self.attachments.contains_key(&id).then(|| self.excerpt(None)),
         }
     }
 }

@@ -72,14 +72,9 @@ pub(crate) async fn end_strays(shared: &Shared, served: &Served) {
 
 /// Whether a record has the attachment as one that may be exported. What cannot be read now is not known to be nobody's.
 async fn is_named(shared: &Shared, attachment: AttachmentId) -> bool {
-    let held = match shared.store.find(Child::Attachment(attachment)).await {
-        Ok(Some(volume)) => shared.read_volume(volume).await,
-        Ok(None) => Ok(None),
-        Err(error) => Err(error),
-    };
-    let Ok(held) = held else { return true };
-    let attachments = held.as_ref().map(|now| now.record.state.attachments());
-    attachments.and_then(|all| all.get(&attachment)).is_some_and(|held| held.phase.is_live())
+    let Ok(found) = shared.store.find(Child::Attachment(attachment)).await else { return true };
+    let held = found.as_ref().and_then(|record| record.state.attachments().get(&attachment));
+    held.is_some_and(|held| held.phase.is_live())
 }
 
 /// Compares what is served with the records each time exports may have been lost, for as long as the engine lives.

@@ -16,7 +16,7 @@ use crate::probes::Watched;
 use crate::records::{Key, Record, VolumeRecord};
 use crate::requests::{Live, Refusal, VolumeNow};
 use crate::settings::Settings;
-use crate::store::{Change, Commit, CommitError, Store, StoreError, Touched, Versioned};
+use crate::store::{Change, Child, Commit, CommitError, Store, StoreError, Touched, Versioned};
 use crate::survey::Survey;
 use crate::turns::Turns;
 use lifecycle::{AttachmentId, Capabilities, Context, Input, PoolId, ProfileId, Subject, Timestamp, Token, VolumeId, Work};
@@ -149,6 +149,15 @@ impl Shared {
             Record::Volume(record) => Some(Versioned { record: *record, version }),
             Record::Host(_) | Record::Profile(_) | Record::Pool(_) => None,
         }))
+    }
+
+    /// What tells of a resource: a volume, or of a part an excerpt of its volume, from which nothing can be decided.
+    pub(crate) async fn told(&self, subject: Subject) -> Result<Option<VolumeRecord>, StoreError> {
+        match subject {
+            Subject::Volume(id) => Ok(self.read_volume(id).await?.map(|now| now.record)),
+            Subject::Snapshot(id) => self.store.find(Child::Snapshot(id)).await,
+            Subject::Attachment(id) => self.store.find(Child::Attachment(id)).await,
+        }
     }
 
     /// How much the pool may promise, in bytes; nothing if its backend cannot tell and nothing was heard from it yet.

@@ -25,8 +25,8 @@ pub trait Store: Send + Sync {
     /// Reads one record with its version.
     async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError>;
 
-    /// The volume that a snapshot or an attachment belongs to, tombstones included.
-    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError>;
+    /// A snapshot or an attachment, tombstones included, within an excerpt of its volume, as in a list ([`Item`]).
+    async fn find(&self, child: Child) -> Result<Option<VolumeRecord>, StoreError>;
 
     /// How many times a host, profile or pool counter stands at (see [`Counter`]); 0 for an unknown key.
     async fn counted(&self, key: Key) -> Result<u64, StoreError>;

@@ -306,12 +306,8 @@ impl Store for MemStore {
         Ok(self.lock().records.get(&key).cloned())
     }
 
-    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
-        let holds = |record: &&VolumeRecord| match child {
-            Child::Snapshot(id) => record.snapshots.contains_key(&id),
-            Child::Attachment(id) => record.attachments.contains_key(&id),
-        };
-        Ok(self.lock().volumes().find(holds).map(|record| record.state.id()))
+    async fn find(&self, child: Child) -> Result<Option<VolumeRecord>, StoreError> {
+        Ok(self.lock().volumes().find_map(|record| record.part(child)))
     }
 
     async fn counted(&self, key: Key) -> Result<u64, StoreError> {

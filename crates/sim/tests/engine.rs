@@ -650,7 +650,7 @@ impl Store for Gate {
         self.inner.read(key).await
     }
 
-    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
+    async fn find(&self, child: Child) -> Result<Option<VolumeRecord>, StoreError> {
         self.inner.find(child).await
     }
 

@@ -324,8 +324,8 @@ impl Rows {
             Key::Pool(PoolId(ID)),
         ];
         let records = keys.map(|key| sound(read::record(rows, key)) & sound(read::counted(rows, key)));
-        let owners = [Child::Snapshot(SnapshotId(ID)), Child::Attachment(AttachmentId(ID))];
-        let owners = owners.map(|child| sound(read::owner(rows, child)));
+        let parts = [Child::Snapshot(SnapshotId(ID)), Child::Attachment(AttachmentId(ID))];
+        let parts = parts.map(|child| sound(read::part(rows, child, |_| None)));
         let subject = Some(Subject::Volume(VolumeId(ID)));
         let journals = [None, subject].map(|subject| {
             let query = JournalQuery { since: Mark::behind(0), subject, tenant: None, limit: usize::MAX };
@@ -333,7 +333,7 @@ impl Rows {
         });
         let key = sound(read::idempotent(rows, "t", "t"));
         let owing = sound(read::owing(rows, None, usize::MAX));
-        records.into_iter().chain(owners).chain(journals).all(|sound| sound) && key && owing
+        records.into_iter().chain(parts).chain(journals).all(|sound| sound) && key && owing
     }
 }
 

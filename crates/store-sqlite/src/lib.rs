@@ -39,7 +39,7 @@ pub use points::FAIL_POINTS;
 
 use async_trait::async_trait;
 use at_once::AtOnce;
-use engine::records::{Key, Record};
+use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{
     Child, Commit, CommitError, Committed, Head, Idempotent, Item, JournalEntry, JournalQuery, ListQuery, Store, StoreError,
     Versioned,
@@ -265,8 +265,9 @@ impl Store for SqliteStore {
         Ok(read)
     }
 
-    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
-        self.read_one(move |connection| read::owner(connection, child)).await
+    async fn find(&self, child: Child) -> Result<Option<VolumeRecord>, StoreError> {
+        let state = self.writer.state().clone();
+        self.read_one(move |connection| read::part(connection, child, |volume| state.recent().part(volume, child))).await
     }
 
     async fn counted(&self, key: Key) -> Result<u64, StoreError> {

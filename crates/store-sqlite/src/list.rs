@@ -425,8 +425,7 @@ impl List<'_> {
         if let Some(found) = held.excerpts.get(&id) {
             return Ok(found.clone());
         }
-        let missing = || StoreError::Corrupt(format!("volume {id}"), "its row is missing".into());
-        let found = Arc::new(of(&read::attached(self.tx, id)?.ok_or_else(missing)?));
+        let found = Arc::new(of(&read::attached(self.tx, id)?));
         let bytes = weight::of_volume(&found);
         if held.bytes + bytes > HELD_BYTES {
             *held = Held::default();
@@ -566,6 +565,7 @@ mod tests {
     use crate::record::{SnapshotRow, VolumeRow};
     use crate::schema;
     use engine::records::{About, SnapshotAbout};
+    use engine::store::Child;
     use lifecycle::{Bytes, PoolId, ProfileId, Seen, Snapshot, SnapshotPhase, Timestamp, Volume, VolumeId};
     use rusqlite::params;
 
@@ -674,6 +674,18 @@ mod tests {
             let (names, _) = listed(&mut connection, &query(&["error"], sort, None), 5_000).unwrap();
             assert_eq!(names.len(), 4, "{sort:?}");
         }
+        // One of a volume's three thousand, without the others.
+        let ids = |row: &rusqlite::Row<'_>| Ok((Uuid::from_bytes(row.get(0)?), Uuid::from_bytes(row.get(1)?)));
+        let (one, of) = connection.query_row("SELECT id, volume FROM snapshots LIMIT 1", [], ids).unwrap();
+        let steps = Arc::new(AtomicU64::new(0));
+        let counted = steps.clone();
+        connection.progress_handler(1, Some(move || counted.fetch_add(1, Ordering::Relaxed) == u64::MAX)).unwrap();
+        let part = read::part(&connection, Child::Snapshot(SnapshotId(one)), |_| None).unwrap().expect("it is there");
+        assert!(part.snapshots.keys().eq([&SnapshotId(one)]));
+        let of_part = steps.swap(0, Ordering::Relaxed);
+        assert!((10..200).contains(&of_part), "{of_part} steps");
+        assert_eq!(read::volume(&connection, of).unwrap().expect("it is there").0.snapshots.len(), 3000);
+        assert!(steps.load(Ordering::Relaxed) > 3000, "they are counted");
     }
 
     #[test]

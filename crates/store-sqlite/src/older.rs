@@ -116,11 +116,11 @@ async fn holds(folder: &Path, store: &SqliteStore, volumes: &[VolumeRecord]) {
         let id = record.state.id();
         let found = store.read(Key::Volume(id)).await.unwrap().map(|Versioned { record, .. }| record);
         assert_eq!(found, Some(Record::Volume(Box::new(record.clone()))));
-        for child in record.snapshots.keys().map(|id| Child::Snapshot(*id)) {
-            assert_eq!(store.find(child).await, Ok(Some(id)));
+        for snapshot in record.snapshots.keys() {
+            assert_eq!(store.find(Child::Snapshot(*snapshot)).await, Ok(Some(record.excerpt(Some(*snapshot)))));
         }
-        for child in record.attachments.keys().map(|id| Child::Attachment(*id)) {
-            assert_eq!(store.find(child).await, Ok(Some(id)));
+        for attachment in record.attachments.keys() {
+            assert_eq!(store.find(Child::Attachment(*attachment)).await, Ok(Some(record.excerpt(None))));
         }
         assert!(read::tells_its_parts(&connection, id).unwrap(), "{}", record.about.name);
     }

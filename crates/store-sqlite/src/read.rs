@@ -124,9 +124,10 @@ pub(crate) fn volume(connection: &Connection, wanted: Uuid) -> Result<Option<(Vo
     with_row(connection, wanted, |row| complete(connection, row))
 }
 
-/// A volume with its attachments, without its snapshots.
-pub(crate) fn attached(connection: &Connection, wanted: Uuid) -> Result<Option<VolumeRecord>, StoreError> {
-    with_row(connection, wanted, |row| complete(connection, VolumeRow { has_snapshots: false, ..row }).map(|(record, _)| record))
+/// The volume of a part, with its attachments and without its snapshots.
+pub(crate) fn attached(connection: &Connection, wanted: Uuid) -> Result<VolumeRecord, StoreError> {
+    let whole = |row| complete(connection, VolumeRow { has_snapshots: false, ..row }).map(|(record, _)| record);
+    with_row(connection, wanted, whole)?.ok_or_else(|| corrupt("volume", wanted)("its row is missing".into()))
 }
 
 /// An excerpt of a volume with this snapshot of it.
@@ -136,6 +137,36 @@ pub(crate) fn with_snapshot(mut excerpt: VolumeRecord, (id, snapshot, about): Sn
     excerpt.state = Volume::restore(parts);
     excerpt.snapshots.insert(id, about);
     excerpt
+}
+
+/// A snapshot or an attachment within an excerpt of its volume, both of one moment, as [`volume`] reads; or what `kept` has of it once it is
+/// known whose part it is.
+pub(crate) fn part(
+    connection: &Connection,
+    child: Child,
+    kept: impl Fn(Uuid) -> Option<Option<VolumeRecord>>,
+) -> Result<Option<VolumeRecord>, StoreError> {
+    let (sql, wanted) = match child {
+        Child::Snapshot(id) => ("SELECT volume FROM snapshots WHERE id = ?1", id.0),
+        Child::Attachment(id) => ("SELECT volume FROM attachments WHERE id = ?1", id.0),
+    };
+    let mut statement = connection.prepare_cached(sql).map_err(|error| trouble(&error))?;
+    let mut rows = statement.query([wanted.as_bytes()]).map_err(|error| trouble(&error))?;
+    let Some(row) = rows.next().map_err(|error| trouble(&error))? else { return Ok(None) };
+    let volume = id(row, 0).map_err(|error| trouble(&error))?;
+    if let Some(kept) = kept(volume) {
+        return Ok(kept);
+    }
+    let attached = attached(connection, volume)?;
+    match child {
+        Child::Snapshot(id) => {
+            let sql = format!("SELECT {SNAPSHOT_COLUMNS} FROM snapshots WHERE id = ?1");
+            let mut statement = connection.prepare_cached(&sql).map_err(|error| trouble(&error))?;
+            let row = statement.query_row([wanted.as_bytes()], snapshot_row).map_err(|error| trouble(&error))?;
+            Ok(Some(with_snapshot(attached.excerpt(Some(id)), snapshot(row)?)))
+        }
+        Child::Attachment(_) => Ok(Some(attached.excerpt(None))),
+    }
 }
 
 /// What `then` makes of a volume's row, in the moment in which that is read.
@@ -204,19 +235,6 @@ pub(crate) fn tells_its_parts(connection: &Connection, volume: VolumeId) -> rusq
          AND has_attachments = EXISTS(SELECT 1 FROM attachments WHERE volume = ?1) FROM volumes WHERE id = ?1";
     let told = connection.prepare_cached(sql)?.query_row([volume.0.as_bytes()], |row| row.get(0)).optional()?;
     Ok(told.unwrap_or(true))
-}
-
-/// The volume that a snapshot or attachment belongs to.
-pub(crate) fn owner(connection: &Connection, child: Child) -> Result<Option<VolumeId>, StoreError> {
-    let (table, wanted) = match child {
-        Child::Snapshot(id) => ("snapshots", id.0),
-        Child::Attachment(id) => ("attachments", id.0),
-    };
-    let found = || {
-        let mut statement = connection.prepare_cached(&format!("SELECT volume FROM {table} WHERE id = ?1"))?;
-        statement.query_row([wanted.as_bytes()], |row| id(row, 0)).optional()
-    };
-    found().map(|found| found.map(VolumeId)).map_err(|error| trouble(&error))
 }
 
 /// Where a counter stands.

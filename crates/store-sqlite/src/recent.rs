@@ -12,7 +12,7 @@
 
 use crate::weight::{self, PART_BYTES};
 use engine::records::{Key, Record, VolumeRecord};
-use engine::store::{Change, Commit, Versioned};
+use engine::store::{Change, Child, Commit, Versioned};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
@@ -83,6 +83,12 @@ impl Recent {
         drop(inner);
         let Versioned { record, version } = (*held).clone();
         Found::Kept(Box::new(Versioned { record: Record::Volume(Box::new(record)), version }))
+    }
+
+    /// A part within an excerpt of this volume, if that is kept; what is kept may not have the part any more.
+    pub(crate) fn part(&self, volume: Uuid, child: Child) -> Option<Option<VolumeRecord>> {
+        let held = self.lock().get(volume)?;
+        Some(held.record.part(child))
     }
 
     /// Whether, if this is kept, it is kept like this.

@@ -3,7 +3,7 @@
 
 use engine::records::{About, AttachmentAbout, Key, PoolRecord, Record, SnapshotAbout, VolumeRecord};
 use engine::store::{
-    Change, Commit, CommitError, Counter, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store, StoreError, Touched,
+    Change, Child, Commit, CommitError, Counter, Expected, Field, Filter, Item, Kind, ListQuery, Sort, Store, StoreError, Touched,
 };
 use lifecycle::{
     Attachment, AttachmentId, AttachmentPhase, Bytes, HostId, Mode, PoolId, ProfileId, Seen, Snapshot, SnapshotId, SnapshotPhase,
@@ -246,6 +246,15 @@ fn told(rows: &rusqlite::Connection) -> Vec<(bool, bool)> {
     told
 }
 
+/// That each of these parts is found as its volume is, and not if it is gone from that.
+async fn finds(store: &SqliteStore, kept: &Kept, ever: &BTreeSet<(bool, Uuid)>) {
+    for (is_snapshot, id) in ever {
+        let child = if *is_snapshot { Child::Snapshot(SnapshotId(*id)) } else { Child::Attachment(AttachmentId(*id)) };
+        let wanted = kept.values().find_map(|(record, _)| record.part(child));
+        assert_eq!(store.find(child).await, Ok(wanted));
+    }
+}
+
 /// While a row says that a volume has none, nobody looks for its snapshots: were that wrong, they would be gone for everybody.
 #[tokio::test]
 async fn a_volumes_row_tells_whether_it_has_parts_whatever_is_committed() {
@@ -254,7 +263,8 @@ async fn a_volumes_row_tells_whether_it_has_parts_whatever_is_committed() {
     let store = open(folder.path());
     let rows = rusqlite::Connection::open(folder.path().join("berth.db")).unwrap();
     let (mut kept, mut seen) = (Kept::new(), BTreeMap::<_, u32>::new());
-    for _ in 0..600 {
+    let mut ever = BTreeSet::new();
+    for round in 0..600 {
         let (commit, mut next) = some_commit(&kept, &mut dice);
         if let Ok(made) = store.commit(commit.clone()).await {
             for Change { key, touched, .. } in &commit.changes {
@@ -265,6 +275,13 @@ async fn a_volumes_row_tells_whether_it_has_parts_whatever_is_committed() {
                 }
             }
             kept = next;
+            for (record, _) in kept.values() {
+                ever.extend(record.snapshots.keys().map(|id| (true, id.0)));
+                ever.extend(record.attachments.keys().map(|id| (false, id.0)));
+            }
+        }
+        if round % 10 == 0 {
+            finds(&store, &kept, &ever).await;
         }
         told(&rows).into_iter().for_each(|tells| *seen.entry(tells).or_default() += 1);
         let (mut batches, mut listed) = (store.list(ListQuery::all(Kind::Volume)).await.unwrap(), Vec::new());
@@ -278,6 +295,10 @@ async fn a_volumes_row_tells_whether_it_has_parts_whatever_is_committed() {
     let orphans = "SELECT count(*) FROM (SELECT volume FROM snapshots UNION ALL SELECT volume FROM attachments)
          WHERE volume NOT IN (SELECT id FROM volumes)";
     assert_eq!(rows.query_row(orphans, [], |row| row.get::<_, i64>(0)), Ok(0));
+    // What was found in memory is found in the database too.
+    drop(store);
+    finds(&open(folder.path()), &kept, &ever).await;
+    assert!(ever.len() > 100);
 }
 
 /// Twice what the log may hold, faster than it is moved: what counts is that it is, and that the log begins anew.

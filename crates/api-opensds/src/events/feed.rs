@@ -148,7 +148,7 @@ impl Feed {
             now.iter().filter(|(subject, live)| self.running.get(subject) != Some(live)).map(|(subject, _)| *subject).collect();
         for subject in moved.into_iter().take(PROGRESS_MAX) {
             // One that cannot be read now is told the next time that it moves.
-            if let Ok(Some(record)) = self.follower.holder(subject).await
+            if let Ok(Some(record)) = self.follower.told(subject).await
                 && let Some(event) = self.api.progress(&record, subject)
             {
                 self.desk.tell(&Arc::new(event));

@@ -3,7 +3,7 @@
 use engine::records::{
     About, AttachmentAbout, HostRecord, Initiator, Key, PoolRecord, ProfileRecord, Record, SnapshotAbout, VolumeRecord,
 };
-use engine::store::{Change, Commit, CommitError, Counter, Ended, Ending, Expected, JournalEntry, Mark, Store, Touched};
+use engine::store::{Change, Child, Commit, CommitError, Counter, Ended, Ending, Expected, JournalEntry, Mark, Store, Touched};
 use lifecycle::{
     AttachmentId, Bytes, Capabilities, Command, Content, Context, Facts, HostId, Input, Mode, OperationKind, Outcome, PoolId,
     ProfileId, Seen, SnapshotId, Subject, Timestamp, Volume, VolumeId, Work,
@@ -206,6 +206,11 @@ pub(super) async fn fresh(store: &dyn Store, record: impl Into<Written>) -> u64 
 /// Commits what must be refused, and tells why it was.
 pub(super) async fn refused(store: &dyn Store, commit: Commit) -> CommitError {
     store.commit(commit).await.expect_err("something stands in its way")
+}
+
+/// Whose volume is found for a part.
+pub(super) async fn found(store: &dyn Store, child: Child) -> Option<VolumeId> {
+    store.find(child).await.expect("it can be read").map(|excerpt| excerpt.state.id())
 }
 
 /// The volume as it is stored, with its version.

@@ -2,8 +2,8 @@
 //! one commit and half of another is a lie that nobody told.
 
 use super::records::{
-    HOST, POOL, PROFILE, attachment_id, busy, count, entry, fresh, host, key, made, one, pool, profile, put, read, ready, refused,
-    remove, snapshot_id, volume,
+    HOST, POOL, PROFILE, attachment_id, busy, count, entry, found, fresh, host, key, made, one, pool, profile, put, read, ready,
+    refused, remove, snapshot_id, volume, volume_id,
 };
 use engine::records::{Key, Record};
 use engine::store::{Change, Child, Commit, CommitError, Counter, Expected, Idempotent, JournalQuery, Mark, Store, Touched};
@@ -18,7 +18,7 @@ const ALL: JournalQuery = JournalQuery { since: Mark::behind(0), subject: None, 
 pub(super) async fn a_commit_is_all_or_nothing(subject: &dyn super::Subject) {
     let store = subject.open().await;
     fresh(&*store, pool(POOL, "pool")).await;
-    let used = Idempotent { request: [1; 32], made: Subject::Volume(super::records::volume_id(1)) };
+    let used = Idempotent { request: [1; 32], made: Subject::Volume(volume_id(1)) };
     let first = Commit {
         counters: vec![count(Key::Pool(POOL), 10, None)],
         idempotent: Some(("t".into(), "used".into(), used.clone())),
@@ -182,15 +182,15 @@ pub(super) async fn what_is_removed_is_gone_with_its_parts(subject: &dyn super::
     let children =
         |number: u128| (Child::Snapshot(snapshot_id(number + 0x10_000)), Child::Attachment(attachment_id(number + 0x20_000)));
     let (snapshot, attachment) = children(1);
-    assert_eq!(store.find(snapshot).await, Ok(Some(super::records::volume_id(1))));
-    assert_eq!(store.find(attachment).await, Ok(Some(super::records::volume_id(1))));
+    assert_eq!(found(&*store, snapshot).await, Some(volume_id(1)));
+    assert_eq!(found(&*store, attachment).await, Some(volume_id(1)));
     let second = made(&*store, put(ready(1, "without parts", 1), Expected::Version(first))).await;
     assert_eq!((store.find(snapshot).await, store.find(attachment).await), (Ok(None), Ok(None)));
     let third = made(&*store, put(busy(1), Expected::Version(second))).await;
     made(&*store, remove(key(1), third)).await;
     assert_eq!((store.find(snapshot).await, store.find(attachment).await), (Ok(None), Ok(None)));
     assert_eq!(read(&*store, 1).await, None);
-    assert_eq!(store.find(children(2).0).await, Ok(Some(super::records::volume_id(2))), "another's stays");
+    assert_eq!(found(&*store, children(2).0).await, Some(volume_id(2)), "another's stays");
     fresh(&*store, ready(1, "made anew", 1)).await;
     assert_eq!(store.find(snapshot).await, Ok(None), "nothing of the old one comes back");
 }

@@ -33,11 +33,12 @@ pub(crate) enum Flaw {
     ListsNoSnapshots,
     ListsPartsAlone,
     FindsAnything,
+    FindsTheWhole,
 }
 
 impl Flaw {
     /// Every flaw.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::LosesACommit,
         Self::ComparesNoVersions,
         Self::SplitsCommits,
@@ -55,6 +56,7 @@ impl Flaw {
         Self::ListsNoSnapshots,
         Self::ListsPartsAlone,
         Self::FindsAnything,
+        Self::FindsTheWhole,
     ];
 }
 
@@ -97,6 +99,11 @@ struct Flawed {
 impl Flawed {
     fn has(&self, flaw: Flaw) -> bool {
         self.flaw == Some(flaw)
+    }
+
+    async fn whole(&self, id: VolumeId) -> Option<VolumeRecord> {
+        let found = self.inner.read(Key::Volume(id)).await.unwrap();
+        found.and_then(|held| if let Record::Volume(record) = held.record { Some(*record) } else { None })
     }
 }
 
@@ -143,11 +150,16 @@ impl Store for Flawed {
         self.inner.read(key).await
     }
 
-    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
+    async fn find(&self, child: Child) -> Result<Option<VolumeRecord>, StoreError> {
         if self.has(Flaw::FindsAnything) {
-            return Ok(self.inner.owes_work(None, 1).await?.pop());
+            let Some(any) = self.inner.owes_work(None, 1).await?.pop() else { return Ok(None) };
+            return Ok(self.whole(any).await);
         }
-        self.inner.find(child).await
+        let found = self.inner.find(child).await?;
+        match found {
+            Some(excerpt) if self.has(Flaw::FindsTheWhole) => Ok(self.whole(excerpt.state.id()).await),
+            found => Ok(found),
+        }
     }
 
     async fn counted(&self, key: Key) -> Result<u64, StoreError> {

@@ -29,6 +29,7 @@ fn each_flaw_of_a_store_is_noticed() {
         (Flaw::ListsNoSnapshots, "volumes_are_listed_whole_and_parts_with_an_excerpt"),
         (Flaw::ListsPartsAlone, "volumes_are_listed_whole_and_parts_with_an_excerpt"),
         (Flaw::FindsAnything, "what_is_unknown_is_told_as_nothing"),
+        (Flaw::FindsTheWhole, "volumes_are_listed_whole_and_parts_with_an_excerpt"),
     ];
     let tried: Vec<_> = rows.iter().map(|(flaw, _)| *flaw).collect();
     assert_eq!(tried, Flaw::ALL);

@@ -4,7 +4,7 @@ use super::faults::{Fault, Place};
 use super::world::{State, World};
 use crate::MemStore;
 use async_trait::async_trait;
-use engine::records::{Key, Record};
+use engine::records::{Key, Record, VolumeRecord};
 use engine::store::{
     Child, Commit, CommitError, Committed, Head, Idempotent, Item, JournalEntry, JournalQuery, ListQuery, Store, StoreError,
     Versioned,
@@ -161,7 +161,7 @@ impl Store for SimStore {
         self.inner.read(key).await
     }
 
-    async fn find(&self, child: Child) -> Result<Option<VolumeId>, StoreError> {
+    async fn find(&self, child: Child) -> Result<Option<VolumeRecord>, StoreError> {
         self.reading().await?;
         self.inner.find(child).await
     }
