@@ -7,13 +7,12 @@ use crate::patience::unless_it_panics;
 use crate::points;
 use crate::ports::{Call, ExportSpec, Progress, Unanswered};
 use crate::records::{Initiator, Key, Record, VolumeRecord};
-use crate::shared::Shared;
+use crate::shared::{Bell, Shared};
 use crate::store::Versioned;
 use crate::waits;
 use lifecycle::{AttachmentId, Facts, Outcome, PoolId, Slot, Token, Work};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// What a running call tells its worker.
@@ -35,6 +34,20 @@ pub(crate) struct Message {
     pub(crate) told: Told,
 }
 
+impl Message {
+    /// Makes one of this and the same call's next message, if both tell of progress: however often a driver tells of it, few messages wait.
+    /// Returns whether it did.
+    pub(crate) fn takes_in(&mut self, next: &Self) -> bool {
+        match (&mut self.told, &next.told) {
+            (Told::Progress(percent), Told::Progress(now)) => {
+                *percent = (*percent).max(*now);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A call under way. Dropping it abandons the call.
 pub(crate) struct Running {
     pub(crate) work: Work,
@@ -51,31 +64,24 @@ impl Drop for Running {
     }
 }
 
-/// Starts the call that `work` owes. Its messages go to `tell`.
-pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work, tell: mpsc::UnboundedSender<Message>) -> Running {
+/// Starts the call that `work` owes. Its messages go to the worker with this bell.
+pub(crate) fn start(shared: &Arc<Shared>, record: &Arc<VolumeRecord>, work: Work, worker: Arc<Bell>) -> Running {
     let token = shared.token();
     let (shared, record) = (shared.clone(), record.clone());
     let slot = work.slot();
     let (pool, limit) = (record.pool, shared.deadline(record.pool, work));
     let (turns, tenant) = (shared.turns.clone(), record.tenant.clone());
     let call = async move {
-        let told = |told| {
-            // A worker that is gone needs no telling: the record owes the work still.
-            let _ = tell.send(Message { slot, token, told });
-        };
+        // A worker that is gone does not hear it, and need not: the record owes the work still.
+        let told = |told| worker.tell(Message { slot, token, told });
         let _place = match shared.pools.get(&record.pool) {
             Some(pool) if needs_backend(work) => Some(pool.places.take(&record.tenant).await),
             Some(_) | None => None,
         };
         told(Told::Began);
-        let sink = tell.clone();
-        let progress = Progress::new(move |percent| {
-            let _ = sink.send(Message { slot, token, told: Told::Progress(percent) });
-        });
-        let sink = tell.clone();
-        let asks = move |whom| {
-            let _ = sink.send(Message { slot, token, told: Told::Asks(whom) });
-        };
+        let sink = worker.clone();
+        let progress = Progress::new(move |percent| sink.tell(Message { slot, token, told: Told::Progress(percent) }));
+        let asks = |whom| told(Told::Asks(whom));
         let performing = async {
             points::call(work).before.pass();
             let outcome = perform(&shared, &record, work, Call { token, progress }, &asks).await;
@@ -201,4 +207,31 @@ fn not_spoken(record: &VolumeRecord, id: AttachmentId) -> Outcome {
 
 fn unknown(error: Unanswered) -> Outcome {
     Outcome::Unknown(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared::Bell;
+
+    #[test]
+    fn progress_that_was_not_heard_yet_is_one_message_however_often_it_is_told() {
+        let bell = Bell::default();
+        let tell = |counter, told| bell.tell(Message { slot: Slot::Shape, token: Token { incarnation: 1, counter }, told });
+        tell(1, Told::Began);
+        // Also where one that was superseded goes on beside its successor.
+        for percent in [3, 5, 4] {
+            tell(1, Told::Progress(percent));
+            tell(2, Told::Progress(percent - 2));
+        }
+        tell(1, Told::Ended(Outcome::Unknown(String::new())));
+        tell(1, Told::Progress(6));
+        let told = |message: Message| match message.told {
+            Told::Progress(percent) => Some((message.token.counter, percent)),
+            Told::Began | Told::Asks(_) | Told::Ended(_) => None,
+        };
+        let heard: Vec<_> = bell.told().into_iter().map(told).collect();
+        assert_eq!(heard, [None, Some((1, 5)), Some((2, 3)), None, Some((1, 6))]);
+        assert!(bell.told().is_empty());
+    }
 }

@@ -3,6 +3,7 @@
 //! Nothing here is the truth about a record: the store is. Losing all of it costs a restart's worth of looking.
 
 use crate::admission::WhenDown;
+use crate::calls::Message;
 use crate::change::{Cause, Step};
 use crate::deadlines::Deadlines;
 use crate::exporters::Exporters;
@@ -78,13 +79,34 @@ pub(crate) struct Pool {
     pub(crate) survey: Survey,
 }
 
-/// One worker's bell.
+/// One worker's bell, and what its calls have told it that it has not heard yet.
 #[derive(Default)]
 pub(crate) struct Bell {
     pub(crate) rung: AtomicBool,
     /// What waits for its next try is to be tried now: what stood in its way may be gone.
     pub(crate) hurry: AtomicBool,
     pub(crate) notify: Notify,
+    told: Mutex<Vec<Message>>,
+}
+
+impl Bell {
+    /// Leaves a message for the worker, and wakes it if it is the first.
+    pub(crate) fn tell(&self, message: Message) {
+        let mut told = lock(&self.told);
+        let last = told.iter_mut().rev().find(|earlier| earlier.token == message.token);
+        if last.is_some_and(|last| last.takes_in(&message)) {
+            return;
+        }
+        told.push(message);
+        if told.len() == 1 {
+            self.notify.notify_one();
+        }
+    }
+
+    /// What was told since the last time, in that order.
+    pub(crate) fn told(&self) -> Vec<Message> {
+        std::mem::take(&mut *lock(&self.told))
+    }
 }
 
 pub(crate) struct Shared {

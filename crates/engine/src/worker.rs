@@ -22,7 +22,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Makes sure that the volume's owed work is being driven.
@@ -54,15 +53,12 @@ fn start(shared: &Arc<Shared>, id: VolumeId, tenant: Option<Arc<str>>, look_firs
     let shared = shared.clone();
     tokio::spawn(async move {
         let mut guard = Retire { shared: shared.clone(), id, panicked: true };
-        let (tell, told) = mpsc::unbounded_channel();
         let mut worker = Worker {
             shared,
             id,
             bell,
-            tell,
             running: BTreeMap::new(),
             tries: BTreeMap::new(),
-            told,
             source: None,
             shown: Vec::new(),
             turn: Instant::now(),
@@ -123,8 +119,6 @@ struct Worker {
     shared: Arc<Shared>,
     id: VolumeId,
     bell: Arc<Bell>,
-    tell: mpsc::UnboundedSender<Message>,
-    told: mpsc::UnboundedReceiver<Message>,
     /// The calls under way, each with the time at which it is abandoned if it was superseded.
     running: BTreeMap<Slot, (Running, Option<Instant>)>,
     tries: BTreeMap<Work, Try>,
@@ -235,13 +229,13 @@ impl Worker {
             }
             let due = held.next.is_none_or(|next| next <= now) && !held_back;
             if waiting.is_none() && due && !self.running.contains_key(&slot) {
-                let running = calls::start(&self.shared, record, *work, self.tell.clone());
+                let running = calls::start(&self.shared, record, *work, self.bell.clone());
                 self.running.insert(slot, (running, None));
             }
         }
     }
 
-    /// Waits for a message, the bell, or the next time at which something is due; handles what came.
+    /// Waits for a message or the bell, or the next time at which something is due; handles what came.
     async fn wait(&mut self) {
         let tries = self.tries.values().flat_map(|held| [held.next, held.deadline]).flatten();
         let abandons = self.running.values().filter_map(|(_, abandon)| *abandon);
@@ -252,21 +246,14 @@ impl Worker {
         // to what fell due, whatever woke it.
         tokio::select! {
             biased;
-            message = self.told.recv() => if let Some(message) = message { self.hear_all(message).await },
             () = bell.notify.notified() => {}
             () = tokio::time::sleep_until(due) => {}
         }
-        self.deadlines().await;
-    }
-
-    /// Hears this message, and what was told besides until now: one turn is enough for all of it.
-    async fn hear_all(&mut self, first: Message) {
-        let others = self.told.len();
-        self.hear(first).await;
-        for _ in 0..others {
-            let Ok(message) = self.told.try_recv() else { return };
+        // One turn is enough for all that was told until now.
+        for message in bell.told() {
             self.hear(message).await;
         }
+        self.deadlines().await;
     }
 
     async fn hear(&mut self, Message { slot, token, told }: Message) {
