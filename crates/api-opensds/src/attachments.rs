@@ -3,8 +3,9 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{Known, id, located, repeated, since_gone, tagged, waited};
+use crate::lists::{Known, id, located, repeated, since_gone, tagged};
 use crate::query::Query;
+use crate::wait::once;
 use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -29,7 +30,8 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
     api.list(&asking.caller, Kind::Attachment, &query).await
 }
 
-async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
+async fn create(State(api): State<Api>, asking: Asking, query: Query, body: Object) -> Answer {
+    let wanted = query.wait_for(Kind::Attachment)?;
     let body = body.without_id()?;
     let new = body.attachment()?;
     let path = asking.path.clone();
@@ -48,10 +50,11 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
             .ok_or_else(|| ApiError::not_found(format!("attachment {made} does not exist")));
     }
     let answered = answer(&api, StatusCode::ACCEPTED, &record, made, &Known::default()).await?;
-    Ok(located(answered, &path, made))
+    Ok(once(located(answered, &path, made), &caller, record.state.id(), Subject::Attachment(made), wanted))
 }
 
-async fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, id: AttachmentId, known: &Known) -> Answer {
+/// An attachment as it is on the wire, unless the legacy words hide it.
+pub(crate) async fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, id: AttachmentId, known: &Known) -> Answer {
     let gone = || ApiError::not_found(format!("attachment {id} does not exist"));
     let state = record.state.attachments().get(&id).filter(|_| !api.hides(record, Subject::Attachment(id)));
     let clients = match state.ok_or_else(gone)?.connection() {
@@ -66,23 +69,7 @@ async fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, id: Attach
 }
 
 async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, known: Known) -> Answer {
-    let attachment: AttachmentId = id("attachment", &named.id)?;
-    let caller = &asking.caller;
-    let subject = Subject::Attachment(attachment);
-    let mut reached = None;
-    if let (Some(wanted), Ok(held)) = (query.wait_for(Kind::Attachment)?, api.engine.attachment(caller, attachment).await) {
-        reached = Some(api.wait(caller, held.state.id(), subject, &wanted).await?);
-    }
-    let shown = match api.engine.attachment(caller, attachment).await {
-        Ok(record) => answer(&api, StatusCode::OK, &record, attachment, &known).await,
-        Err(refusal) => Err(refusal.into()),
-    };
-    match (shown, reached) {
-        (Ok(shown), Some(reached)) => Ok(waited(shown, reached)),
-        (Ok(shown), None) => Ok(shown),
-        (Err(missing), _) if missing.status == StatusCode::NOT_FOUND => api.gone(caller, subject, &query).await.ok_or(missing),
-        (Err(error), _) => Err(error),
-    }
+    api.show(&asking.caller, Subject::Attachment(id("attachment", &named.id)?), &query, &known).await
 }
 
 async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
@@ -96,31 +83,35 @@ async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
 
 async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
     let attachment: AttachmentId = id("attachment", &named.id)?;
-    let held = api.engine.attachment(&asking.caller, attachment).await?;
-    let wanted = Command::Detach { id: attachment, force: query.flag("force")? };
-    let now = api.engine.command(&asking.caller, held.state.id(), wanted).await?;
+    let wanted = query.wait_for(Kind::Attachment)?;
+    let volume = api.engine.attachment(&asking.caller, attachment).await?.state.id();
+    let command = Command::Detach { id: attachment, force: query.flag("force")? };
+    let now = api.engine.command(&asking.caller, volume, command).await?;
     if asking.caller.dry_run {
         return Ok(would_be(&api, now.as_ref(), attachment));
     }
-    Ok(StatusCode::ACCEPTED.into_response())
+    Ok(once(StatusCode::ACCEPTED.into_response(), &asking.caller, volume, Subject::Attachment(attachment), wanted))
 }
 
-async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
-    commanded(&api, &asking.caller, &named.id, Command::Retry).await
+async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    commanded(&api, &asking.caller, &named.id, &query, Command::Retry).await
 }
 
-async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
-    commanded(&api, &asking.caller, &named.id, Command::Recover).await
+async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    commanded(&api, &asking.caller, &named.id, &query, Command::Recover).await
 }
 
-async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(Subject) -> Command) -> Answer {
+async fn commanded(api: &Api, caller: &Caller, text: &str, query: &Query, command: impl FnOnce(Subject) -> Command) -> Answer {
     let attachment: AttachmentId = id("attachment", text)?;
+    let wanted = query.wait_for(Kind::Attachment)?;
     let held = api.engine.attachment(caller, attachment).await?;
-    let now = api.engine.command(caller, held.state.id(), command(Subject::Attachment(attachment))).await?;
+    let (volume, subject) = (held.state.id(), Subject::Attachment(attachment));
+    let now = api.engine.command(caller, volume, command(subject)).await?;
     if caller.dry_run {
         return Ok(would_be(api, now.as_ref(), attachment));
     }
-    answer(api, StatusCode::ACCEPTED, &now.map_or(held, |now| now.record), attachment, &Known::default()).await
+    let done = answer(api, StatusCode::ACCEPTED, &now.map_or(held, |now| now.record), attachment, &Known::default()).await?;
+    Ok(once(done, caller, volume, subject, wanted))
 }
 
 /// The answer to a dry run. What the legacy words hide is gone.

@@ -1,21 +1,20 @@
 //! Who asks: the tenant of the path, the request's id, and the conditions in its headers.
 
-use crate::DEFAULT_TENANT;
 use crate::error::ApiError;
 use crate::query::Query;
+use crate::{Api, DEFAULT_TENANT};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
-use engine::Engine;
 use engine::requests::Caller;
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 
 /// The longest request id or idempotency key that is taken.
 pub(crate) const WORD_MAX: usize = 255;
@@ -38,7 +37,7 @@ pub(crate) struct Named {
 }
 
 /// Names the request, writes the bodies of errors, and refuses absurd addresses and other sites' pages.
-pub(crate) async fn identify(mut request: Request, routes: Router, engine: Arc<Engine>) -> Result<Response, Infallible> {
+pub(crate) async fn identify(mut request: Request, routes: Router, api: Api) -> Result<Response, Infallible> {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let too_long = request.uri().path_and_query().is_some_and(|asked| asked.as_str().len() > URI_MAX);
@@ -49,7 +48,7 @@ pub(crate) async fn identify(mut request: Request, routes: Router, engine: Arc<E
         let message = "a page of another site may not change anything here; use the page at / or a client that is no browser";
         axum::response::IntoResponse::into_response(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message))
     } else {
-        crate::finish(request, routes, &engine).await?
+        crate::finish(request, routes, &api).await?
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response)) {
         let json = HeaderValue::from_static("application/json; charset=utf-8");

@@ -31,6 +31,7 @@ mod reference;
 mod snapshots;
 mod system;
 mod volumes;
+mod wait;
 mod wire;
 
 use axum::Router;
@@ -44,6 +45,7 @@ pub use openapi::openapi;
 pub use reference::command_lines;
 use std::convert::Infallible;
 use std::sync::Arc;
+use tokio::time::Instant;
 use tower::{ServiceExt as _, service_fn};
 
 /// How the dialect is spoken.
@@ -90,7 +92,7 @@ pub(crate) const BODY_MAX: usize = 1 << 20;
 /// Every route of the API, answering from `engine`.
 pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
     let hub = Arc::new(events::Hub::new(settings.streams));
-    let turns = engine.clone();
+    let api = Api { engine, settings, hub };
     let routes = Router::new()
         .route("/", get(system::versions))
         .route("/livez", get(system::live))
@@ -104,9 +106,9 @@ pub fn router(engine: Arc<Engine>, settings: Settings) -> Router {
         .merge(of_tenant().0)
         .fallback(system::unknown_route)
         .method_not_allowed_fallback(system::unknown_method)
-        .with_state(Api { engine, settings, hub });
+        .with_state(api.clone());
     // Around all routes together: a layer is one of each route, and is cloned and boxed for every request.
-    Router::new().fallback_service(service_fn(move |request| caller::identify(request, routes.clone(), turns.clone())))
+    Router::new().fallback_service(service_fn(move |request| caller::identify(request, routes.clone(), api.clone())))
 }
 
 fn of_tenant() -> Routes {
@@ -121,14 +123,15 @@ fn of_tenant() -> Routes {
 }
 
 /// Does to its end what a request asks to be changed, whether or not its client is still there: what was committed is then worked on,
-/// and not left until somebody comes by. What only reads ends with its client.
-pub(crate) async fn finish(request: Request, routes: Router, engine: &Engine) -> Result<Response, Infallible> {
+/// and not left until somebody comes by. What only reads ends with its client, and so does waiting for what comes of a change.
+pub(crate) async fn finish(request: Request, routes: Router, api: &Api) -> Result<Response, Infallible> {
     if request.method().is_safe() {
         return routes.oneshot(request).await;
     }
-    let whose = engine.turns_of(tenant_of(request.uri()));
+    let begun = Instant::now();
+    let whose = api.engine.turns_of(tenant_of(request.uri()));
     match tokio::spawn(whose.take(routes.oneshot(request))).await {
-        Ok(answer) => answer,
+        Ok(answer) => Ok(api.awaited(answer?, begun).await),
         Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
         // The runtime ends, and this with it.
         Err(_) => std::future::pending().await,

@@ -1,7 +1,7 @@
-//! Answers: single resources with their tag, lists that stream, long polls, and answers to a repeated request.
+//! Answers: single resources with their tag, lists that stream, and answers to a repeated request.
 
 use crate::error::ApiError;
-use crate::query::{Query, WaitFor};
+use crate::query::Query;
 use crate::{Api, AttachmentWords};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Query as Pairs};
@@ -13,7 +13,7 @@ use engine::ports::Client;
 use engine::records::VolumeRecord;
 use engine::requests::{Caller, Refusal};
 use engine::store::{Field, Item, Kind, ListQuery, StoreError};
-use lifecycle::{AttachmentId, AttachmentStatus, SnapshotStatus, Subject, VolumeId};
+use lifecycle::{AttachmentId, AttachmentStatus, SnapshotStatus, Subject};
 use serde::Serialize;
 use serde_json::Value;
 use std::convert::Infallible;
@@ -21,7 +21,6 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -207,61 +206,6 @@ impl Api {
         })
     }
 
-    /// Waits until the resource has one of the statuses asked for, or the time is over. The waiter is made before the first
-    /// look, so that no commit falls in between. Returns whether it was reached.
-    pub(crate) async fn wait(
-        &self,
-        caller: &Caller,
-        volume: VolumeId,
-        subject: Subject,
-        wanted: &WaitFor,
-    ) -> Result<bool, ApiError> {
-        let deadline = Instant::now() + wanted.timeout;
-        let mut waiter = self.engine.wait(volume);
-        loop {
-            let now = self.status(caller, subject).await?;
-            let now_is = |wanted: &String| wanted == now.unwrap_or("deleted") || (wanted == "deleted" && now == Some("detached"));
-            if wanted.statuses.iter().any(now_is) {
-                return Ok(true);
-            }
-            if now.is_none() || tokio::time::timeout_at(deadline, waiter.changed()).await.is_err() {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// The resource's status as the wire spells it; none once it is gone.
-    async fn status(&self, caller: &Caller, subject: Subject) -> Result<Option<&'static str>, ApiError> {
-        let found = match subject {
-            Subject::Volume(id) => self.engine.volume(caller, id).await.map(|now| now.record),
-            Subject::Snapshot(id) => self.engine.snapshot(caller, id).await,
-            Subject::Attachment(id) => self.engine.attachment(caller, id).await,
-        };
-        match (found, subject) {
-            (Ok(record), _) if self.hides(&record, subject) => Ok(None),
-            (Ok(record), Subject::Attachment(id)) => Ok(self.attachment(&record, id, None).map(|shown| shown.status)),
-            (Ok(record), Subject::Volume(_) | Subject::Snapshot(_)) => Ok(Some(record.state.word(subject))),
-            (Err(Refusal::NotFound { .. }), _) => Ok(None),
-            (Err(other), _) => Err(other.into()),
-        }
-    }
-
-    /// What a resource that is gone answers: the journal still knows it, if anything was waiting for its end.
-    pub(crate) async fn gone(&self, caller: &Caller, subject: Subject, query: &Query) -> Option<Response> {
-        let wanted = query.wait_for(kind(subject)).ok()??;
-        let waits_for_end = wanted.statuses.iter().any(|status| status == "deleted" || status == "detached");
-        let journal = self.engine.journal(caller, subject, 0, 1).await.ok()?;
-        let id = match subject {
-            Subject::Volume(id) => id.to_string(),
-            Subject::Snapshot(id) => id.to_string(),
-            Subject::Attachment(id) => id.to_string(),
-        };
-        let seed = self.settings.attachment_words == AttachmentWords::Seed;
-        let status = if seed && matches!(subject, Subject::Attachment(_)) { "detached" } else { "deleted" };
-        (waits_for_end && !journal.is_empty())
-            .then(|| waited(json(StatusCode::OK, &serde_json::json!({"id": id, "status": status})), true))
-    }
-
     /// Whether the legacy words hide this tombstone. Source: lifecycle page, "Words on the wire".
     pub(crate) fn hides(&self, record: &VolumeRecord, subject: Subject) -> bool {
         let state = &record.state;
@@ -286,21 +230,6 @@ impl Api {
         let entries = self.engine.journal(caller, subject, since, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
         Ok(json(StatusCode::OK, &entries.iter().map(crate::wire::journal).collect::<Vec<_>>()))
     }
-}
-
-const fn kind(subject: Subject) -> Kind {
-    match subject {
-        Subject::Volume(_) => Kind::Volume,
-        Subject::Snapshot(_) => Kind::Snapshot,
-        Subject::Attachment(_) => Kind::Attachment,
-    }
-}
-
-/// Tells how a long poll ended.
-pub(crate) fn waited(mut response: Response, reached: bool) -> Response {
-    let how = HeaderValue::from_static(if reached { "reached" } else { "timeout" });
-    response.headers_mut().insert("x-wait", how);
-    response
 }
 
 /// What a repeated request made is gone since: no 404, as the path of the request is there.

@@ -118,7 +118,6 @@ const fn admin(
 }
 
 const GONE: &[(u16, &str)] = &[(200, "")];
-const GOING: &[(u16, &str)] = &[(202, "")];
 
 /// Routes below the tenant are written without `/v1beta/{tenant}`, the others begin with `//`.
 const OPERATIONS: &[Operation] = &[
@@ -135,7 +134,7 @@ const OPERATIONS: &[Operation] = &[
     make("/block/volumes", "Create a volume, also from a snapshot", "NewVolume", &[(202, "Volume")]),
     read("/block/volumes/{id}", "One volume; waits for a status if asked", WAIT, &[(200, "VolumeOrGone"), (304, "")]),
     change("/block/volumes/{id}", "Change what a volume is called", "Relabel", &[(200, "Volume")]),
-    end("/block/volumes/{id}", "Delete a volume", &["cascade", "forget"], GOING),
+    end("/block/volumes/{id}", "Delete a volume", &["cascade", "forget"], &[(202, "Volume")]),
     ask("/block/volumes/{id}/resize", "Grow a volume", "Resize", &[(202, "Volume")]),
     ask("/block/volumes/{id}/retry", "Do again what failed", "", &[(202, "Volume")]),
     ask("/block/volumes/{id}/recover", "Ask the backend and follow the evidence", "", &[(202, "Volume")]),
@@ -144,7 +143,7 @@ const OPERATIONS: &[Operation] = &[
     make("/block/snapshots", "Take a snapshot", "NewSnapshot", &[(202, "Snapshot")]),
     read("/block/snapshots/{id}", "One snapshot; waits for a status if asked", WAIT, &[(200, "SnapshotOrGone"), (304, "")]),
     change("/block/snapshots/{id}", "Change what a snapshot is called", "Relabel", &[(200, "Snapshot")]),
-    end("/block/snapshots/{id}", "Delete a snapshot", NONE, GOING),
+    end("/block/snapshots/{id}", "Delete a snapshot", NONE, &[(202, "Snapshot")]),
     ask("/block/snapshots/{id}/retry", "Do again what failed", "", &[(202, "Snapshot")]),
     ask("/block/snapshots/{id}/recover", "Ask the backend and follow the evidence", "", &[(202, "Snapshot")]),
     read("/block/snapshots/{id}/journal", "What happened to a snapshot", JOURNAL, &[(200, "Journal")]),
@@ -152,7 +151,7 @@ const OPERATIONS: &[Operation] = &[
     make("/block/attachments", "Export a volume to a host", "NewAttachment", &[(202, "Attachment")]),
     read("/block/attachments/{id}", "One attachment; waits for a status if asked", WAIT, &[(200, "AttachmentOrGone"), (304, "")]),
     change("/block/attachments/{id}", "Change the mount point and metadata", "Relabel", &[(200, "Attachment")]),
-    end("/block/attachments/{id}", "Detach; by force if asked", &["force"], GOING),
+    end("/block/attachments/{id}", "Detach; by force if asked", &["force"], &[(202, "Attachment")]),
     ask("/block/attachments/{id}/retry", "Do again what failed", "", &[(202, "Attachment")]),
     ask("/block/attachments/{id}/recover", "Ask the exporter and follow the evidence", "", &[(202, "Attachment")]),
     read("/block/attachments/{id}/journal", "What happened to an attachment", JOURNAL, &[(200, "Journal")]),
@@ -225,11 +224,13 @@ fn described(operation: &Operation, path: &str) -> Value {
     let mut parameters: Vec<Value> = in_path
         .map(|name| json!({"name": name, "in": "path", "required": true, "description": about(name), "schema": in_path_as(name)}))
         .collect();
-    parameters.extend(
-        operation.query.iter().map(|name| json!({"name": name, "in": "query", "description": about(name), "schema": query(name)})),
-    );
+    let in_query = |name: &&str| json!({"name": name, "in": "query", "description": about(name), "schema": query(name)});
+    parameters.extend(operation.query.iter().map(in_query));
+    if waits(operation) {
+        parameters.extend(WAIT.iter().map(in_query));
+    }
     if has_dry_run(operation) {
-        parameters.push(json!({"name": "dryRun", "in": "query", "description": about("dryRun"), "schema": query("dryRun")}));
+        parameters.push(in_query(&"dryRun"));
     }
     parameters.extend(listed(operation).into_iter().map(
         |name| json!({"name": name, "in": "query", "description": "only those with this value; several are alternatives", "schema": text}),
@@ -261,6 +262,11 @@ fn described(operation: &Operation, path: &str) -> Value {
 /// Whether nothing but an answer comes of an operation with `dryRun`.
 fn has_dry_run(operation: &Operation) -> bool {
     operation.method != "get" && operation.path != "/doctor/look"
+}
+
+/// Whether the answer to a change can wait for what comes of it.
+fn waits(operation: &Operation) -> bool {
+    operation.method != "get" && operation.path.starts_with("/block/") && operation.answers.iter().any(|(code, _)| *code == 202)
 }
 
 /// What a dry run answers, beside what the real request does with the same code.
@@ -328,6 +334,9 @@ fn listed(operation: &Operation) -> Vec<&'static str> {
 
 /// What a success tells in its headers besides what every answer does.
 fn success(code: u16, schema: &str, operation: &Operation) -> Value {
+    if waits(operation) && code == 202 {
+        return waited(schema, operation);
+    }
     let mut answer = answer(code, schema);
     if operation.query == WAIT && code == 200 {
         answer["headers"]["X-Wait"] = header("`reached` or `timeout`, if a status was waited for");
@@ -337,10 +346,34 @@ fn success(code: u16, schema: &str, operation: &Operation) -> Value {
     } else if code == 304 || TAGGED.contains(&schema) {
         answer["headers"]["ETag"] = header("the resource's revision: for If-Match and If-None-Match");
     }
-    if operation.method == "post" && !operation.path.contains('{') {
+    if makes(operation) {
         answer["headers"]["Location"] = header("where what was made is found");
     }
     answer
+}
+
+/// An acceptance whose answer may have waited for what came of it: the resource may be gone by then.
+fn waited(schema: &str, operation: &Operation) -> Value {
+    let told = format!("{schema}OrGone");
+    let mut answer = match operation.method {
+        // Its code has a body at times.
+        "delete" => {
+            let mut answer = answer(202, "");
+            answer["description"] = format!("{}; a body, of schema `{told}`, only with `waitFor`", meaning(202)).into();
+            answer
+        }
+        _ => answer(202, &told),
+    };
+    answer["headers"]["X-Wait"] = header("`reached`, `timeout` or `gone`, if a status was waited for");
+    answer["headers"]["ETag"] = header("the resource's revision: for If-Match and If-None-Match");
+    if makes(operation) {
+        answer["headers"]["Location"] = header("where what was made is found");
+    }
+    answer
+}
+
+fn makes(operation: &Operation) -> bool {
+    operation.method == "post" && !operation.path.contains('{')
 }
 
 fn header(description: &str) -> Value {

@@ -28,6 +28,7 @@ const WAIT_DEFAULT: Duration = Duration::from_secs(30);
 pub(crate) struct Query(BTreeMap<String, Vec<String>>);
 
 /// What a long poll waits for.
+#[derive(Clone)]
 pub(crate) struct WaitFor {
     pub(crate) statuses: Vec<String>,
     pub(crate) timeout: Duration,

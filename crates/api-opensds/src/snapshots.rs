@@ -3,8 +3,9 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{Known, id, located, repeated, since_gone, tagged, waited};
+use crate::lists::{Known, id, located, repeated, since_gone, tagged};
 use crate::query::Query;
+use crate::wait::once;
 use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -29,7 +30,8 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
     api.list(&asking.caller, Kind::Snapshot, &query).await
 }
 
-async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
+async fn create(State(api): State<Api>, asking: Asking, query: Query, body: Object) -> Answer {
+    let wanted = query.wait_for(Kind::Snapshot)?;
     let body = body.without_id()?;
     let new = body.snapshot()?;
     let path = asking.path.clone();
@@ -47,34 +49,19 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
             .map(|shown| dry::would_make(&shown, is_new))
             .ok_or_else(|| ApiError::not_found(format!("snapshot {made} does not exist")));
     }
-    let answered = answer(&api, StatusCode::ACCEPTED, &record, made, &Known::default()).await?;
-    Ok(located(answered, &path, made))
+    let answered = answer(&api, StatusCode::ACCEPTED, &record, made, &Known::default())?;
+    Ok(once(located(answered, &path, made), &caller, record.state.id(), Subject::Snapshot(made), wanted))
 }
 
-async fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, id: SnapshotId, known: &Known) -> Answer {
+/// A snapshot as it is on the wire, unless the legacy words hide it.
+pub(crate) fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, id: SnapshotId, known: &Known) -> Answer {
     let held = api.snapshot(record, id).filter(|_| !api.hides(record, Subject::Snapshot(id)));
     let shown = held.ok_or_else(|| ApiError::not_found(format!("snapshot {id} does not exist")))?;
     Ok(tagged(status, shown.tag(), known, &shown))
 }
 
 async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, known: Known) -> Answer {
-    let snapshot: SnapshotId = id("snapshot", &named.id)?;
-    let caller = &asking.caller;
-    let subject = Subject::Snapshot(snapshot);
-    let mut reached = None;
-    if let (Some(wanted), Ok(held)) = (query.wait_for(Kind::Snapshot)?, api.engine.snapshot(caller, snapshot).await) {
-        reached = Some(api.wait(caller, held.state.id(), subject, &wanted).await?);
-    }
-    let shown = match api.engine.snapshot(caller, snapshot).await {
-        Ok(record) => answer(&api, StatusCode::OK, &record, snapshot, &known).await,
-        Err(refusal) => Err(refusal.into()),
-    };
-    match (shown, reached) {
-        (Ok(shown), Some(reached)) => Ok(waited(shown, reached)),
-        (Ok(shown), None) => Ok(shown),
-        (Err(missing), _) if missing.status == StatusCode::NOT_FOUND => api.gone(caller, subject, &query).await.ok_or(missing),
-        (Err(error), _) => Err(error),
-    }
+    api.show(&asking.caller, Subject::Snapshot(id("snapshot", &named.id)?), &query, &known).await
 }
 
 async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
@@ -83,36 +70,40 @@ async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>
     if asking.caller.dry_run {
         return Ok(would_be(&api, Some(&now), snapshot));
     }
-    answer(&api, StatusCode::OK, &now.record, snapshot, &Known::default()).await
+    answer(&api, StatusCode::OK, &now.record, snapshot, &Known::default())
 }
 
-async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
+async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
     let snapshot: SnapshotId = id("snapshot", &named.id)?;
-    let held = api.engine.snapshot(&asking.caller, snapshot).await?;
-    let wanted = Command::DeleteSnapshot { id: snapshot };
-    let now = api.engine.command(&asking.caller, held.state.id(), wanted).await?;
+    let wanted = query.wait_for(Kind::Snapshot)?;
+    let volume = api.engine.snapshot(&asking.caller, snapshot).await?.state.id();
+    let command = Command::DeleteSnapshot { id: snapshot };
+    let now = api.engine.command(&asking.caller, volume, command).await?;
     if asking.caller.dry_run {
         return Ok(would_be(&api, now.as_ref(), snapshot));
     }
-    Ok(StatusCode::ACCEPTED.into_response())
+    Ok(once(StatusCode::ACCEPTED.into_response(), &asking.caller, volume, Subject::Snapshot(snapshot), wanted))
 }
 
-async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
-    commanded(&api, &asking.caller, &named.id, Command::Retry).await
+async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    commanded(&api, &asking.caller, &named.id, &query, Command::Retry).await
 }
 
-async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
-    commanded(&api, &asking.caller, &named.id, Command::Recover).await
+async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    commanded(&api, &asking.caller, &named.id, &query, Command::Recover).await
 }
 
-async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(Subject) -> Command) -> Answer {
+async fn commanded(api: &Api, caller: &Caller, text: &str, query: &Query, command: impl FnOnce(Subject) -> Command) -> Answer {
     let snapshot: SnapshotId = id("snapshot", text)?;
+    let wanted = query.wait_for(Kind::Snapshot)?;
     let held = api.engine.snapshot(caller, snapshot).await?;
-    let now = api.engine.command(caller, held.state.id(), command(Subject::Snapshot(snapshot))).await?;
+    let (volume, subject) = (held.state.id(), Subject::Snapshot(snapshot));
+    let now = api.engine.command(caller, volume, command(subject)).await?;
     if caller.dry_run {
         return Ok(would_be(api, now.as_ref(), snapshot));
     }
-    answer(api, StatusCode::ACCEPTED, &now.map_or(held, |now| now.record), snapshot, &Known::default()).await
+    let done = answer(api, StatusCode::ACCEPTED, &now.map_or(held, |now| now.record), snapshot, &Known::default())?;
+    Ok(once(done, caller, volume, subject, wanted))
 }
 
 /// The answer to a dry run. What the legacy words hide is gone.

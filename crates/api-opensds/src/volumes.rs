@@ -3,13 +3,15 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{Known, id, json, located, repeated, since_gone, tagged, waited};
+use crate::lists::{Known, id, json, located, repeated, since_gone, tagged};
 use crate::query::Query;
+use crate::wait::once;
 use crate::{Api, Routes, collection, command, dry};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use engine::records::VolumeRecord;
 use engine::requests::{Caller, Refusal, VolumeNow};
 use engine::store::Kind;
 use lifecycle::{Command, Subject, VolumeId};
@@ -29,7 +31,8 @@ async fn list(State(api): State<Api>, asking: Asking, query: Query) -> Answer {
     api.list(&asking.caller, Kind::Volume, &query).await
 }
 
-async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer {
+async fn create(State(api): State<Api>, asking: Asking, query: Query, body: Object) -> Answer {
+    let wanted = query.wait_for(Kind::Volume)?;
     let body = body.without_id()?;
     let new = body.volume()?;
     let path = asking.path.clone();
@@ -44,77 +47,66 @@ async fn create(State(api): State<Api>, asking: Asking, body: Object) -> Answer 
     if caller.dry_run {
         return Ok(dry::would_make(&api.volume(&now.record), is_new));
     }
-    Ok(located(accepted(&api, &now), &path, now.record.state.id()))
+    let volume = now.record.state.id();
+    Ok(once(located(accepted(&api, &now), &path, volume), &caller, volume, Subject::Volume(volume), wanted))
+}
+
+/// A volume as it is on the wire.
+pub(crate) fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, known: &Known) -> Response {
+    let shown = api.volume(record);
+    tagged(status, shown.tag(), known, &shown)
 }
 
 fn accepted(api: &Api, now: &VolumeNow) -> Response {
-    let shown = api.volume(&now.record);
-    tagged(StatusCode::ACCEPTED, shown.tag(), &Known::default(), &shown)
+    answer(api, StatusCode::ACCEPTED, &now.record, &Known::default())
 }
 
 async fn show(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, known: Known) -> Answer {
-    let volume: VolumeId = id("volume", &named.id)?;
-    let caller = &asking.caller;
-    let reached = match query.wait_for(Kind::Volume)? {
-        Some(wanted) => Some(api.wait(caller, volume, Subject::Volume(volume), &wanted).await?),
-        None => None,
-    };
-    let now = match api.engine.volume(caller, volume).await {
-        Ok(now) => now,
-        Err(missing @ Refusal::NotFound { .. }) => {
-            let gone = api.gone(caller, Subject::Volume(volume), &query).await;
-            return gone.ok_or_else(|| missing.into());
-        }
-        Err(other) => return Err(other.into()),
-    };
-    let shown = api.volume(&now.record);
-    let answer = tagged(StatusCode::OK, shown.tag(), &known, &shown);
-    Ok(match reached {
-        Some(reached) => waited(answer, reached),
-        None => answer,
-    })
+    api.show(&asking.caller, Subject::Volume(id("volume", &named.id)?), &query, &known).await
 }
 
 async fn update(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
     let volume: VolumeId = id("volume", &named.id)?;
     let now = api.engine.relabel(&asking.caller, Subject::Volume(volume), body.relabel()?).await?;
-    let shown = api.volume(&now.record);
     if asking.caller.dry_run {
-        return Ok(dry::would_be(Some(&shown)));
+        return Ok(dry::would_be(Some(&api.volume(&now.record))));
     }
-    Ok(tagged(StatusCode::OK, shown.tag(), &Known::default(), &shown))
+    Ok(answer(&api, StatusCode::OK, &now.record, &Known::default()))
 }
 
 async fn remove(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
     let volume: VolumeId = id("volume", &named.id)?;
-    let wanted = if query.flag("forget")? { Command::Forget } else { Command::Delete { cascade: query.flag("cascade")? } };
-    let now = api.engine.command(&asking.caller, volume, wanted).await?;
+    let wanted = query.wait_for(Kind::Volume)?;
+    let command = if query.flag("forget")? { Command::Forget } else { Command::Delete { cascade: query.flag("cascade")? } };
+    let now = api.engine.command(&asking.caller, volume, command).await?;
     if asking.caller.dry_run {
         return Ok(dry::would_be(now.as_ref().map(|now| api.volume(&now.record)).as_ref()));
     }
-    Ok(StatusCode::ACCEPTED.into_response())
+    Ok(once(StatusCode::ACCEPTED.into_response(), &asking.caller, volume, Subject::Volume(volume), wanted))
 }
 
-async fn resize(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, body: Object) -> Answer {
+async fn resize(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query, body: Object) -> Answer {
     let size = body.size("newSize")?;
-    commanded(&api, &asking.caller, &named.id, |_| Command::Extend { size }).await
+    commanded(&api, &asking.caller, &named.id, &query, |_| Command::Extend { size }).await
 }
 
-async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
-    commanded(&api, &asking.caller, &named.id, |volume| Command::Retry(Subject::Volume(volume))).await
+async fn retry(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    commanded(&api, &asking.caller, &named.id, &query, |volume| Command::Retry(Subject::Volume(volume))).await
 }
 
-async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>) -> Answer {
-    commanded(&api, &asking.caller, &named.id, |volume| Command::Recover(Subject::Volume(volume))).await
+async fn recover(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {
+    commanded(&api, &asking.caller, &named.id, &query, |volume| Command::Recover(Subject::Volume(volume))).await
 }
 
-async fn commanded(api: &Api, caller: &Caller, text: &str, command: impl FnOnce(VolumeId) -> Command) -> Answer {
+async fn commanded(api: &Api, caller: &Caller, text: &str, query: &Query, command: impl FnOnce(VolumeId) -> Command) -> Answer {
     let volume: VolumeId = id("volume", text)?;
-    match api.engine.command(caller, volume, command(volume)).await? {
-        now if caller.dry_run => Ok(dry::would_be(now.as_ref().map(|now| api.volume(&now.record)).as_ref())),
-        Some(now) => Ok(accepted(api, &now)),
-        None => Ok(json(StatusCode::ACCEPTED, &serde_json::json!({"id": text, "status": "deleted"}))),
-    }
+    let wanted = query.wait_for(Kind::Volume)?;
+    let done = match api.engine.command(caller, volume, command(volume)).await? {
+        now if caller.dry_run => return Ok(dry::would_be(now.as_ref().map(|now| api.volume(&now.record)).as_ref())),
+        Some(now) => accepted(api, &now),
+        None => json(StatusCode::ACCEPTED, &serde_json::json!({"id": text, "status": "deleted"})),
+    };
+    Ok(once(done, caller, volume, Subject::Volume(volume), wanted))
 }
 
 async fn journal(State(api): State<Api>, asking: Asking, Path(named): Path<Named>, query: Query) -> Answer {

@@ -3,22 +3,28 @@
 use api_opensds::{AttachmentWords, Settings, openapi, router};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use axum::response::Response;
 use engine::{Engine, PoolSetup};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use sim::{MemDriver, MemExporter, MemStore, SteppedClock};
+use sim::{Fault, MemDriver, MemExporter, MemStore, Reads, SteppedClock};
 use std::sync::Arc;
+use std::time::Duration;
 use tower::ServiceExt;
 
 const ADMIN: &str = "/v1beta/e93b4c0934da416eb9c8d120c5d04d96";
 
 async fn app(words: AttachmentWords) -> Router {
-    let pool = PoolSetup { overcommit: 20.0, ..PoolSetup::new("default", Arc::new(MemDriver::able())) };
-    let (store, exporter, clock) =
-        (Arc::new(MemStore::default()), Arc::new(MemExporter::default()), Arc::new(SteppedClock::default()));
+    let engine = engine_on(Arc::default(), Arc::new(MemDriver::able())).await;
+    router(engine, Settings { attachment_words: words, ..Settings::default() })
+}
+
+async fn engine_on(store: Arc<MemStore>, driver: Arc<MemDriver>) -> Arc<Engine> {
+    let pool = PoolSetup { overcommit: 20.0, ..PoolSetup::new("default", driver) };
+    let (exporter, clock) = (Arc::new(MemExporter::default()), Arc::new(SteppedClock::default()));
     let engine = Engine::start(store, exporter, clock, vec![pool], engine::Settings::default()).await.expect("started");
-    router(Arc::new(engine), Settings { attachment_words: words, ..Settings::default() })
+    Arc::new(engine)
 }
 
 async fn send(app: &Router, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (StatusCode, Value) {
@@ -83,6 +89,96 @@ async fn a_whole_life_over_the_wire() {
     assert_eq!(get(&app, &volume).await.0, 404);
     let (_, journal) = get(&app, &format!("{volume}/journal")).await;
     assert_eq!(journal.as_array().and_then(|list| list.last()).expect("entries")["to"], "deleted");
+}
+
+/// What is accepted stays accepted, whatever becomes of who waits for more.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_waited_for_is_done_all_the_same() {
+    let (store, driver) = (Arc::new(MemStore::default()), Arc::new(MemDriver::able()));
+    let engine = engine_on(store.clone(), driver.clone()).await;
+    let app = router(engine.clone(), Settings::default());
+    let uri = |path: &str| format!("{ADMIN}/block/volumes{path}");
+    let ask = |method: &str, path: &str, body: Value| {
+        let request = Request::builder().method(method).uri(uri(path)).body(Body::from(body.to_string())).expect("a request");
+        app.clone().oneshot(request)
+    };
+    let told = async |answer: Response| {
+        let how = answer.headers().get("x-wait").map(|how| how.to_str().expect("a word").to_owned());
+        let (status, bytes) = (answer.status().as_u16(), answer.into_body().collect().await.expect("a body").to_bytes());
+        (status, how, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    };
+    let (code, how, made) = told(ask("POST", "?waitFor=available", json!({"name": "v", "size": 1})).await.unwrap()).await;
+    assert_eq!((code, how.as_deref(), made["status"].as_str()), (202, Some("reached"), Some("available")));
+    // One whose client is gone: it is made all the same, and nobody waits any more.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    driver.script.next("create", Fault::Hang);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = tasks();
+    assert_eq!(ask("POST", "", json!({"name": "accepted", "size": 1})).await.unwrap().status(), 202);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let of_one = tasks() - before;
+    driver.script.next("create", Fault::Hang);
+    let waiting =
+        tokio::time::timeout(Duration::from_secs(1), ask("POST", "?waitFor=available", json!({"name": "left", "size": 1})));
+    assert!(waiting.await.is_err(), "it waits");
+    assert_eq!(tasks(), before + 2 * of_one, "as one that nobody waits for");
+    let (_, left) = get(&app, "/block/volumes?name=left").await;
+    assert_eq!(left[0]["status"], "creating");
+    // One that another deletes.
+    driver.script.next("create", Fault::Hang);
+    let other = tokio::spawn(ask("POST", "?waitFor=available", json!({"name": "gone", "size": 1})));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_, gone) = get(&app, "/block/volumes?name=gone").await;
+    let path = format!("/{}", gone[0]["id"].as_str().expect("an id"));
+    let (code, how, deleted) = told(ask("DELETE", &format!("{path}?waitFor=deleted"), Value::Null).await.unwrap()).await;
+    assert_eq!((code, how.as_deref(), deleted["status"].as_str()), (202, Some("reached"), Some("deleted")));
+    let (code, how, ended) = told(other.await.unwrap().unwrap()).await;
+    assert_eq!((code, how.as_deref(), &ended), (202, Some("gone"), &json!({"id": gone[0]["id"], "status": "deleted"})));
+    // One that is only looked at says the same.
+    let (code, how, _) = told(ask("GET", &format!("{path}?waitFor=deleted"), Value::Null).await.unwrap()).await;
+    assert_eq!((code, how.as_deref()), (200, Some("reached")));
+    // Time that is over.
+    driver.script.next("create", Fault::Hang);
+    let slow = ask("POST", "?waitFor=available&timeout=1", json!({"name": "slow", "size": 1})).await.unwrap();
+    assert_eq!((slow.status().as_u16(), &slow.headers()["x-wait"]), (202, &HeaderValue::from_static("timeout")));
+    // A store that fails, or hangs, where it is looked at again: as somebody gave the volume a name, and when the time is over.
+    for (reads, is_named) in [(Reads::Fail, true), (Reads::Fail, false), (Reads::Hang, true), (Reads::Hang, false)] {
+        driver.script.next("create", Fault::Hang);
+        let name = format!("{reads:?}-{is_named}");
+        let breaks = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let (_, made) = get(&app, &format!("/block/volumes?name={name}")).await;
+            let id = made[0]["id"].as_str().expect("an id").to_owned();
+            if is_named {
+                let renamed = ask("PUT", &format!("/{id}"), json!({"name": "renamed"})).await.unwrap();
+                assert_eq!(renamed.status(), 200);
+            }
+            store.let_reads(reads);
+        };
+        let asked = ask("POST", "?waitFor=available&timeout=2", json!({"name": name, "size": 1}));
+        // In this order: who waits looks again once nothing can be read.
+        let ((), answer) = tokio::join!(biased; breaks, asked);
+        let (code, how, made) = told(answer.unwrap()).await;
+        store.let_reads(Reads::Work);
+        // What was seen before it hung is told when the time is over, unless it was to be looked at again.
+        let wanted = if is_named { None } else { Some("timeout") };
+        assert_eq!((code, how.as_deref(), made["status"].as_str()), (202, wanted, Some("creating")), "{reads:?} {is_named}");
+    }
+    // Nothing is made of what could not be waited for, nor of what is only tried.
+    assert_eq!(ask("POST", "?waitFor=blue", json!({"name": "blue", "size": 1})).await.unwrap().status(), 400);
+    let dry = ask("POST", "?waitFor=available&dryRun=true", json!({"name": "blue", "size": 1})).await.unwrap();
+    assert_eq!((dry.status().as_u16(), dry.headers().get("x-wait")), (200, None));
+    assert_eq!(get(&app, "/block/volumes?name=blue").await.1, json!([]));
+    // A controller that stops awaits nobody.
+    driver.script.next("create", Fault::Hang);
+    let begun = tokio::time::Instant::now();
+    let (answer, ()) = tokio::join!(ask("POST", "?waitFor=available&timeout=60", json!({"name": "last", "size": 1})), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        engine.end();
+    });
+    let (code, how, made) = told(answer.unwrap()).await;
+    assert_eq!((code, how.as_deref(), made["status"].as_str()), (202, Some("timeout"), Some("creating")));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

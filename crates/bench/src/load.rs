@@ -54,7 +54,7 @@ enum Ask {
     Get,
     /// GET, answered 404.
     Miss,
-    /// Create a volume, and wait until it is available.
+    /// Create a volume, to be answered once it is available.
     Create,
     /// Create a volume, and wait for no more than that it is accepted.
     Accept,
@@ -141,14 +141,19 @@ impl Load {
                 ensure!(status == 202, "a creation was answered {status}: {}", String::from_utf8_lossy(body));
             }
             Ask::Create => {
-                let (status, body) = connection.ask("POST", path, &format!("{{\"name\":\"v{turn}\",\"size\":1}}")).await?;
+                let wait = "?waitFor=available,error&timeout=30";
+                let sent = format!("{{\"name\":\"v{turn}\",\"size\":1}}");
+                let (status, body) = connection.ask("POST", &format!("{path}{wait}"), &sent).await?;
                 let text = std::str::from_utf8(body)?;
                 ensure!(status == 202, "a creation was answered {status}: {text}");
-                let id = text.split("\"id\":\"").nth(1).and_then(|rest| rest.get(..36)).context("no id")?;
-                let wait = format!("{path}/{id}?waitFor=available,error&timeout=30");
-                let (status, body) = connection.ask("GET", &wait, "").await?;
-                let is_there = String::from_utf8_lossy(body).contains("\"status\":\"available\"");
-                ensure!(status == 200 && is_there, "it did not become available: {status} {}", String::from_utf8_lossy(body));
+                if is_available(text) {
+                    return Ok(());
+                }
+                // One of before a creation could be waited for answers at once.
+                let id = text.split("\"id\":\"").nth(1).and_then(|rest| rest.get(..36)).context("no id")?.to_owned();
+                let (status, body) = connection.ask("GET", &format!("{path}/{id}{wait}"), "").await?;
+                let text = std::str::from_utf8(body)?;
+                ensure!(status == 200 && is_available(text), "it did not become available: {status} {text}");
             }
         }
         Ok(())
@@ -186,6 +191,10 @@ impl Load {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         Ok((turn, self.due(turn, rate)))
     }
+}
+
+fn is_available(volume: &str) -> bool {
+    volume.contains("\"status\":\"available\"")
 }
 
 /// What was measured, and for how long.

@@ -77,10 +77,11 @@ async fn request(store: SqliteStore) -> Result<()> {
     };
     let mut last = String::new();
     for number in 0..100 {
-        let made = ask("POST", &path, &format!("{{\"name\":\"v{number}\",\"size\":1}}")).await?;
+        let waits = format!("{path}?waitFor=available&timeout=600");
+        let made = ask("POST", &waits, &format!("{{\"name\":\"v{number}\",\"size\":1}}")).await?;
         let made: serde_json::Value = serde_json::from_str(&made)?;
+        ensure!(made["status"] == "available", "it is {made}");
         last = format!("{path}/{}", made["id"].as_str().context("an id")?);
-        ask("GET", &format!("{last}?waitFor=available&timeout=600"), "").await?;
     }
     for _ in 0..1000 {
         ask("GET", &last, "").await?;

@@ -15,7 +15,7 @@ pub mod simulation;
 mod store;
 
 pub use backend::{Fault, MemDriver, MemExporter, Object, Script};
-pub use store::MemStore;
+pub use store::{MemStore, Reads};
 
 use engine::ports::Clock;
 use lifecycle::Timestamp;

@@ -26,6 +26,19 @@ struct State {
     incarnation: u64,
     refusals: Vec<CommitError>,
     loses_answer: bool,
+    reads: Reads,
+}
+
+/// What comes of reading a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// The record.
+    #[default]
+    Work,
+    /// An error.
+    Fail,
+    /// Nothing, ever.
+    Hang,
 }
 
 impl MemStore {
@@ -37,6 +50,20 @@ impl MemStore {
     /// The next commit is made, and nobody knows.
     pub fn lose_next_answer(&self) {
         self.lock().loses_answer = true;
+    }
+
+    /// What comes of reading a record from now on.
+    pub fn let_reads(&self, reads: Reads) {
+        self.lock().reads = reads;
+    }
+
+    async fn to_read(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let reads = self.lock().reads;
+        match reads {
+            Reads::Work => Ok(self.lock()),
+            Reads::Fail => Err(StoreError::Unavailable("it cannot be read now".into())),
+            Reads::Hang => std::future::pending().await,
+        }
     }
 
     /// Where a counter stands.
@@ -303,11 +330,11 @@ impl Store for MemStore {
     }
 
     async fn read(&self, key: Key) -> Result<Option<Versioned<Record>>, StoreError> {
-        Ok(self.lock().records.get(&key).cloned())
+        Ok(self.to_read().await?.records.get(&key).cloned())
     }
 
     async fn find(&self, child: Child) -> Result<Option<VolumeRecord>, StoreError> {
-        Ok(self.lock().volumes().find_map(|record| record.part(child)))
+        Ok(self.to_read().await?.volumes().find_map(|record| record.part(child)))
     }
 
     async fn counted(&self, key: Key) -> Result<u64, StoreError> {

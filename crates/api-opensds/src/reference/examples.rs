@@ -40,7 +40,9 @@ fn exchange(told: &'static str) -> Option<Exchange> {
         rest = after.trim_start();
     }
     let (code, answer) = answered.split_once('\n').unwrap_or((answered, ""));
-    Some(Exchange { method, path, headers, body: rest, code: code.trim().parse().ok()?, answer })
+    // Behind it may stand how a long poll ended.
+    let code = code.split(' ').next()?.trim().parse().ok()?;
+    Some(Exchange { method, path, headers, body: rest, code, answer })
 }
 
 /// The exchange that shows an operation best: one that succeeded, the plainest.

@@ -121,10 +121,13 @@ impl Wire {
         self.hold(method, full.split('?').next().unwrap(), parts.status.as_u16(), bytes.is_empty(), &answered);
         self.hold_tag(method, full.split('?').next().unwrap(), &parts);
         let place = parts.headers.get(header::LOCATION).map(|place| place.to_str().unwrap().to_owned());
-        let makes = method == "POST" && parts.status.is_success() && COLLECTIONS.contains(&path);
-        let made = makes.then(|| format!("{full}/{}", answered["id"].as_str().unwrap()));
+        let bare = |path: &str| path.split('?').next().unwrap_or_default().to_owned();
+        let makes =
+            method == "POST" && parts.status.is_success() && !path.contains("dryRun") && COLLECTIONS.contains(&bare(path).as_str());
+        let made = makes.then(|| format!("{}/{}", bare(&full), answered["id"].as_str().unwrap()));
         assert_eq!(place, made, "{method} {path}: where what was made is found");
-        self.note(method, path, body, headers, parts.status.as_u16(), &answered);
+        let how = parts.headers.get("x-wait").map(|how| format!(" [x-wait: {}]", how.to_str().unwrap()));
+        self.note(method, path, body, headers, &format!("{}{}", parts.status.as_u16(), how.unwrap_or_default()), &answered);
         answered
     }
 
@@ -156,16 +159,19 @@ impl Wire {
     fn hold(&self, method: &str, path: &str, code: u16, is_empty: bool, body: &Value) {
         let answer = self.described(method, path, code);
         assert!(answer.is_object(), "{method} {path} answered {code}, which is not in the document: {body}");
-        let schema = &answer["content"]["application/json"]["schema"];
-        // Of what is done and of what is only tried the same code tells, and only the one has a body.
-        let may_be_empty = schema.is_null() || answer["description"].as_str().unwrap().contains("only with `dryRun`");
+        let told = answer["description"].as_str().unwrap();
+        // Of what is done and of what is only tried, or waited for, the same code tells, and only the one has a body.
+        let at_times = told.contains("only with `waitFor`").then(|| told.split('`').nth(1).unwrap());
+        let at_times = at_times.map(|name| json!({"$ref": format!("#/components/schemas/{name}")}));
+        let schema = at_times.as_ref().unwrap_or(&answer["content"]["application/json"]["schema"]);
+        let may_be_empty = schema.is_null() || at_times.is_some() || told.contains("only with `dryRun`");
         assert!(if is_empty { may_be_empty } else { !schema.is_null() }, "{method} {path} {code}: {body}");
         if !is_empty && let Err(wrong) = schema::check(&self.document, schema, body, "body") {
             panic!("{method} {path} {code}: {wrong}\n{body:#}");
         }
     }
 
-    fn note(&mut self, method: &str, path: &str, body: &Value, headers: &[(&str, &str)], code: u16, answered: &Value) {
+    fn note(&mut self, method: &str, path: &str, body: &Value, headers: &[(&str, &str)], code: &str, answered: &Value) {
         let path = self.plain_text(path);
         let given: String = headers.iter().map(|(name, value)| format!(" [{name}: {value}]")).collect();
         let text = body.to_string();

@@ -122,6 +122,8 @@ async fn attachments_in(name: &str, words: AttachmentWords, attached: &str) {
     wire.send("DELETE", &format!("{path}?force=true"), &json!(null)).await;
     wire.get(&format!("{path}?waitFor=deleted&timeout=5")).await;
     wire.get(&format!("{path}/journal")).await;
+    let again = wire.make(&format!("/block/attachments?waitFor={attached}"), &body).await;
+    wire.send("DELETE", &format!("/block/attachments/{again}?waitFor=detached"), &json!(null)).await;
     wire.done();
 }
 
@@ -394,6 +396,31 @@ async fn a_backend_that_is_down() {
     wire.driver.thaw();
     wire.shown(&format!("/pools/{pool}"), |body| body["availability"]["state"] == "up").await;
     wire.with("GET", &path, &json!(null), &[("if-none-match", "\"14-backendUnreachable\"")]).await;
+    wire.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_are_waited_for() {
+    let mut wire = Wire::new("waits", AttachmentWords::Seed).await;
+    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
+    let host = wire.make("/host/hosts", &host).await;
+    let id = wire.make("/block/volumes?waitFor=available,error", &json!({"name": "data", "size": 1})).await;
+    let volume = format!("/block/volumes/{id}");
+    wire.send("POST", &format!("{volume}/resize?waitFor=available,errorExtending"), &json!({"newSize": 2})).await;
+    let snapshot = wire.make("/block/snapshots?waitFor=available,error", &json!({"name": "nightly", "volumeId": id})).await;
+    wire.send("DELETE", &format!("/block/snapshots/{snapshot}?waitFor=deleted"), &json!(null)).await;
+    let attach = json!({"volumeId": id, "hostId": host});
+    let attachment = wire.make("/block/attachments?waitFor=attached", &attach).await;
+    wire.send("DELETE", &format!("/block/attachments/{attachment}?waitFor=detached"), &json!(null)).await;
+    wire.send("DELETE", &format!("{volume}?waitFor=deleted"), &json!(null)).await;
+    // What does not come to be as it was wanted, in time or at all.
+    wire.driver.script.next("create", Fault::Refuse);
+    let failed = wire.make("/block/volumes?waitFor=available,error", &json!({"name": "failed", "size": 1})).await;
+    wire.send("POST", &format!("/block/volumes/{failed}/retry?waitFor=available,error"), &json!(null)).await;
+    wire.driver.script.next("create", Fault::Hang);
+    wire.make("/block/volumes?waitFor=available&timeout=1", &json!({"name": "slow", "size": 1})).await;
+    wire.send("POST", "/block/volumes?waitFor=blue", &json!({"name": "never-made", "size": 1})).await;
+    wire.get("/block/volumes?name=never-made").await;
     wire.done();
 }
 
