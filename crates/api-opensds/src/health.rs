@@ -66,7 +66,7 @@ impl Api {
         } else {
             "unknown"
         };
-        Health { state: word, checked_at: self.engine.checked_at(record).map(Text), doubt }
+        Health { state: word, checked_at: self.engine.checked_at(record, subject).map(Text), doubt }
     }
 
     fn doubt(&self, record: &VolumeRecord) -> Option<Doubt> {

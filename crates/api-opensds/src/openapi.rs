@@ -416,8 +416,10 @@ fn about(name: &str) -> &'static str {
         "marker" => "go on behind the resource with this id",
         "sortKey" => "the field to sort by",
         "sortDir" => "`asc` or `desc`",
-        "waitFor" => "answer when the status is one of these, separated by commas",
-        "timeout" => "how long to wait at most, in seconds; at most 60",
+        "waitFor" => "answer when the status is one of these, separated by commas or given several times",
+        "timeout" => {
+            "how long to wait at most, in seconds, from the beginning of the request; 30 by default, and more than 60 are 60"
+        }
         "since" => "only entries of later revisions",
         "cascade" => "delete its snapshots first",
         "forget" => "drop the record of a volume in a retired pool and leave its data",

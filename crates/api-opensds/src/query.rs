@@ -76,8 +76,10 @@ impl Query {
 
     /// `?waitFor=available,error&timeout=30`. A word that no status of this kind has would be waited for in vain: it is refused.
     pub(crate) fn wait_for(&self, kind: Kind) -> Result<Option<WaitFor>, ApiError> {
-        let Some(given) = self.one("waitFor") else { return Ok(None) };
-        let statuses: Vec<_> = given.split(',').map(str::to_owned).collect();
+        let statuses: Vec<_> = self.words("waitFor").map(str::to_owned).collect();
+        if statuses.is_empty() {
+            return Ok(None);
+        }
         let known = wait_words(kind);
         if let Some(unknown) = statuses.iter().find(|status| !known.contains(&status.as_str())) {
             let message = format!("waitFor: {unknown:?} is no status of this resource (there are: {})", known.join(", "));
@@ -298,6 +300,8 @@ mod tests {
     fn a_status_that_does_not_exist_is_not_waited_for() {
         assert!(query("waitFor=avialable").wait_for(Kind::Volume).is_err());
         assert!(query("waitFor=").wait_for(Kind::Volume).unwrap().is_none());
+        let both = query("waitFor=error&waitFor=available,inUse").wait_for(Kind::Volume).unwrap().unwrap();
+        assert_eq!(both.statuses, ["error", "available", "inUse"]);
         for (kind, words) in
             [(Kind::Volume, "inUse,deleted"), (Kind::Attachment, "attached,available"), (Kind::Snapshot, "deleted")]
         {

@@ -14,8 +14,8 @@ use crate::shared::{Pool, lock, unavailable};
 use crate::store::{Field, Filter, Item, Kind, ListQuery};
 use crate::survey::{Held, Name, Orphan};
 use lifecycle::{
-    AttachmentId, AttachmentStatus, CommandKind, Outcome, PoolId, ReasonCode, Seen, SnapshotId, SnapshotStatus, Subject, Timestamp,
-    VolumeId, VolumeStatus, Work,
+    AttachmentId, AttachmentPhase, AttachmentStatus, CommandKind, Outcome, PoolId, ReasonCode, Seen, SnapshotId, SnapshotPhase,
+    SnapshotStatus, Subject, Timestamp, VolumeId, VolumeStatus, Work,
 };
 use std::time::Duration;
 
@@ -209,12 +209,13 @@ impl Engine {
         }
     }
 
-    /// When the backend was last seen to be as the record says.
+    /// When the backend was last seen to be as the record says: of a part at the earliest when it came to be what it is.
     #[must_use]
-    pub fn checked_at(&self, record: &VolumeRecord) -> Option<Timestamp> {
+    pub fn checked_at(&self, record: &VolumeRecord, subject: Subject) -> Option<Timestamp> {
         let (seen, at) = record.state.seen();
         let pool = self.shared.pools.get(&record.pool).filter(|_| seen.is_known());
-        at.max(pool.and_then(|pool| pool.survey.looked_at(record.state.id(), record.about.created_at)))
+        let looked_at = pool.and_then(|pool| pool.survey.looked_at(record.state.id(), record.about.created_at));
+        at.max(looked_at).max(came_to_be(record, subject))
     }
 
     /// Looks at everything now, each pool as fast as it can, and at what is exported; returns once all have ended, well or not.
@@ -493,6 +494,21 @@ fn troubled() -> [(Kind, Vec<String>); 3] {
     let attachment = [AttachmentStatus::ErrorAttaching, AttachmentStatus::ErrorDetaching, AttachmentStatus::Attaching];
     let attachment = attachment.map(AttachmentStatus::word);
     [(Kind::Volume, words(&volume)), (Kind::Snapshot, words(&snapshot)), (Kind::Attachment, words(&attachment))]
+}
+
+/// When a driver or an exporter told that a part is there.
+fn came_to_be(record: &VolumeRecord, subject: Subject) -> Option<Timestamp> {
+    match subject {
+        Subject::Volume(_) => None,
+        Subject::Snapshot(id) => {
+            let held = record.state.snapshots().get(&id)?;
+            matches!(held.phase, SnapshotPhase::Available).then_some(held.since)
+        }
+        Subject::Attachment(id) => {
+            let held = record.state.attachments().get(&id)?;
+            matches!(held.phase, AttachmentPhase::Attached { .. }).then_some(held.since)
+        }
+    }
 }
 
 fn resource(record: &VolumeRecord, subject: Subject) -> Target {

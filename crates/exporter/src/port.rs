@@ -309,7 +309,7 @@ impl NbdExporter {
         if !left && !clients.is_empty() {
             let words: Vec<_> = clients
                 .iter()
-                .map(|client| format!("client {} is still connected since {}", client.address, client.since))
+                .map(|client| format!("client {} was still connected, since {}", client.address, client.since))
                 .collect();
             return Err(Outcome::Refused(format!("{}; disconnect it or detach with force", words.join(", "))));
         }

@@ -102,7 +102,10 @@ impl World {
     /// When the volume was last looked at, and whether it could not be.
     async fn looked(&self, volume: VolumeId) -> (Option<i64>, bool) {
         let now = self.engine.volume(&self.admin, volume).await.expect("there");
-        (self.engine.checked_at(&now.record).map(|at| at.0), self.engine.unseen(&now.record).is_some())
+        (
+            self.engine.checked_at(&now.record, Subject::Volume(now.record.state.id())).map(|at| at.0),
+            self.engine.unseen(&now.record).is_some(),
+        )
     }
 }
 
@@ -138,6 +141,20 @@ async fn what_vanishes_shrinks_grows_or_breaks_is_seen_while_it_runs() {
     world.engine.command(&world.caller, grown, Command::Recover(Subject::Volume(grown))).await.expect("accepted");
     world.until(grown, Subject::Volume(grown), "available").await;
     assert_eq!(world.diagnosis().await.findings.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_was_looked_at_before_it_was_there() {
+    let world = World::new().await;
+    let volume = world.volume().await;
+    world.clock.step(5);
+    let snapshot = Subject::Snapshot(world.snapshot(volume).await);
+    world.clock.step(5);
+    let attachment = Subject::Attachment(world.attached(volume).await);
+    let now = world.engine.volume(&world.admin, volume).await.expect("there");
+    let checked = |subject| world.engine.checked_at(&now.record, subject).map(|at| at.0);
+    let first = checked(Subject::Volume(volume)).expect("looked at");
+    assert_eq!((checked(snapshot), checked(attachment)), (Some(first + 5), Some(first + 10)));
 }
 
 #[tokio::test(start_paused = true)]
