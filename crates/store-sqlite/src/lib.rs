@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod golden;
 mod keeper;
 mod list;
+mod listers;
 #[cfg(test)]
 mod older;
 mod points;
@@ -49,11 +50,8 @@ use readers::Readers;
 use recent::Found;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
-/// How many connections for lists are kept: opening one takes longer than a page of a list does.
-const LISTERS_KEPT: usize = 4;
 /// The size of the ballast: enough log for some thousands of commits of deletes and detaches.
 const BALLAST_BYTES: u64 = 16 << 20;
 /// The database's file in the data folder.
@@ -151,8 +149,7 @@ pub struct SqliteStore {
     writer: writer::Writer,
     at_once: AtOnce,
     readers: Readers,
-    /// Connections for lists: as many as are wanted at once are opened, and a few are kept.
-    listers: Arc<Mutex<Vec<Connection>>>,
+    listers: listers::Listers,
     _lock: folder_lock::Lock,
 }
 
@@ -195,7 +192,7 @@ impl SqliteStore {
         let sqlite = |error| OpenError::from_sqlite(&file, error);
         let readers = Readers::start(&file).map_err(sqlite)?;
         let at_once = AtOnce::open(&file).map_err(sqlite)?;
-        Ok(Self { file, writer, at_once, readers, listers: Arc::default(), _lock: lock })
+        Ok(Self { file, writer, at_once, readers, listers: listers::Listers::default(), _lock: lock })
     }
 
     /// How many transactions were committed: fewer than commits, as they are grouped.
@@ -276,21 +273,8 @@ impl Store for SqliteStore {
 
     async fn list(&self, query: ListQuery) -> Result<mpsc::Receiver<Result<Vec<Item>, StoreError>>, StoreError> {
         self.believed()?;
-        let (file, listers) = (self.file.clone(), self.listers.clone());
         let (sender, receiver) = mpsc::channel(2);
-        // A list has a connection of its own: a slow reader of a long one must not take a place from single reads.
-        std::thread::Builder::new()
-            .name("berth-list".into())
-            .spawn(move || {
-                let idle = || listers.lock().unwrap_or_else(PoisonError::into_inner);
-                let kept = idle().pop();
-                let used = list::run(&file, kept, &query, &sender);
-                let mut idle = idle();
-                if idle.len() < LISTERS_KEPT {
-                    idle.extend(used);
-                }
-            })
-            .map_err(|error| StoreError::Unavailable(format!("no thread for the list: {error}")))?;
+        self.listers.list(&self.file, query, sender)?;
         Ok(receiver)
     }
 

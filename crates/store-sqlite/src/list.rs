@@ -51,7 +51,7 @@ const READER_MAX: Duration = Duration::from_secs(60);
 const READER_PAUSE: Duration = Duration::from_micros(100);
 const READER_PAUSE_MAX: Duration = Duration::from_millis(5);
 
-type Sender = mpsc::Sender<Result<Vec<Item>, StoreError>>;
+pub(crate) type Sender = mpsc::Sender<Result<Vec<Item>, StoreError>>;
 
 /// Reads the list over this connection, or a new one, and sends it; an error is the last thing sent. Gives back the connection if it is as
 /// good as new.

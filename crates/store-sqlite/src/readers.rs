@@ -27,7 +27,7 @@ const BACKLOG: usize = 8;
 /// How long those who are awake are relied on.
 const PATIENCE: Duration = Duration::from_millis(2);
 /// How long the end of them is waited for.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
