@@ -47,7 +47,7 @@ async fn create(State(api): State<Api>, asking: Asking, query: Query, body: Obje
         let shown = api.attachment(&record, made, None);
         return shown
             .map(|shown| dry::would_make(&shown, is_new))
-            .ok_or_else(|| ApiError::not_found(format!("attachment {made} does not exist")));
+            .ok_or_else(|| Refusal::missing(Subject::Attachment(made)).into());
     }
     let answered = answer(&api, StatusCode::ACCEPTED, &record, made, &Known::default()).await?;
     Ok(once(located(answered, &path, made), &caller, record.state.id(), Subject::Attachment(made), wanted))
@@ -55,7 +55,7 @@ async fn create(State(api): State<Api>, asking: Asking, query: Query, body: Obje
 
 /// An attachment as it is on the wire, unless the legacy words hide it.
 pub(crate) async fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, id: AttachmentId, known: &Known) -> Answer {
-    let gone = || ApiError::not_found(format!("attachment {id} does not exist"));
+    let gone = || Refusal::missing(Subject::Attachment(id));
     let state = record.state.attachments().get(&id).filter(|_| !api.hides(record, Subject::Attachment(id)));
     let clients = match state.ok_or_else(gone)?.connection() {
         Some(_) => api.clients(record, id).await,

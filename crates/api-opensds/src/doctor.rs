@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use engine::doctor::{Diagnosis, Finding, FindingKind, Mend, PoolLook, Target};
-use lifecycle::{AttachmentStatus, PoolId, SnapshotId, Subject, VolumeId};
+use lifecycle::{AttachmentStatus, PoolId, Resource, SnapshotId, Subject, VolumeId};
 use serde_json::{Value, json as value};
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ fn finding(finding: &Finding) -> Value {
     }
     match &finding.about {
         Target::Resource { subject, tenant, status } => {
-            let (kind, id) = named(*subject);
+            let (kind, id) = (Resource::of(*subject).word(), subject.id().to_string());
             body["resource"] = value!({"kind": kind, "id": id, "tenantId": tenant, "status": status});
         }
         Target::Object { pool, volume, snapshot } => {
@@ -125,14 +125,6 @@ fn finding(finding: &Finding) -> Value {
         Target::Exporter(name) => body["exporter"] = name.as_str().into(),
     }
     body
-}
-
-fn named(subject: Subject) -> (&'static str, String) {
-    match subject {
-        Subject::Volume(id) => ("volume", id.to_string()),
-        Subject::Snapshot(id) => ("snapshot", id.to_string()),
-        Subject::Attachment(id) => ("attachment", id.to_string()),
-    }
 }
 
 const fn mend(mend: &Mend) -> &'static str {

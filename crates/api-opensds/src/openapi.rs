@@ -334,10 +334,7 @@ fn listed(operation: &Operation) -> Vec<&'static str> {
 
 /// What a success tells in its headers besides what every answer does.
 fn success(code: u16, schema: &str, operation: &Operation) -> Value {
-    if waits(operation) && code == 202 {
-        return waited(schema, operation);
-    }
-    let mut answer = answer(code, schema);
+    let mut answer = if waits(operation) && code == 202 { waited(schema, operation) } else { answer(code, schema) };
     if operation.query == WAIT && code == 200 {
         answer["headers"]["X-Wait"] = header("`reached` or `timeout`, if a status was waited for");
     }
@@ -346,7 +343,7 @@ fn success(code: u16, schema: &str, operation: &Operation) -> Value {
     } else if code == 304 || TAGGED.contains(&schema) {
         answer["headers"]["ETag"] = header("the resource's revision: for If-Match and If-None-Match");
     }
-    if makes(operation) {
+    if operation.method == "post" && !operation.path.contains('{') {
         answer["headers"]["Location"] = header("where what was made is found");
     }
     answer
@@ -365,15 +362,7 @@ fn waited(schema: &str, operation: &Operation) -> Value {
         _ => answer(202, &told),
     };
     answer["headers"]["X-Wait"] = header("`reached`, `timeout` or `gone`, if a status was waited for");
-    answer["headers"]["ETag"] = header("the resource's revision: for If-Match and If-None-Match");
-    if makes(operation) {
-        answer["headers"]["Location"] = header("where what was made is found");
-    }
     answer
-}
-
-fn makes(operation: &Operation) -> bool {
-    operation.method == "post" && !operation.path.contains('{')
 }
 
 fn header(description: &str) -> Value {

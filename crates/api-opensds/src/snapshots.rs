@@ -45,9 +45,7 @@ async fn create(State(api): State<Api>, asking: Asking, query: Query, body: Obje
     };
     if caller.dry_run {
         let shown = api.snapshot(&record, made);
-        return shown
-            .map(|shown| dry::would_make(&shown, is_new))
-            .ok_or_else(|| ApiError::not_found(format!("snapshot {made} does not exist")));
+        return shown.map(|shown| dry::would_make(&shown, is_new)).ok_or_else(|| Refusal::missing(Subject::Snapshot(made)).into());
     }
     let answered = answer(&api, StatusCode::ACCEPTED, &record, made, &Known::default())?;
     Ok(once(located(answered, &path, made), &caller, record.state.id(), Subject::Snapshot(made), wanted))
@@ -56,7 +54,7 @@ async fn create(State(api): State<Api>, asking: Asking, query: Query, body: Obje
 /// A snapshot as it is on the wire, unless the legacy words hide it.
 pub(crate) fn answer(api: &Api, status: StatusCode, record: &VolumeRecord, id: SnapshotId, known: &Known) -> Answer {
     let held = api.snapshot(record, id).filter(|_| !api.hides(record, Subject::Snapshot(id)));
-    let shown = held.ok_or_else(|| ApiError::not_found(format!("snapshot {id} does not exist")))?;
+    let shown = held.ok_or_else(|| Refusal::missing(Subject::Snapshot(id)))?;
     Ok(tagged(status, shown.tag(), known, &shown))
 }
 

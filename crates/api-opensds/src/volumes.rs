@@ -3,7 +3,7 @@
 use crate::body::Object;
 use crate::caller::{Asking, Named};
 use crate::error::ApiError;
-use crate::lists::{Known, id, json, located, repeated, since_gone, tagged};
+use crate::lists::{Known, id, located, repeated, since_gone, tagged};
 use crate::query::Query;
 use crate::wait::once;
 use crate::{Api, Routes, collection, command, dry};
@@ -104,7 +104,7 @@ async fn commanded(api: &Api, caller: &Caller, text: &str, query: &Query, comman
     let done = match api.engine.command(caller, volume, command(volume)).await? {
         now if caller.dry_run => return Ok(dry::would_be(now.as_ref().map(|now| api.volume(&now.record)).as_ref())),
         Some(now) => accepted(api, &now),
-        None => json(StatusCode::ACCEPTED, &serde_json::json!({"id": text, "status": "deleted"})),
+        None => api.end_of(StatusCode::ACCEPTED, Subject::Volume(volume)),
     };
     Ok(once(done, caller, volume, Subject::Volume(volume), wanted))
 }

@@ -47,7 +47,7 @@ impl Api {
     /// A resource as it is, or as it is once what the query waits for is so, or the time is over.
     pub(crate) async fn show(&self, caller: &Caller, subject: Subject, query: &Query, known: &Known) -> Result<Response, ApiError> {
         let Some(wanted) = query.wait_for(kind(subject))? else {
-            let seen = self.seen(caller, subject).await?.ok_or_else(|| missing(subject))?;
+            let seen = self.seen(caller, subject).await?.ok_or_else(|| Refusal::missing(subject))?;
             return self.answer(StatusCode::OK, &seen, subject, known).await;
         };
         let (how, seen) = match self.volume_of(caller, subject).await? {
@@ -60,7 +60,7 @@ impl Api {
             None if waits_for_end(&wanted) && self.was_there(caller, subject).await => {
                 Ok(waited(self.end_of(StatusCode::OK, subject), How::Reached))
             }
-            None => Err(missing(subject)),
+            None => Err(Refusal::missing(subject).into()),
         }
     }
 
@@ -158,29 +158,15 @@ impl Api {
     }
 
     /// What is told of a resource whose record is gone.
-    fn end_of(&self, status: StatusCode, subject: Subject) -> Response {
-        let (_, id) = named(subject);
+    pub(crate) fn end_of(&self, status: StatusCode, subject: Subject) -> Response {
         let seed = self.settings.attachment_words == AttachmentWords::Seed;
         let word = if seed && matches!(subject, Subject::Attachment(_)) { "detached" } else { "deleted" };
-        json(status, &serde_json::json!({"id": id, "status": word}))
+        json(status, &serde_json::json!({"id": subject.id().to_string(), "status": word}))
     }
 }
 
 fn waits_for_end(wanted: &WaitFor) -> bool {
     wanted.statuses.iter().any(|status| status == "deleted" || status == "detached")
-}
-
-fn missing(subject: Subject) -> ApiError {
-    let (kind, id) = named(subject);
-    Refusal::NotFound { kind, id }.into()
-}
-
-fn named(subject: Subject) -> (&'static str, String) {
-    match subject {
-        Subject::Volume(id) => ("volume", id.to_string()),
-        Subject::Snapshot(id) => ("snapshot", id.to_string()),
-        Subject::Attachment(id) => ("attachment", id.to_string()),
-    }
 }
 
 const fn kind(subject: Subject) -> Kind {

@@ -10,8 +10,8 @@ use engine::records::{About, HostRecord, Metadata, ProfileRecord, VolumeRecord};
 use engine::requests::PoolNow;
 use engine::store::JournalEntry;
 use lifecycle::{
-    AttachmentId, AttachmentStatus, Bytes, CommandKind, HostId, Mode, OperationKind, PoolId, ProfileId, ReasonCode, SnapshotId,
-    SnapshotPhase, Subject, Timestamp, VolumeId, VolumePhase,
+    AttachmentId, AttachmentStatus, Bytes, CommandKind, HostId, Mode, OperationKind, PoolId, ProfileId, ReasonCode, Resource,
+    SnapshotId, SnapshotPhase, Subject, Timestamp, VolumeId, VolumePhase,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -534,17 +534,12 @@ pub(crate) const fn dock_id(pool: Uuid) -> Uuid {
 
 /// One journal entry.
 pub(crate) fn journal(entry: &JournalEntry) -> Value {
-    let (kind, id) = match entry.subject {
-        Subject::Volume(id) => ("volume", id.to_string()),
-        Subject::Snapshot(id) => ("snapshot", id.to_string()),
-        Subject::Attachment(id) => ("attachment", id.to_string()),
-    };
     let reason = entry.reason.as_ref();
     json!({
         "revision": entry.mark.revision,
         "at": time(entry.at),
-        "kind": kind,
-        "id": id,
+        "kind": Resource::of(entry.subject).word(),
+        "id": entry.subject.id().to_string(),
         "volumeId": entry.volume.to_string(),
         "from": entry.from,
         "to": entry.to,

@@ -3,8 +3,7 @@
 use api_opensds::{AttachmentWords, Settings, openapi, router};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderMap, Request, StatusCode};
 use engine::{Engine, PoolSetup};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -91,93 +90,134 @@ async fn a_whole_life_over_the_wire() {
     assert_eq!(journal.as_array().and_then(|list| list.last()).expect("entries")["to"], "deleted");
 }
 
-/// What is accepted stays accepted, whatever becomes of who waits for more.
-#[tokio::test(start_paused = true)]
-async fn a_change_that_is_waited_for_is_done_all_the_same() {
-    let (store, driver) = (Arc::new(MemStore::default()), Arc::new(MemDriver::able()));
-    let engine = engine_on(store.clone(), driver.clone()).await;
-    let app = router(engine.clone(), Settings::default());
-    let uri = |path: &str| format!("{ADMIN}/block/volumes{path}");
-    let ask = |method: &str, path: &str, body: Value| {
-        let request = Request::builder().method(method).uri(uri(path)).body(Body::from(body.to_string())).expect("a request");
-        app.clone().oneshot(request)
-    };
-    let told = async |answer: Response| {
+/// Requests that change volumes, and wait for what comes of it.
+struct Waits {
+    store: Arc<MemStore>,
+    driver: Arc<MemDriver>,
+    engine: Arc<Engine>,
+    app: Router,
+}
+
+/// The code, how waiting ended, and the body.
+type Told = (u16, Option<String>, Value);
+
+impl Waits {
+    async fn new() -> Self {
+        let (store, driver) = (Arc::new(MemStore::default()), Arc::new(MemDriver::able()));
+        let engine = engine_on(store.clone(), driver.clone()).await;
+        let app = router(engine.clone(), Settings::default());
+        Self { store, driver, engine, app }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Value) -> Told {
+        let request = Request::builder().method(method).uri(format!("{ADMIN}/block/volumes{path}"));
+        let request = request.body(Body::from(body.to_string())).expect("a request");
+        let answer = self.app.clone().oneshot(request).await.expect("infallible");
         let how = answer.headers().get("x-wait").map(|how| how.to_str().expect("a word").to_owned());
-        let (status, bytes) = (answer.status().as_u16(), answer.into_body().collect().await.expect("a body").to_bytes());
-        (status, how, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
-    };
-    let (code, how, made) = told(ask("POST", "?waitFor=available", json!({"name": "v", "size": 1})).await.unwrap()).await;
-    assert_eq!((code, how.as_deref(), made["status"].as_str()), (202, Some("reached"), Some("available")));
-    // One whose client is gone: it is made all the same, and nobody waits any more.
+        let (code, bytes) = (answer.status().as_u16(), answer.into_body().collect().await.expect("a body").to_bytes());
+        (code, how, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn make(&self, query: &str, name: &str) -> Told {
+        self.ask("POST", query, json!({"name": name, "size": 1})).await
+    }
+
+    /// One that its backend never makes.
+    async fn make_in_vain(&self, query: &str, name: &str) -> Told {
+        self.driver.script.next("create", Fault::Hang);
+        self.make(query, name).await
+    }
+
+    /// The volumes of this name, after a second in which what is under way gets as far as it can.
+    async fn named(&self, name: &str) -> Value {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        get(&self.app, &format!("/block/volumes?name={name}")).await.1
+    }
+
+    async fn path_of(&self, name: &str) -> String {
+        format!("/{}", self.named(name).await[0]["id"].as_str().expect("an id"))
+    }
+}
+
+/// That it was accepted, and what is told of it.
+fn assert_accepted(told: &Told, how: Option<&str>, status: &str) {
+    assert_eq!((told.0, told.1.as_deref(), told.2["status"].as_str()), (202, how, Some(status)), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_answered_once_it_is_as_it_was_waited_for_or_the_time_is_over() {
+    let waits = Waits::new().await;
+    assert_accepted(&waits.make("?waitFor=available", "v").await, Some("reached"), "available");
+    assert_accepted(&waits.make_in_vain("?waitFor=available&timeout=1", "slow").await, Some("timeout"), "creating");
+    // Nothing is made of what could not be waited for, nor of what is only tried.
+    assert_eq!(waits.make("?waitFor=blue", "blue").await.0, 400);
+    let (code, how, _) = waits.make("?waitFor=available&dryRun=true", "blue").await;
+    assert_eq!((code, how), (200, None));
+    assert_eq!(waits.named("blue").await, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_gone_has_its_change_done_and_waits_no_longer() {
+    let waits = Waits::new().await;
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    driver.script.next("create", Fault::Hang);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(waits.named("accepted").await, json!([]));
     let before = tasks();
-    assert_eq!(ask("POST", "", json!({"name": "accepted", "size": 1})).await.unwrap().status(), 202);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    waits.make_in_vain("", "accepted").await;
+    assert_eq!(waits.named("accepted").await[0]["status"], "creating");
     let of_one = tasks() - before;
-    driver.script.next("create", Fault::Hang);
-    let waiting =
-        tokio::time::timeout(Duration::from_secs(1), ask("POST", "?waitFor=available", json!({"name": "left", "size": 1})));
-    assert!(waiting.await.is_err(), "it waits");
+    let left = tokio::time::timeout(Duration::from_secs(1), waits.make_in_vain("?waitFor=available", "left")).await;
+    assert!(left.is_err(), "it waits");
+    assert_eq!(waits.named("left").await[0]["status"], "creating");
     assert_eq!(tasks(), before + 2 * of_one, "as one that nobody waits for");
-    let (_, left) = get(&app, "/block/volumes?name=left").await;
-    assert_eq!(left[0]["status"], "creating");
-    // One that another deletes.
-    driver.script.next("create", Fault::Hang);
-    let other = tokio::spawn(ask("POST", "?waitFor=available", json!({"name": "gone", "size": 1})));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let (_, gone) = get(&app, "/block/volumes?name=gone").await;
-    let path = format!("/{}", gone[0]["id"].as_str().expect("an id"));
-    let (code, how, deleted) = told(ask("DELETE", &format!("{path}?waitFor=deleted"), Value::Null).await.unwrap()).await;
-    assert_eq!((code, how.as_deref(), deleted["status"].as_str()), (202, Some("reached"), Some("deleted")));
-    let (code, how, ended) = told(other.await.unwrap().unwrap()).await;
-    assert_eq!((code, how.as_deref(), &ended), (202, Some("gone"), &json!({"id": gone[0]["id"], "status": "deleted"})));
-    // One that is only looked at says the same.
-    let (code, how, _) = told(ask("GET", &format!("{path}?waitFor=deleted"), Value::Null).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_deletes_is_told_as_gone_to_who_waits_for_something_else() {
+    let waits = Waits::new().await;
+    let deletes = async {
+        let path = waits.path_of("gone").await;
+        let deleted = waits.ask("DELETE", &format!("{path}?waitFor=deleted"), Value::Null).await;
+        assert_accepted(&deleted, Some("reached"), "deleted");
+        path
+    };
+    let (path, ended) = tokio::join!(deletes, waits.make_in_vain("?waitFor=available", "gone"));
+    assert_accepted(&ended, Some("gone"), "deleted");
+    assert_eq!(ended.2["id"].as_str(), path.strip_prefix('/'));
+    // Who only looks for its end is told the same.
+    let (code, how, _) = waits.ask("GET", &format!("{path}?waitFor=deleted"), Value::Null).await;
     assert_eq!((code, how.as_deref()), (200, Some("reached")));
-    // Time that is over.
-    driver.script.next("create", Fault::Hang);
-    let slow = ask("POST", "?waitFor=available&timeout=1", json!({"name": "slow", "size": 1})).await.unwrap();
-    assert_eq!((slow.status().as_u16(), &slow.headers()["x-wait"]), (202, &HeaderValue::from_static("timeout")));
-    // A store that fails, or hangs, where it is looked at again: as somebody gave the volume a name, and when the time is over.
+}
+
+/// It is looked at again as somebody gave the volume a name, and what was seen is told when the time is over.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_read_while_one_waits_makes_no_error_of_what_was_accepted() {
+    let waits = Waits::new().await;
     for (reads, is_named) in [(Reads::Fail, true), (Reads::Fail, false), (Reads::Hang, true), (Reads::Hang, false)] {
-        driver.script.next("create", Fault::Hang);
         let name = format!("{reads:?}-{is_named}");
         let breaks = async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let (_, made) = get(&app, &format!("/block/volumes?name={name}")).await;
-            let id = made[0]["id"].as_str().expect("an id").to_owned();
+            let path = waits.path_of(&name).await;
             if is_named {
-                let renamed = ask("PUT", &format!("/{id}"), json!({"name": "renamed"})).await.unwrap();
-                assert_eq!(renamed.status(), 200);
+                assert_eq!(waits.ask("PUT", &path, json!({"name": "renamed"})).await.0, 200);
             }
-            store.let_reads(reads);
+            waits.store.let_reads(reads);
         };
-        let asked = ask("POST", "?waitFor=available&timeout=2", json!({"name": name, "size": 1}));
         // In this order: who waits looks again once nothing can be read.
-        let ((), answer) = tokio::join!(biased; breaks, asked);
-        let (code, how, made) = told(answer.unwrap()).await;
-        store.let_reads(Reads::Work);
-        // What was seen before it hung is told when the time is over, unless it was to be looked at again.
-        let wanted = if is_named { None } else { Some("timeout") };
-        assert_eq!((code, how.as_deref(), made["status"].as_str()), (202, wanted, Some("creating")), "{reads:?} {is_named}");
+        let ((), told) = tokio::join!(biased; breaks, waits.make_in_vain("?waitFor=available&timeout=2", &name));
+        waits.store.let_reads(Reads::Work);
+        assert_accepted(&told, if is_named { None } else { Some("timeout") }, "creating");
     }
-    // Nothing is made of what could not be waited for, nor of what is only tried.
-    assert_eq!(ask("POST", "?waitFor=blue", json!({"name": "blue", "size": 1})).await.unwrap().status(), 400);
-    let dry = ask("POST", "?waitFor=available&dryRun=true", json!({"name": "blue", "size": 1})).await.unwrap();
-    assert_eq!((dry.status().as_u16(), dry.headers().get("x-wait")), (200, None));
-    assert_eq!(get(&app, "/block/volumes?name=blue").await.1, json!([]));
-    // A controller that stops awaits nobody.
-    driver.script.next("create", Fault::Hang);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_stops_keeps_nobody_waiting() {
+    let waits = Waits::new().await;
     let begun = tokio::time::Instant::now();
-    let (answer, ()) = tokio::join!(ask("POST", "?waitFor=available&timeout=60", json!({"name": "last", "size": 1})), async {
+    let stops = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        engine.end();
-    });
-    let (code, how, made) = told(answer.unwrap()).await;
-    assert_eq!((code, how.as_deref(), made["status"].as_str()), (202, Some("timeout"), Some("creating")));
+        waits.engine.end();
+    };
+    let ((), told) = tokio::join!(stops, waits.make_in_vain("?waitFor=available&timeout=60", "last"));
+    assert_accepted(&told, Some("timeout"), "creating");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 

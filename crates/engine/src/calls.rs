@@ -230,8 +230,8 @@ mod tests {
             Told::Progress(percent) => Some((message.token.counter, percent)),
             Told::Began | Told::Asks(_) | Told::Ended(_) => None,
         };
-        let heard: Vec<_> = bell.told().into_iter().map(told).collect();
+        let heard: Vec<_> = bell.take_messages().into_iter().map(told).collect();
         assert_eq!(heard, [None, Some((1, 5)), Some((2, 3)), None, Some((1, 6))]);
-        assert!(bell.told().is_empty());
+        assert!(bell.take_messages().is_empty());
     }
 }

@@ -275,7 +275,7 @@ impl Engine {
 
     async fn told(&self, caller: &Caller, subject: Subject) -> Result<VolumeRecord, Refusal> {
         let found = self.shared.told(subject).await.map_err(unavailable)?;
-        found.filter(|record| sees(caller, record)).ok_or_else(|| missing(subject))
+        found.filter(|record| sees(caller, record)).ok_or_else(|| Refusal::missing(subject))
     }
 
     /// The whole aggregate of a resource: what something can be decided from.
@@ -285,13 +285,10 @@ impl Engine {
             Subject::Snapshot(_) | Subject::Attachment(_) => self.told(caller, subject).await?.state.id(),
         };
         let found = self.shared.read_volume(volume).await.map_err(unavailable)?;
-        // It may have gone in between.
-        let has = |now: &VolumeNow| match subject {
-            Subject::Volume(_) => true,
-            Subject::Snapshot(id) => now.record.snapshots.contains_key(&id),
-            Subject::Attachment(id) => now.record.attachments.contains_key(&id),
-        };
-        found.filter(|now| sees(caller, &now.record) && has(now)).ok_or_else(|| missing(subject))
+        // A part may have gone in between.
+        found
+            .filter(|now| sees(caller, &now.record) && now.record.about_of(subject).is_some())
+            .ok_or_else(|| Refusal::missing(subject))
     }
 
     /// Lists resources that the caller may see. As many as have a place are begun at once, and tenants take turns; who reads slowly
@@ -690,14 +687,6 @@ pub(crate) fn not_found(kind: &'static str, id: impl ToString) -> Refusal {
     Refusal::NotFound { kind, id: id.to_string() }
 }
 
-fn missing(subject: Subject) -> Refusal {
-    match subject {
-        Subject::Volume(id) => not_found("volume", id),
-        Subject::Snapshot(id) => not_found("snapshot", id),
-        Subject::Attachment(id) => not_found("attachment", id),
-    }
-}
-
 fn sees(caller: &Caller, record: &VolumeRecord) -> bool {
     caller.is_admin || caller.tenant == record.tenant
 }
@@ -720,12 +709,7 @@ fn refused(caller: &Caller, error: CommitError) -> Refusal {
 }
 
 fn matches_revision(caller: &Caller, record: &VolumeRecord, subject: Subject) -> Result<(), Refusal> {
-    let revision = match subject {
-        Subject::Volume(_) => Some(record.about.revision),
-        Subject::Snapshot(id) => record.snapshots.get(&id).map(|held| held.about.revision),
-        Subject::Attachment(id) => record.attachments.get(&id).map(|held| held.about.revision),
-    };
-    match (caller.if_match, revision) {
+    match (caller.if_match, record.about_of(subject).map(|about| about.revision)) {
         (Some(wanted), Some(revision)) if wanted != revision => Err(Refusal::Changed(revision)),
         (Some(_) | None, Some(_) | None) => Ok(()),
     }
@@ -736,12 +720,7 @@ fn matches_revision(caller: &Caller, record: &VolumeRecord, subject: Subject) ->
 pub(crate) const WORDS_MAX: usize = 256;
 
 fn bounded(subject: Subject, record: &VolumeRecord) -> Result<(), Refusal> {
-    let about = match subject {
-        Subject::Volume(_) => Some(&record.about),
-        Subject::Snapshot(id) => record.snapshots.get(&id).map(|held| &held.about),
-        Subject::Attachment(id) => record.attachments.get(&id).map(|held| &held.about),
-    };
-    match about.map_or(0, |about| about.metadata.len()) {
+    match record.about_of(subject).map_or(0, |about| about.metadata.len()) {
         0..=WORDS_MAX => Ok(()),
         many => Err(Refusal::BadReference(format!("metadata would hold {many} words; at most {WORDS_MAX} are kept"))),
     }

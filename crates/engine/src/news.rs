@@ -164,7 +164,7 @@ impl Follower {
                 None => return Ok(Told::Gone),
             },
         };
-        Ok(match revision(&record, entry.subject) {
+        Ok(match record.about_of(entry.subject).map(|about| about.revision) {
             None => Told::Gone,
             Some(now) if now > entry.mark.revision => Told::Later(record),
             Some(_) => Told::Then(record),
@@ -183,14 +183,5 @@ impl Follower {
     /// [`StoreError`].
     pub async fn told(&self, subject: Subject) -> Result<Option<VolumeRecord>, StoreError> {
         self.shared.told(subject).await
-    }
-}
-
-/// The revision of a resource within its volume's record, if it is there.
-fn revision(record: &VolumeRecord, subject: Subject) -> Option<u64> {
-    match subject {
-        Subject::Volume(_) => Some(record.about.revision),
-        Subject::Snapshot(id) => record.snapshots.get(&id).map(|held| held.about.revision),
-        Subject::Attachment(id) => record.attachments.get(&id).map(|held| held.about.revision),
     }
 }

@@ -4,7 +4,7 @@
 //! aggregates of their own. A store keeps them in a form of its own, with one conversion each way.
 
 use crate::store::Child;
-use lifecycle::{AttachmentId, HostId, PoolId, ProfileId, SnapshotId, Timestamp, Volume, VolumeId};
+use lifecycle::{AttachmentId, HostId, PoolId, ProfileId, SnapshotId, Subject, Timestamp, Volume, VolumeId};
 use std::collections::BTreeMap;
 
 /// A tenant: the path segment of every request, and the owner of records. Up to 255 bytes.
@@ -68,6 +68,16 @@ impl VolumeRecord {
             pool: *pool,
             snapshots: snapshot.and_then(|id| Some((id, snapshots.get(&id)?.clone()))).into_iter().collect(),
             attachments: if snapshot.is_none() { attachments.clone() } else { BTreeMap::new() },
+        }
+    }
+
+    /// What the resource is called, if it is there.
+    #[must_use]
+    pub fn about_of(&self, subject: Subject) -> Option<&About> {
+        match subject {
+            Subject::Volume(_) => Some(&self.about),
+            Subject::Snapshot(id) => self.snapshots.get(&id).map(|held| &held.about),
+            Subject::Attachment(id) => self.attachments.get(&id).map(|held| &held.about),
         }
     }
 

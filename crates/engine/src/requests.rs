@@ -5,7 +5,9 @@ use crate::reach::Reach;
 use crate::records::VolumeRecord;
 use crate::records::{Initiator, Metadata, TenantId};
 use crate::store::{Idempotent, Versioned};
-use lifecycle::{AttachmentId, Bytes, HostId, Mode, PoolId, ProfileId, Rejection, SnapshotId, Timestamp, VolumeId};
+use lifecycle::{
+    AttachmentId, Bytes, HostId, Mode, PoolId, ProfileId, Rejection, Resource, SnapshotId, Subject, Timestamp, VolumeId,
+};
 use std::collections::BTreeMap;
 
 /// Who asks, and with which conditions.
@@ -188,6 +190,14 @@ pub enum Refusal {
     /// The store or a backend cannot answer now. Whether the request was done is told by reading.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl Refusal {
+    /// There is no such volume, snapshot or attachment, as far as who asks may know.
+    #[must_use]
+    pub fn missing(subject: Subject) -> Self {
+        Self::NotFound { kind: Resource::of(subject).word(), id: subject.id().to_string() }
+    }
 }
 
 /// What is known in memory of a running operation; gone after a restart, and never journalled.

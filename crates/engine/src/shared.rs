@@ -86,26 +86,26 @@ pub(crate) struct Bell {
     /// What waits for its next try is to be tried now: what stood in its way may be gone.
     pub(crate) hurry: AtomicBool,
     pub(crate) notify: Notify,
-    told: Mutex<Vec<Message>>,
+    messages: Mutex<Vec<Message>>,
 }
 
 impl Bell {
     /// Leaves a message for the worker, and wakes it if it is the first.
     pub(crate) fn tell(&self, message: Message) {
-        let mut told = lock(&self.told);
-        let last = told.iter_mut().rev().find(|earlier| earlier.token == message.token);
+        let mut messages = lock(&self.messages);
+        let last = messages.iter_mut().rev().find(|earlier| earlier.token == message.token);
         if last.is_some_and(|last| last.takes_in(&message)) {
             return;
         }
-        told.push(message);
-        if told.len() == 1 {
+        messages.push(message);
+        if messages.len() == 1 {
             self.notify.notify_one();
         }
     }
 
     /// What was told since the last time, in that order.
-    pub(crate) fn told(&self) -> Vec<Message> {
-        std::mem::take(&mut *lock(&self.told))
+    pub(crate) fn take_messages(&self) -> Vec<Message> {
+        std::mem::take(&mut *lock(&self.messages))
     }
 }
 

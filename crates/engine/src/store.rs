@@ -1,7 +1,7 @@
 //! The store port: four things, and no more.
 //!
 //! 1. [`Store::commit`]: all or nothing, durable before it returns, refuses any stale version.
-//! 2. [`Store::read`] and [`Store::find`] one aggregate, [`Store::list`] many.
+//! 2. [`Store::read`] one aggregate, [`Store::find`] one part, [`Store::list`] many.
 //! 3. [`Store::owes_work`]: every volume that owes work, from an index over the records. There is no job table.
 //! 4. [`Store::journal`]: every transition ever committed, in order.
 //!

@@ -250,7 +250,7 @@ impl Worker {
             () = tokio::time::sleep_until(due) => {}
         }
         // One turn is enough for all that was told until now.
-        for message in bell.told() {
+        for message in bell.take_messages() {
             self.hear(message).await;
         }
         self.deadlines().await;

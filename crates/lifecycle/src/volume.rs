@@ -6,6 +6,7 @@ use crate::{
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
+use uuid::Uuid;
 
 /// Something that has a status of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +17,18 @@ pub enum Subject {
     Snapshot(SnapshotId),
     /// One of its attachments.
     Attachment(AttachmentId),
+}
+
+impl Subject {
+    /// Its id, of whatever kind it is.
+    #[must_use]
+    pub const fn id(self) -> Uuid {
+        match self {
+            Self::Volume(id) => id.0,
+            Self::Snapshot(id) => id.0,
+            Self::Attachment(id) => id.0,
+        }
+    }
 }
 
 impl fmt::Display for Subject {

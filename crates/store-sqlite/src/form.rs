@@ -370,11 +370,12 @@ impl From<AttachmentPhaseForm> for AttachmentPhase {
 
 /// The kind of a [`Subject`] as a column: 0 volume, 1 snapshot, 2 attachment; with its id.
 pub(crate) fn subject_columns(subject: Subject) -> (i64, Uuid) {
-    match subject {
-        Subject::Volume(id) => (0, id.0),
-        Subject::Snapshot(id) => (1, id.0),
-        Subject::Attachment(id) => (2, id.0),
-    }
+    let kind = match subject {
+        Subject::Volume(_) => 0,
+        Subject::Snapshot(_) => 1,
+        Subject::Attachment(_) => 2,
+    };
+    (kind, subject.id())
 }
 
 /// The subject that [`subject_columns`] stored, if the kind is one of its own.

@@ -121,6 +121,14 @@ mod tests {
     use engine::store::Kind;
     use tokio::sync::mpsc as lists;
 
+    /// A store with nothing in it: its folder and its file.
+    fn store() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("listers.db");
+        crate::schema::create(&file, "epoch").unwrap();
+        (folder, file)
+    }
+
     fn waiting(listers: &Listers) -> usize {
         listers.0.lock().waiting.len()
     }
@@ -134,9 +142,7 @@ mod tests {
 
     #[test]
     fn few_wait_for_the_next_list_and_those_who_wait_read_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("listers.db");
-        crate::schema::create(&file, "epoch").unwrap();
+        let (_folder, file) = store();
         let listers = Listers::default();
         for _ in 0..3 {
             assert!(begin(&listers, &file).blocking_recv().is_none(), "it has an end, and nothing before it");
@@ -155,9 +161,7 @@ mod tests {
 
     #[test]
     fn one_that_has_died_is_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("listers.db");
-        crate::schema::create(&file, "epoch").unwrap();
+        let (_folder, file) = store();
         let listers = Listers::default();
         drop(listers.0.wait().expect("there is room"));
         assert_eq!(waiting(&listers), 1);

@@ -90,8 +90,7 @@ fn clients() -> [Client; 2] {
 
 async fn attachments_in(name: &str, words: AttachmentWords, attached: &str) {
     let mut wire = Wire::new(name, words).await;
-    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
-    let host = wire.make("/host/hosts", &host).await;
+    let host = wire.host().await;
     let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 1})).await;
     wire.until(&format!("/block/volumes/{volume}"), "available").await;
     let body = json!({"volumeId": volume, "hostId": host, "attachMode": "rw", "mountpoint": "/mnt"});
@@ -237,8 +236,7 @@ async fn diagnosis() {
 /// What mends it: the best first, and of a volume only its attachments are detached.
 async fn what_mends_in(name: &str, words: AttachmentWords, attached: &str, stays: &str) {
     let mut wire = Wire::new(name, words).await;
-    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
-    let host = wire.make("/host/hosts", &host).await;
+    let host = wire.host().await;
     let mut both = Vec::new();
     for name in ["lost", "used"] {
         let volume = wire.make("/block/volumes", &json!({"name": name, "size": 1})).await;
@@ -362,8 +360,7 @@ async fn dry_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_is_down() {
     let mut wire = Wire::new("backend-down", AttachmentWords::Seed).await;
-    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
-    let host = wire.make("/host/hosts", &host).await;
+    let host = wire.host().await;
     let volume = wire.make("/block/volumes", &json!({"name": "data", "size": 1})).await;
     let path = format!("/block/volumes/{volume}");
     wire.until(&path, "available").await;
@@ -402,8 +399,7 @@ async fn a_backend_that_is_down() {
 #[tokio::test(start_paused = true)]
 async fn changes_that_are_waited_for() {
     let mut wire = Wire::new("waits", AttachmentWords::Seed).await;
-    let host = json!({"hostName": "h", "ip": "127.0.0.1", "osType": "linux", "accessMode": "agentless"});
-    let host = wire.make("/host/hosts", &host).await;
+    let host = wire.host().await;
     let id = wire.make("/block/volumes?waitFor=available,error", &json!({"name": "data", "size": 1})).await;
     let volume = format!("/block/volumes/{id}");
     wire.send("POST", &format!("{volume}/resize?waitFor=available,errorExtending"), &json!({"newSize": 2})).await;
